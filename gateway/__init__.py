@@ -1,0 +1,3 @@
+"""What happens? One call's life, event channels, the site and its View."""
+
+OWNER = "hilum"
