@@ -1,0 +1,180 @@
+"""The neutral messages between adapters: a Call, its Reply, an Event, and the Status table."""
+
+from enum import Enum, StrEnum
+from typing import NamedTuple
+
+from policy.model import Action, Principal
+from registry.names import Name
+
+Fields = list[tuple[bytes, bytes]]
+"""End-to-end header fields in wire order, names as they came."""
+
+
+class Wire(NamedTuple):
+    """How one status looks on each protocol (design 4)."""
+
+    http: int
+    coap: str
+    mqtt: int
+    exit: int
+    title: str
+
+
+class Status(Enum):
+    """The closed table of outcomes; every adapter renders from it.
+
+    HTTP: RFC 9110 and RFC 6585, CoAP: RFC 7252 and RFC 8516, MQTT: version 5, table 2-6.
+    """
+
+    OK = Wire(200, "2.05", 0x00, 0, "OK")
+    BAD_REQUEST = Wire(400, "4.00", 0x83, 2, "Bad request")
+    UNAUTHENTICATED = Wire(401, "4.01", 0x87, 3, "Authentication needed")
+    DENIED = Wire(403, "4.03", 0x87, 4, "Denied")
+    NOT_FOUND = Wire(404, "4.04", 0x90, 5, "Not found")
+    CONFLICT = Wire(409, "4.09", 0x83, 6, "Conflict")
+    TOO_LARGE = Wire(413, "4.13", 0x95, 7, "Too large")
+    UNSUPPORTED_TYPE = Wire(415, "4.15", 0x99, 8, "Unsupported type")
+    INVALID = Wire(422, "4.22", 0x99, 9, "Invalid content")
+    THROTTLED = Wire(429, "4.29", 0x97, 10, "Throttled")
+    UNAVAILABLE = Wire(503, "5.03", 0x88, 11, "Unavailable")
+    TIMEOUT = Wire(504, "5.04", 0x83, 12, "Timeout")
+    CANCELLED = Wire(499, "5.00", 0x83, 13, "Cancelled")
+    PROVIDER_ERROR = Wire(502, "5.02", 0x83, 14, "Provider error")
+    INTERNAL = Wire(500, "5.00", 0x80, 1, "Internal error")
+
+    @property
+    def slug(self) -> str:
+        """The status as users write and read it, such as ``not-found``."""
+        return self.name.lower().replace("_", "-")
+
+
+class Origin(StrEnum):
+    """Who made a reply: the gateway itself or the provider behind it."""
+
+    GATEWAY = "gateway"
+    PROVIDER = "provider"
+
+
+class Refusal(Exception):
+    """A call that Hilum itself answers with an error.
+
+    ``detail`` is for the caller, ``retry_after`` in seconds (0: says nothing), ``extra`` are
+    further members of the problem document (RFC 9457), such as the problems of a manifest.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        detail: str,
+        *,
+        retry_after: int = 0,
+        extra: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = extra or {}
+
+
+class Call:
+    """One request to a name.
+
+    ``deadline`` is on the loop's clock in seconds. ``verb`` and ``query`` are what an HTTP caller
+    used (the provider of an untyped endpoint gets them); ``length`` is the payload's length in
+    bytes, -1 when it is not known before its end. ``peer`` is the caller's address.
+    """
+
+    __slots__ = (
+        "action",
+        "content_type",
+        "deadline",
+        "fields",
+        "hops",
+        "length",
+        "name",
+        "peer",
+        "principal",
+        "query",
+        "sticky",
+        "verb",
+    )
+
+    def __init__(
+        self,
+        action: Action,
+        name: Name,
+        principal: Principal,
+        deadline: float,
+    ) -> None:
+        self.action = action
+        self.name = name
+        self.principal = principal
+        self.deadline = deadline
+        self.verb = b"POST"
+        self.query = b""
+        self.content_type = b""
+        self.length = 0
+        self.fields: Fields = []
+        self.hops = 0
+        self.peer = ""
+        self.sticky = b""
+
+
+class Reply:
+    """The head of an answer.
+
+    ``code`` is the provider's own code on the provider's protocol (an HTTP status here), 0 when
+    the gateway answers. ``length`` is the payload's length in bytes, -1 when not known.
+    """
+
+    __slots__ = ("code", "content_type", "fields", "length", "origin", "status")
+
+    def __init__(
+        self,
+        status: Status,
+        *,
+        origin: Origin = Origin.GATEWAY,
+        code: int = 0,
+        content_type: bytes = b"",
+        length: int = -1,
+        fields: Fields | None = None,
+    ) -> None:
+        self.status = status
+        self.origin = origin
+        self.code = code
+        self.content_type = content_type
+        self.length = length
+        self.fields: Fields = [] if fields is None else fields
+
+
+class EventId(NamedTuple):
+    """Position in a channel: ``incarnation-sequence`` on the wire (design 6)."""
+
+    incarnation: str
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.incarnation}-{self.sequence}"
+
+
+class Event:
+    """One published event; ``time`` is Unix time in milliseconds, ``source`` who published it."""
+
+    __slots__ = ("channel", "content_type", "id", "payload", "source", "time")
+
+    def __init__(
+        self,
+        channel: Name,
+        event_id: EventId,
+        time: int,
+        source: str,
+        content_type: str,
+        payload: bytes,
+    ) -> None:
+        self.channel = channel
+        self.id = event_id
+        self.time = time
+        self.source = source
+        self.content_type = content_type
+        self.payload = payload

@@ -1,0 +1,110 @@
+"""The union of Changes: the only way configuration state moves (design 5)."""
+
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from registry.model import (
+    PolicyRecord,
+    Registration,
+    RegistrationId,
+    TokenRecord,
+    VirtualObject,
+)
+from registry.names import Name
+
+
+class Registered(Struct, frozen=True, tag="registered"):
+    """A microservice registered, or replaced its registration of the same id."""
+
+    registration: Registration
+
+
+class Deregistered(Struct, frozen=True, tag="deregistered"):
+    """A microservice went: its names go with it, unless somebody else offers them too."""
+
+    id: RegistrationId
+
+
+class Expired(Struct, frozen=True, tag="expired"):
+    """A lease ran out: bindings go, names stay. A newer ``generation`` is not touched."""
+
+    id: RegistrationId
+    generation: int
+
+
+class ObjectCreated(Struct, frozen=True, tag="object-created"):
+    """A service created an object at run time; it stays bound to that instance."""
+
+    id: RegistrationId
+    object: VirtualObject
+
+
+class ObjectDestroyed(Struct, frozen=True, tag="object-destroyed"):
+    """An object and its members are gone, whoever offered them."""
+
+    name: Name
+
+
+class PolicyApplied(Struct, frozen=True, tag="policy-applied"):
+    """An operator created or replaced a policy."""
+
+    policy: PolicyRecord
+
+
+class PolicyDeleted(Struct, frozen=True, tag="policy-deleted"):
+    """An operator deleted a policy."""
+
+    kind: str
+    name: str
+
+
+class TokenIssued(Struct, frozen=True, tag="token-issued"):
+    """A bearer token was issued."""
+
+    token: TokenRecord
+
+
+class TokenRevoked(Struct, frozen=True, tag="token-revoked"):
+    """A bearer token was revoked (or expired and was swept away)."""
+
+    id: str
+
+
+Change: TypeAlias = (
+    Registered
+    | Deregistered
+    | Expired
+    | ObjectCreated
+    | ObjectDestroyed
+    | PolicyApplied
+    | PolicyDeleted
+    | TokenIssued
+    | TokenRevoked
+)
+
+
+class Batch(Struct, frozen=True):
+    """One entry of the log: Changes that happen together or not at all.
+
+    ``at`` is Unix time in milliseconds, ``actor`` the principal that asked for it.
+    """
+
+    at: int
+    actor: str
+    changes: tuple[Change, ...]
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Batch)
+
+
+def encode(batch: Batch) -> bytes:
+    """Return the log's text of a batch: JSON, so that a site can be inspected with any tool."""
+    return _encoder.encode(batch)
+
+
+def decode(body: bytes) -> Batch:
+    """Read what ``encode`` wrote; raises msgspec.ValidationError for anything else."""
+    return _decoder.decode(body)

@@ -1,0 +1,167 @@
+"""The model of S3: microservices offer virtual objects, whose members are methods and channels.
+
+All types are immutable values. Names inside them are canonical once they are in the catalog;
+in a manifest that just arrived they are relative (``registry.manifest`` makes them canonical).
+"""
+
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct, field
+
+from registry.names import Name
+
+ArgumentPlace = Literal["path", "query", "header", "body"]
+
+
+class Kind(StrEnum):
+    """What a name is: exactly one of these (design 2)."""
+
+    OBJECT = "object"
+    METHOD = "method"
+    CHANNEL = "channel"
+
+
+class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One address that provides a method.
+
+    ``url`` may hold ``{argument}`` places; ``args`` says where each argument of a JSON call goes,
+    with ``"*"`` for all the others. Without ``args`` the payload passes through untouched.
+    """
+
+    url: str
+    method: str = "POST"
+    args: dict[str, ArgumentPlace] = {}
+
+
+class Retain(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How much of a channel is kept for subscribers that resume; 0 means no such limit."""
+
+    count: int = 1000
+    bytes: int = 16 * 1024 * 1024
+    age: int = 0
+    """Seconds."""
+
+
+class Method(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A member that is called and answers.
+
+    A ``safe`` method changes nothing and may be called with GET; an ``idempotent`` one may be
+    retried. Timeouts are milliseconds; 0 leaves the site's default.
+    """
+
+    description: str = ""
+    safe: bool = False
+    idempotent: bool = False
+    timeout: int = 0
+    input: dict[str, Any] | None = None
+    output: dict[str, Any] | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class EventChannel(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A member that is published to and subscribed to.
+
+    ``durable`` channels survive a crash. ``overflow`` says what happens to a subscriber that is
+    too slow for its bounded queue.
+    """
+
+    description: str = ""
+    durable: bool = False
+    retain: Retain = Retain()
+    overflow: Literal["drop-oldest", "disconnect", "block"] = "drop-oldest"
+    schema: dict[str, Any] | None = None
+
+
+class VirtualObject(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A named thing with members."""
+
+    name: str
+    description: str = ""
+    methods: dict[str, Method] = {}
+    channels: dict[str, EventChannel] = {}
+
+    def members(self) -> "list[tuple[Name, Method | EventChannel]]":
+        """Return every member with its full name."""
+        return [
+            (Name(f"{self.name}/{member}"), definition)
+            for table in (self.methods, self.channels)
+            for member, definition in table.items()
+        ]
+
+
+class RegistrationId(NamedTuple):
+    """Who registered: the same id replaces, others stand beside it (design 5)."""
+
+    microservice: str
+    version: str
+    instance: str
+
+    def __str__(self) -> str:
+        return f"{self.microservice}/{self.version}/{self.instance}"
+
+
+class Registration(Struct, frozen=True):
+    """A microservice's registration as the catalog keeps it.
+
+    ``owner`` is the principal that registered it, ``peer`` the address it came from (it may bind
+    only that address, design 5), ``lease`` its period in seconds. ``generation`` grows with each
+    registration of the same id, so that a late expiry never ends a newer registration.
+    """
+
+    id: RegistrationId
+    owner: str
+    peer: str
+    lease: int
+    generation: int
+    objects: tuple[VirtualObject, ...]
+    description: str = ""
+    created: tuple[VirtualObject, ...] = ()
+    live: bool = True
+
+    def everything(self) -> tuple[VirtualObject, ...]:
+        """Return the objects of the manifest and those created at run time."""
+        return self.objects + self.created
+
+
+class Offer(NamedTuple):
+    """One registration's definition of a name (a method's endpoints included)."""
+
+    registration: RegistrationId
+    definition: "Method | EventChannel | VirtualObject"
+
+
+class NameRecord(Struct, frozen=True):
+    """What a name is, whose it is, and who offers it, the earliest registration first."""
+
+    name: Name
+    kind: Kind
+    owner: str
+    offers: tuple[Offer, ...]
+
+
+class PolicyRecord(Struct, frozen=True):
+    """A policy as it was applied: ``spec`` is JSON text; the policy package gives it meaning."""
+
+    kind: str
+    name: str
+    revision: int
+    owner: str
+    spec: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class TokenRecord(Struct, frozen=True):
+    """The public part of a bearer token: only the SHA-256 of its secret is ever stored.
+
+    Times are Unix seconds.
+    """
+
+    id: str
+    digest: str
+    principal: str
+    kind: str
+    issued: int
+    expires: int
+    note: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
