@@ -1,0 +1,52 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full coverage lint bench clean
+
+# More arguments for the command behind a target: make demo ARGS=--once, make test ARGS="-k names".
+ARGS ?=
+
+PYTHON := .venv/bin/python
+SETUP := .ci/setup
+PYTEST := $(PYTHON) -m pytest
+# Two workers, because the machine that must manage this has two cores.
+WORKERS := -n 2 --dist loadgroup
+
+# The programs that tests call through require_program() (a test compares), and the peers in bench/.
+TEST_PROGRAMS := curl,git,strace
+BENCH_PROGRAMS := curl,nginx,wrk,h2load
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## set up and run the body-weight example; ARGS=--once runs it to its end
+	@$(SETUP)
+	@$(PYTHON) -m examples.weight.demo $(ARGS)
+
+test: ## set up and run the tests
+	@$(SETUP) --extras test,lint --programs $(TEST_PROGRAMS)
+	$(PYTEST) $(WORKERS) -m "not full" $(ARGS)
+
+test-full: coverage ## the long rounds: crashes, fuzzing, and the coverage of the pure core
+	HYPOTHESIS_PROFILE=full $(PYTEST) $(WORKERS) -m full -o faulthandler_timeout=1200 $(ARGS)
+
+coverage: ## all branches of the pure core must be taken by its tests
+	@$(SETUP) --extras test,lint --programs $(TEST_PROGRAMS)
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest -q -m "not full" tests/registry tests/policy tests/gateway
+	$(PYTHON) -m coverage report
+
+lint: ## style, types and the import contracts
+	@$(SETUP) --extras test,lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTEST) -q tests/house/test_imports.py
+
+bench: ## measure against nginx and Envoy, write bench/RESULTS.md
+	@$(SETUP) --extras bench --programs $(BENCH_PROGRAMS)
+	$(PYTHON) -m bench.run $(ARGS)
+
+clean: ## remove what was built, measured and cached, and the venv
+	rm -rf .venv build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
