@@ -1,0 +1,44 @@
+"""What tests of every folder share: import it as ``from tests.support import …``."""
+
+import os
+import random
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Programs such as nginx live in sbin, which is not on every user's path.
+_PROGRAM_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin"
+
+
+def require_program(name: str) -> str:
+    """Return the path of a system program, or skip the test naming it; with CI=true that fails.
+
+    The Makefile installs what tests ask for here: see TEST_PROGRAMS there.
+    """
+    path = shutil.which(name, path=_PROGRAM_PATH)
+    if path is None:
+        reason = f"needs the program {name}, which is not installed"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return path
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody uses, for programs that cannot bind port 0.
+
+    Below the range that the kernel hands out by itself, so that no outgoing connection takes it
+    between this call and its use.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
