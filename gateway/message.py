@@ -1,13 +1,15 @@
 """The neutral messages between adapters: a Call, its Reply, an Event, and the Status table."""
 
-from enum import Enum, StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from policy.model import Action, Principal
 from registry.names import Name
 
-Fields = list[tuple[bytes, bytes]]
-"""End-to-end header fields in wire order, names as they came."""
+Fields = list[bytes]
+"""End-to-end header fields in wire order, flat: name, ``": "``, value, CRLF, name, …
+
+So rendering a head is one join; whole lines of our own may stand among them in a reply."""
 
 
 class Wire(NamedTuple):
@@ -20,32 +22,62 @@ class Wire(NamedTuple):
     title: str
 
 
-class Status(Enum):
-    """The closed table of outcomes; every adapter renders from it.
+class Status(IntEnum):
+    """The closed table of outcomes; every adapter renders from ``WIRE``."""
 
-    HTTP: RFC 9110 and RFC 6585, CoAP: RFC 7252 and RFC 8516, MQTT: version 5, table 2-6.
-    """
-
-    OK = Wire(200, "2.05", 0x00, 0, "OK")
-    BAD_REQUEST = Wire(400, "4.00", 0x83, 2, "Bad request")
-    UNAUTHENTICATED = Wire(401, "4.01", 0x87, 3, "Authentication needed")
-    DENIED = Wire(403, "4.03", 0x87, 4, "Denied")
-    NOT_FOUND = Wire(404, "4.04", 0x90, 5, "Not found")
-    CONFLICT = Wire(409, "4.09", 0x83, 6, "Conflict")
-    TOO_LARGE = Wire(413, "4.13", 0x95, 7, "Too large")
-    UNSUPPORTED_TYPE = Wire(415, "4.15", 0x99, 8, "Unsupported type")
-    INVALID = Wire(422, "4.22", 0x99, 9, "Invalid content")
-    THROTTLED = Wire(429, "4.29", 0x97, 10, "Throttled")
-    UNAVAILABLE = Wire(503, "5.03", 0x88, 11, "Unavailable")
-    TIMEOUT = Wire(504, "5.04", 0x83, 12, "Timeout")
-    CANCELLED = Wire(499, "5.00", 0x83, 13, "Cancelled")
-    PROVIDER_ERROR = Wire(502, "5.02", 0x83, 14, "Provider error")
-    INTERNAL = Wire(500, "5.00", 0x80, 1, "Internal error")
+    OK = 0
+    BAD_REQUEST = 1
+    UNAUTHENTICATED = 2
+    DENIED = 3
+    NOT_FOUND = 4
+    CONFLICT = 5
+    TOO_LARGE = 6
+    UNSUPPORTED_TYPE = 7
+    INVALID = 8
+    THROTTLED = 9
+    UNAVAILABLE = 10
+    TIMEOUT = 11
+    CANCELLED = 12
+    PROVIDER_ERROR = 13
+    INTERNAL = 14
 
     @property
     def slug(self) -> str:
         """The status as users write and read it, such as ``not-found``."""
         return self.name.lower().replace("_", "-")
+
+    @property
+    def wire(self) -> Wire:
+        """How it looks on each protocol."""
+        return WIRE[self]
+
+
+WIRE = (
+    Wire(200, "2.05", 0x00, 0, "OK"),
+    Wire(400, "4.00", 0x83, 2, "Bad request"),
+    Wire(401, "4.01", 0x87, 3, "Authentication needed"),
+    Wire(403, "4.03", 0x87, 4, "Denied"),
+    Wire(404, "4.04", 0x90, 5, "Not found"),
+    Wire(409, "4.09", 0x83, 6, "Conflict"),
+    Wire(413, "4.13", 0x95, 7, "Too large"),
+    Wire(415, "4.15", 0x99, 8, "Unsupported type"),
+    Wire(422, "4.22", 0x99, 9, "Invalid content"),
+    Wire(429, "4.29", 0x97, 10, "Throttled"),
+    Wire(503, "5.03", 0x88, 11, "Unavailable"),
+    Wire(504, "5.04", 0x83, 12, "Timeout"),
+    Wire(499, "5.00", 0x83, 13, "Cancelled"),
+    Wire(502, "5.02", 0x83, 14, "Provider error"),
+    Wire(500, "5.00", 0x80, 1, "Internal error"),
+)
+"""HTTP: RFC 9110 and RFC 6585; CoAP: RFC 7252 and RFC 8516; MQTT 5: reason codes of table 2-6."""
+
+_OF_HTTP = {wire.http: Status(number) for number, wire in enumerate(WIRE)}
+_CLASS_OF_HTTP = {4: Status.BAD_REQUEST, 5: Status.PROVIDER_ERROR}
+
+
+def status_of_http(code: int) -> Status:
+    """Return the Status that an HTTP status code means."""
+    return _OF_HTTP.get(code) or _CLASS_OF_HTTP.get(code // 100, Status.OK)
 
 
 class Origin(StrEnum):

@@ -1,12 +1,123 @@
-"""What the gateway asks of the outside world: every effect goes through a Protocol of this file."""
+"""What the gateway asks of the outside world: every effect goes through a Protocol of this file.
+
+Relay ports never call back within the call that invoked them.
+"""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.message import Call, Refusal, Reply, Status
+from gateway.view import Route
+from policy.decision import Decision
+from policy.resolution import Target
+
+
+class Permit:
+    """The proof that a call was routed, decided, resolved and admitted: without it no send."""
+
+    __slots__ = ("call", "decision", "route", "target")
+
+    def __init__(self, call: Call, route: Route, decision: Decision, target: Target | None) -> None:
+        self.call = call
+        self.route = route
+        self.decision = decision
+        self.target = target
+
+
+class Caller(Protocol):
+    """The adapter that asked: it renders what comes back on its protocol."""
+
+    def reply(self, head: Reply, body: bytes, end: bool) -> None:
+        """Begin the reply; ``end`` says that ``body`` is all of it."""
+        ...
+
+    def reply_body(self, data: bytes, end: bool) -> None:
+        """Go on with the reply's payload."""
+        ...
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with an error of the gateway; no reply has begun."""
+        ...
+
+    def abort(self) -> None:
+        """Break off: the reply had begun and cannot be finished."""
+        ...
+
+    def pause(self) -> None:
+        """Stop giving request payload: the provider is slow."""
+        ...
+
+    def resume(self) -> None:
+        """Go on giving request payload."""
+        ...
+
+
+class Answer(Protocol):
+    """What a provider's adapter tells the exchange."""
+
+    def reply(self, head: Reply, body: bytes, end: bool) -> None:
+        """The provider's reply began."""
+        ...
+
+    def reply_body(self, data: bytes, end: bool) -> None:
+        """The provider's reply goes on."""
+        ...
+
+    def failed(self, status: Status, why: str, *, written: bool) -> None:
+        """The provider failed; ``written`` says whether it may have seen any of the call."""
+        ...
+
+    def pause_body(self) -> None:
+        """The provider takes no more request payload for now."""
+        ...
+
+    def resume_body(self) -> None:
+        """The provider takes request payload again."""
+        ...
+
+
+class Sink(Protocol):
+    """An open call at a provider."""
+
+    def body(self, data: bytes, end: bool) -> None:
+        """Send more of the request's payload."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody waits any more: stop the work, say nothing back."""
+        ...
+
+    def pause(self) -> None:
+        """Stop giving reply payload: the caller is slow."""
+        ...
+
+    def resume(self) -> None:
+        """Go on giving reply payload."""
+        ...
+
+
+class Provider(Protocol):
+    """An adapter that sends calls to endpoints of one kind."""
+
+    def send(self, permit: Permit, answer: Answer, body: bytes, end: bool) -> Sink:
+        """Send a call; ``end`` says that ``body`` is all of its payload."""
+        ...
+
 
 class StoreError(Exception):
-    """The store cannot do what was asked (disk full, read-only, closed); nothing was written."""
+    """The store cannot do what was asked (disk full, read-only, closed); nothing was written.
+
+    After an input/output error of the disk that cannot be promised: read before trying again.
+    """
+
+
+class StoreBusy(StoreError):
+    """Too much waits for the disk already; nothing was written, try again in a moment."""
+
+
+class StorePruned(StoreError):
+    """A follower asked for entries that are gone: it has to begin with the snapshot."""
 
 
 class StoreConflict(StoreError):
@@ -40,24 +151,39 @@ class Snapshot:
 class Store(Protocol):
     """The change log (design 5): append-only, one total order, durable before it answers."""
 
+    @property
+    def findings(self) -> Sequence[str]:
+        """What was found wrong with the stored state and handled, for the operator."""
+        ...
+
     async def append(self, expected: int, bodies: Sequence[bytes]) -> int:
         """Append ``bodies`` in one transaction right after entry ``expected``; return the new head.
 
-        Returns only after the entries are synced to disk. Raises StoreConflict when the head is
-        not ``expected`` (appends still in flight count), StoreError when nothing was written.
+        Returns only after the entries are synced to disk and followers can see them. Appends take
+        effect in the order of the calls, and several may be in flight: raises StoreConflict when
+        the head is then not ``expected``, StoreBusy at once when too much waits, StoreError when
+        nothing was written.
         """
         ...
 
     def follow(self, after: int) -> AsyncIterator[Sequence[Entry]]:
-        """Yield every committed entry after ``after``, in order, in batches, for ever."""
+        """Yield every committed entry after ``after``, in order, in bounded batches.
+
+        Ends when the store is closed. Raises StorePruned when entries after ``after`` are gone,
+        StoreError when the log ends before ``after`` or an entry is damaged.
+        """
         ...
 
     async def snapshot(self) -> Snapshot | None:
-        """Return the newest snapshot that passes its checksum."""
+        """Return the newest snapshot that passes its checksum; StoreError if none of them does."""
         ...
 
     async def save_snapshot(self, seq: int, records: Iterable[bytes]) -> None:
-        """Store a snapshot of the state after ``seq``; ``records`` is consumed off the loop."""
+        """Store a snapshot of the state after ``seq``, then drop history that it replaces.
+
+        ``records`` is consumed in other threads, piece by piece, while appends go on: it must not
+        change meanwhile. A snapshot that was not finished is as if it had never begun.
+        """
         ...
 
     async def head(self) -> int:
@@ -116,6 +242,11 @@ class DeadLetter:
 class EventLog(Protocol):
     """Durable channels: append logs with retention, delivery cursors and dead letters."""
 
+    @property
+    def findings(self) -> Sequence[str]:
+        """What was found wrong with the stored events and handled, for the operator."""
+        ...
+
     async def open(self, channel: str) -> ChannelTail:
         """Open a channel's log, creating it (with a random incarnation) when it is new."""
         ...
@@ -123,32 +254,49 @@ class EventLog(Protocol):
     async def append(self, channel: str, event: StoredEvent, keep: Keep) -> int:
         """Append one event (its ``seq`` is ignored) and return the sequence number it got.
 
-        Returns only after it is synced to disk; concurrent appends share one commit.
+        Returns only after it is synced to disk; concurrent appends share one commit. Opens the
+        channel when it is new. What ``keep`` does not cover is deleted now and then: up to 1/16
+        more may be there, and the newest event always stays. Raises StoreBusy and StoreError.
         """
         ...
 
     async def read(self, channel: str, after: int, limit: int) -> Sequence[StoredEvent]:
-        """Return at most ``limit`` retained events after sequence number ``after``."""
+        """Return at most ``limit`` retained events after ``after``; none when there are no more.
+
+        Large events come in smaller lots. A damaged event is left out and reported: its sequence
+        number is missing.
+        """
         ...
 
     async def drop(self, channel: str) -> None:
-        """Delete a channel's log; a later ``open`` begins a new incarnation."""
+        """Delete a channel's log and cursors; a later ``open`` begins a new incarnation."""
         ...
 
-    async def cursor(self, binding: str) -> int | None:
+    async def cursor(self, channel: str, binding: str) -> int | None:
         """Return the sequence number up to which a bound method has been served."""
         ...
 
-    async def save_cursor(self, binding: str, seq: int) -> None:
-        """Record that a bound method has been served up to ``seq``."""
+    async def save_cursor(self, channel: str, binding: str, seq: int) -> None:
+        """Record that a bound method has been served up to ``seq``; ignored without a channel."""
+        ...
+
+    async def delete_cursor(self, channel: str, binding: str) -> None:
+        """Forget how far a bound method was served: the binding is gone."""
         ...
 
     async def bury(self, letter: DeadLetter) -> int:
-        """Keep a dead letter (its ``id`` is ignored) and return the id it got."""
+        """Keep a dead letter (its ``id`` is ignored) and return the id it got.
+
+        Their number is bounded: the oldest give way, which ``letters_dropped`` counts.
+        """
+        ...
+
+    async def letters_dropped(self) -> int:
+        """Return how many dead letters were ever dropped to make room."""
         ...
 
     async def letters(self, after: int, limit: int) -> Sequence[DeadLetter]:
-        """Return dead letters with ids above ``after``."""
+        """Return at most ``limit`` dead letters with ids above ``after``; none when no more."""
         ...
 
     async def letter(self, letter_id: int) -> DeadLetter | None:

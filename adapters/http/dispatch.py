@@ -1,0 +1,284 @@
+"""From a request to a Call: host, name, principal, action (design 2, 4 and 6)."""
+
+import json
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qs
+
+from adapters.http.inbound import Inbound
+from gateway.exchange import Exchange
+from gateway.message import Call, Refusal, Status
+from gateway.refusals import denial, unknown
+from gateway.view import Route
+from policy.model import ANONYMOUS, Action, Principal
+from registry.model import Kind
+from registry.names import InvalidName, Name, join, parse_name
+
+if TYPE_CHECKING:
+    from adapters.http.listener import Listener
+
+CACHED = 65_536
+"""Entries of each cache of raw bytes; a full one is emptied."""
+MAX_HOPS = 8
+SOCKET = "$site/socket"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class Relay(Protocol):
+    """What a request is relayed through: an exchange, or what comes before or instead of one."""
+
+    def body(self, data: bytes, end: bool) -> None:
+        """Take more of the request's payload."""
+        ...
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        ...
+
+    def pause_reply(self) -> None:
+        """The client is slow."""
+        ...
+
+    def resume_reply(self) -> None:
+        """The client caught up."""
+        ...
+
+
+class Dispatcher:
+    """Finds out what a request means and starts it."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self._site = listener.site
+        self._plane = listener.plane
+        self._names: dict[bytes, Name] = {}
+        self._hosts: dict[bytes, bool] = {}
+
+    def __call__(self, inbound: Inbound) -> None:
+        """Answer a request, or begin to."""
+        target = inbound.target
+        if not target.startswith(b"/"):
+            target = _origin_form(inbound, target)
+        path, _, query = target.partition(b"?")
+        if inbound.host is not None and not self._known_host(inbound.host):
+            inbound.fault(421, f"this site is not {inbound.host.decode('latin-1')}")
+            return
+        name = self._names.get(path) or self._name(inbound, path)
+        if name is None:
+            return
+        principal = self._principal(inbound)
+        if principal is None:
+            detail = "the bearer token is not valid here: unknown, expired or revoked"
+            inbound.refuse(Refusal(Status.UNAUTHENTICATED, detail))
+            return
+        if inbound.hops >= MAX_HOPS:
+            inbound.fault(508, f"the call has passed {inbound.hops} gateways: a loop")
+            return
+        self._start(inbound, name, principal, query)
+
+    def _start(self, inbound: Inbound, name: Name, principal: Principal, query: bytes) -> None:
+        route = self._plane.view.routes.get(name)
+        call = Call(Action.CALL, name, principal, 0.0)
+        call.verb = inbound.verb
+        call.query = query
+        call.fields = inbound.call_fields
+        call.length = inbound.length
+        call.content_type = inbound.content_type
+        call.hops = inbound.hops
+        call.peer = inbound.owner.peer
+        if route is None:
+            self._without_route(inbound, call)
+            return
+        call.deadline = self._deadline(inbound, route)
+        if route.kind is Kind.METHOD:
+            self._method(inbound, call, route)
+        elif route.kind is Kind.CHANNEL:
+            self._channel(inbound, call, route)
+        else:
+            self._object(inbound, call, route)
+
+    def begin(self, inbound: Inbound, call: Call, route: Route) -> None:
+        """Give the call to an exchange."""
+        selection = route.selection
+        if selection is not None and selection.sticky:
+            call.sticky = _sticky_key(selection.sticky, call)
+        exchange = Exchange(self._plane, call, route, inbound)
+        inbound.relay = exchange
+        exchange.begin(inbound.take(), inbound.ended)
+
+    def _method(self, inbound: Inbound, call: Call, route: Route) -> None:
+        verb = inbound.verb
+        safe = route.method is not None and route.method.safe
+        if verb == b"POST" or (safe and verb in (b"GET", b"HEAD")):
+            self.begin(inbound, call, route)
+        else:
+            self._wrong_verb(inbound, call, route, "GET, HEAD, POST" if safe else "POST")
+
+    def _channel(self, inbound: Inbound, call: Call, route: Route) -> None:
+        verb = inbound.verb
+        if verb in (b"POST", b"PUT"):
+            call.action = Action.PUBLISH
+            self.begin(inbound, call, route)
+        elif verb in (b"GET", b"HEAD"):
+            call.action = Action.SUBSCRIBE
+            if b"text/event-stream" in inbound.accept:
+                self._listener.stream(inbound, call, route)
+            else:
+                self.begin(inbound, call, route)
+        else:
+            self._wrong_verb(inbound, call, route, "GET, HEAD, POST, PUT")
+
+    def _object(self, inbound: Inbound, call: Call, route: Route) -> None:
+        verb = inbound.verb
+        if verb in (b"GET", b"HEAD"):
+            call.action = Action.DESCRIBE
+            self.begin(inbound, call, route)
+        elif verb == b"POST":
+            inbound.relay = NamedInBody(self, inbound, call)
+            inbound.relay.body(inbound.take(), inbound.ended)
+        else:
+            self._wrong_verb(inbound, call, route, "GET, HEAD, POST")
+
+    def _wrong_verb(self, inbound: Inbound, call: Call, route: Route, allow: str) -> None:
+        """Say 405, but only to those who may know what the name is."""
+        access = self._plane.access
+        decision = access.check(call.principal, call.action, call.name, route.owner)
+        if decision.allowed:
+            verb = inbound.verb.decode("latin-1")
+            detail = f"{call.name} is a {route.kind}: use {allow}, not {verb}"
+            inbound.fault(405, detail, f"Allow: {allow}\r\n".encode())
+        else:
+            inbound.refuse(denial(access, call, route, decision))
+
+    def _without_route(self, inbound: Inbound, call: Call) -> None:
+        if call.name == self._listener.socket_name and inbound.upgrade_to == b"websocket":
+            self._listener.socket(inbound, call)
+        else:
+            inbound.refuse(unknown(self._plane.access, self._plane.view, call))
+
+    def _deadline(self, inbound: Inbound, route: Route) -> float:
+        own = route.method.timeout if route.method is not None else 0
+        limits = self._listener.limits
+        wanted = inbound.timeout or own or limits.timeout
+        return self._plane.now + min(wanted, limits.timeout_cap) / 1000
+
+    def _principal(self, inbound: Inbound) -> Principal | None:
+        if not inbound.authorization:
+            return ANONYMOUS
+        return self._site.credentials.authorization(inbound.authorization, self._site.time())
+
+    def _name(self, inbound: Inbound, path: bytes) -> Name | None:
+        site = self._site
+        try:
+            name = parse_name(
+                path.decode("ascii"),
+                authority=site.authority,
+                aliases=site.aliases,
+                remotes=site.remotes,
+                reserved=True,
+            )
+        except UnicodeDecodeError:
+            inbound.fault(400, "the path must be ASCII: percent-encode everything else")
+            return None
+        except InvalidName as error:
+            inbound.fault(400, str(error))
+            return None
+        if len(self._names) >= CACHED:
+            self._names.clear()
+        self._names[path] = name
+        return name
+
+    def _known_host(self, host: bytes) -> bool:
+        known = self._hosts.get(host)
+        if known is None:
+            bare = _without_port(host.decode("latin-1").lower())
+            site = self._site
+            known = bare in LOOPBACK or bare == site.authority or bare in site.aliases
+            if len(self._hosts) >= CACHED:
+                self._hosts.clear()
+            self._hosts[host] = known
+        return known
+
+
+class NamedInBody:
+    """A call whose method is named in its JSON body, as S3 III-B describes."""
+
+    def __init__(self, dispatcher: Dispatcher, inbound: Inbound, call: Call) -> None:
+        self._dispatcher = dispatcher
+        self._inbound = inbound
+        self._call = call
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def body(self, data: bytes, end: bool) -> None:
+        """Collect the body; when it is all here, call the method that it names."""
+        limit = self._dispatcher._listener.limits.message
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size > limit:
+            self._inbound.relay = None
+            detail = f"a message may have at most {limit} bytes"
+            self._inbound.refuse(Refusal(Status.TOO_LARGE, detail))
+        elif end:
+            self._inbound.relay = None
+            self._call_named(b"".join(self._parts))
+
+    def _call_named(self, body: bytes) -> None:
+        inbound, call = self._inbound, self._call
+        try:
+            document = json.loads(body)
+            method, args = document.pop("method"), document.pop("args", {})
+            if document:
+                raise ValueError(f"unknown key {next(iter(document))!r}")
+            name = join(call.name, method)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            detail = f'POST to an object needs {{"method": "…", "args": {{…}}}}: {error}'
+            inbound.refuse(Refusal(Status.BAD_REQUEST, detail))
+            return
+        payload = json.dumps(args).encode()
+        inbound.parts.append(payload)
+        inbound.length = len(payload)
+        inbound.content_type = b"application/json"
+        self._dispatcher._start(inbound, name, call.principal, b"")
+
+    def cancel(self) -> None:
+        """Forget what was collected."""
+        self._parts.clear()
+
+    def pause_reply(self) -> None:
+        """Nothing is on its way."""
+
+    def resume_reply(self) -> None:
+        """Nothing is on its way."""
+
+
+def _origin_form(inbound: Inbound, target: bytes) -> bytes:
+    """Return the path of an absolute-form target; its host counts (RFC 9112 section 3.2.2)."""
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return b"/" + target
+    host, slash, path = rest.partition(b"/")
+    inbound.host = host
+    return slash + path or b"/"
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _sticky_key(sticky: str, call: Call) -> bytes:
+    if sticky == "principal":
+        return call.principal.id.encode()
+    wanted = sticky.removeprefix("header:").lower().encode()
+    fields = call.fields
+    for at in range(0, len(fields), 4):
+        if fields[at].lower() == wanted:
+            return fields[at + 2]
+    return b""
+
+
+def query_group(query: bytes) -> str:
+    """Return the subscriber group that a query asks for, "" for none."""
+    values = parse_qs(query.decode("latin-1")).get("group", [""])
+    return values[0]

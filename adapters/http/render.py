@@ -1,0 +1,58 @@
+"""Heads and error documents as bytes (RFC 9112, RFC 9457)."""
+
+import json
+from email.utils import formatdate
+from http import HTTPStatus
+
+from gateway.message import Refusal, Status
+
+STATUS_LINES: dict[int, bytes] = {
+    **{code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 1000)},
+    **{s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus},
+}
+VIA = b"Via: 1.1 hilum\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
+CLOSE = b"Connection: close\r\n"
+KEEP_ALIVE = b"Connection: keep-alive\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+ORIGIN_PROVIDER = b"Hilum-Origin: provider\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def length(size: int) -> bytes:
+    """Return a Content-Length field."""
+    return b"Content-Length: %d\r\n" % size
+
+
+def chunk(data: bytes, *, end: bool) -> bytes:
+    """Return one chunk of a chunked body, with the last one behind it at the end."""
+    framed = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    return framed + LAST_CHUNK if end else framed
+
+
+def date_line(unix_time: float) -> bytes:
+    """Return a Date field (RFC 9110 section 6.6.1)."""
+    return b"Date: %s\r\n" % formatdate(unix_time, usegmt=True).encode()
+
+
+def problem(code: int, title: str, slug: str, detail: str, extra: dict[str, object]) -> bytes:
+    """Return a problem document (RFC 9457)."""
+    document: dict[str, object] = {
+        "type": f"urn:hilum:problem:{slug}",
+        "title": title,
+        "status": code,
+        "detail": detail,
+    }
+    return json.dumps({**extra, **document}, default=str).encode() + b"\n"
+
+
+def refusal_document(refusal: Refusal) -> tuple[int, list[bytes], bytes]:
+    """Return HTTP status, extra fields and body of a refusal."""
+    wire = refusal.status.wire
+    fields = []
+    if refusal.retry_after:
+        fields.append(b"Retry-After: %d\r\n" % refusal.retry_after)
+    if refusal.status is Status.UNAUTHENTICATED:
+        fields.append(b'WWW-Authenticate: Bearer realm="hilum"\r\n')
+    slug = refusal.status.slug
+    return wire.http, fields, problem(wire.http, wire.title, slug, refusal.detail, refusal.extra)

@@ -1,0 +1,257 @@
+"""One client connection: bytes in, requests out, one at a time and in order (RFC 9112).
+
+The parser's callbacks only collect; ``_pump`` acts once per read. Pipelined requests wait until
+the one before them is answered.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from adapters.http.fields import COLON, CRLF, REQUEST, Special, is_foreign, without
+from adapters.http.inbound import Inbound
+from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+if TYPE_CHECKING:
+    from adapters.http.listener import Listener
+
+WAITING = 32
+"""Pipelined requests that wait; then the connection is not read any further."""
+WAITING_BYTES = 256 * 1024
+
+
+class ServerConnection:
+    """A protocol of the loop (asyncio.Protocol by its methods) and of the HTTP parser."""
+
+    __slots__ = (
+        "closing",
+        "current",
+        "head_bytes",
+        "head_done",
+        "idle_since",
+        "listener",
+        "parser",
+        "parsing",
+        "peer",
+        "pumping",
+        "requests",
+        "transport",
+        "upgraded",
+        "waiting",
+        "waiting_bytes",
+        "write_paused",
+    )
+
+    def __init__(self, listener: "Listener") -> None:
+        self.listener = listener
+        self.parser = HttpRequestParser(self)
+        self.transport: asyncio.Transport | None = None
+        self.peer = ""
+        self.current: Inbound | None = None
+        self.parsing: Inbound | None = None
+        self.waiting: deque[Inbound] = deque()
+        self.waiting_bytes = 0
+        self.head_bytes = 0
+        self.head_done = True
+        self.requests = 0
+        self.idle_since = 0.0
+        self.closing = False
+        self.pumping = False
+        self.write_paused = False
+        self.upgraded: asyncio.Protocol | None = None
+
+    # The loop's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Take a new connection, or refuse it when there are too many."""
+        self.transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = address[0] if address else ""
+        self.idle_since = self.listener.clock()
+        self.listener.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone: cancel what it had open."""
+        self.closing = True
+        self.listener.closed(self)
+        self.waiting.clear()
+        if self.current is not None:
+            self.current.lost()
+            self.current = None
+        if self.upgraded is not None:
+            self.upgraded.connection_lost(exc)
+
+    def eof_received(self) -> bool:
+        """Answer a half-closed client, as long as an answer is on its way."""
+        if self.upgraded is not None:
+            return False
+        self.closing = True
+        return self.current is not None or bool(self.waiting)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse one read, then act on it."""
+        now = self.listener.clock()
+        self.listener.plane.now = now
+        self.idle_since = now
+        if self.upgraded is not None:
+            self.upgraded.data_received(data)
+            return
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+            return
+        except HttpParserError as error:
+            self._malformed(f"{error}")
+        if not self.head_done:
+            self.head_bytes += len(data)
+            if self.head_bytes > self.listener.limits.head:
+                self.fault(431, "the request's head is too large")
+        self._pump()
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        self.write_paused = True
+        if self.current is not None:
+            self.current.slow()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self.write_paused = False
+        if self.current is not None:
+            self.current.fast()
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.parsing = Inbound(self)
+        self.head_done = False
+        self.head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the request target; a long one may come in pieces."""
+        if self.parsing is not None:
+            self.parsing.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field, or a trailer field: those end here (RFC 9110 section 6.5.1)."""
+        inbound = self.parsing
+        if inbound is None or self.head_done:
+            return
+        lowered = name.lower()
+        special = REQUEST.get(lowered)
+        if special is None:
+            if not is_foreign(lowered):
+                inbound.call_fields += (name, COLON, value, CRLF)
+        elif special == Special.TYPE or special == Special.ACCEPT:  # noqa: PLR1714
+            inbound.call_fields += (name, COLON, value, CRLF)
+            inbound.note(special, value)
+        else:
+            inbound.note(special, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: queue the request."""
+        inbound = self.parsing
+        if inbound is None:
+            return
+        self.head_done = True
+        self.requests += 1
+        parser = self.parser
+        inbound.verb = parser.get_method()
+        inbound.http10 = parser.get_http_version() == "1.0"
+        inbound.keep_alive = (
+            parser.should_keep_alive() and self.requests < self.listener.limits.requests
+        )
+        if len(inbound.call_fields) > 4 * self.listener.limits.fields:
+            inbound.error = (431, "the request has too many header fields")
+        elif inbound.connection:
+            inbound.call_fields = without(inbound.call_fields, inbound.connection)
+        inbound.check(parser.get_http_version())
+        self.waiting.append(inbound)
+
+    def on_body(self, data: bytes) -> None:
+        """Part of the request's payload."""
+        if self.parsing is not None:
+            self.parsing.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """The request is all here."""
+        if self.parsing is not None:
+            self.parsing.ended = True
+            self.parsing = None
+
+    # What requests call
+
+    def write(self, data: bytes) -> None:
+        """Send bytes to the client, unless it is gone."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(data)
+
+    def finished(self, inbound: Inbound, *, keep: bool) -> None:
+        """A request has been answered."""
+        if self.current is not inbound:
+            return
+        self.current = None
+        self.idle_since = self.listener.clock()
+        if not keep or self.listener.draining or (self.closing and not self.waiting):
+            self.close()
+        elif not self.pumping:
+            self._pump()
+
+    def close(self) -> None:
+        """Close once what was written has gone out."""
+        self.closing = True
+        if self.transport is not None:
+            self.transport.close()
+
+    def hold(self, *, paused: bool) -> None:
+        """Stop or go on reading from the client."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        if paused:
+            transport.pause_reading()
+        elif not self._too_much():
+            transport.resume_reading()
+
+    def fault(self, code: int, detail: str) -> None:
+        """Answer a request that cannot be one, then close."""
+        inbound = self.parsing or Inbound(self)
+        inbound.error = (code, detail)
+        inbound.keep_alive = False
+        self.parsing = None
+        self.head_done = True
+        if inbound is not self.current and inbound not in self.waiting:
+            self.waiting.append(inbound)
+
+    # Inside
+
+    def _malformed(self, detail: str) -> None:
+        if self.parsing is not None and self.parsing is self.current:
+            self.current.broken(detail)
+            return
+        self.fault(400, f"malformed HTTP: {detail}")
+
+    def _too_much(self) -> bool:
+        return len(self.waiting) > WAITING
+
+    def _pump(self) -> None:
+        self.pumping = True
+        current = self.current
+        if current is not None and (current.parts or current.ended):
+            current.feed()
+        while self.current is None and self.waiting:
+            inbound = self.waiting.popleft()
+            self.current = inbound
+            inbound.start()
+        self.pumping = False
+        if self.waiting and self._too_much():
+            self.hold(paused=True)
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Hand a connection that asked for a WebSocket to its protocol."""
+        self._pump()
+        if self.current is not None:
+            self.current.upgrade(rest)

@@ -1,0 +1,197 @@
+"""The View: the immutable compiled state that traffic is decided on (design 5).
+
+``compile_route`` makes one Route from the catalog's record of a name and the policies about it;
+``View.install`` swaps all touched Routes in one step. A call keeps the Route that it began with.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from weakref import WeakValueDictionary
+
+from gateway.message import Status
+from policy.model import Action, Binding, ResolutionPolicy
+from policy.resolution import STATIC, Health, Selection, Source, compile_selection
+from registry.catalog import Catalog
+from registry.model import Endpoint, EventChannel, Kind, Method, NameRecord, VirtualObject
+from registry.names import Name
+
+DEFAULT_RESOLUTION = ResolutionPolicy(names=("**",))
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds of the latency histogram, in seconds."""
+
+
+class Meter:
+    """Counters of one microservice, shared by its Routes; ``counts`` by (action, status)."""
+
+    __slots__ = ("__weakref__", "buckets", "counts", "microservice", "seconds")
+
+    def __init__(self, microservice: str) -> None:
+        self.microservice = microservice
+        self.counts: dict[tuple[Action, Status], int] = {}
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def observe(self, action: Action, status: Status, seconds: float) -> None:
+        """Count one exchange that ended."""
+        key = (action, status)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        self.buckets[bisect_left(BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Route:
+    """One compiled name. ``selection`` is None for objects, and channels have a ``channel``."""
+
+    __slots__ = ("channel", "kind", "meter", "method", "name", "object", "owner", "selection")
+
+    def __init__(self, name: Name, kind: Kind, owner: str, meter: Meter) -> None:
+        self.name = name
+        self.kind = kind
+        self.owner = owner
+        self.meter = meter
+        self.method: Method | None = None
+        self.channel: EventChannel | None = None
+        self.object: VirtualObject | None = None
+        self.selection: Selection | None = None
+
+
+class View:
+    """Routes by name, and what is shared between them. One writer: ``install``."""
+
+    def __init__(self) -> None:
+        self.routes: dict[Name, Route] = {}
+        self.children: dict[Name, dict[Name, None]] = {}
+        self._healths: WeakValueDictionary[str, Health] = WeakValueDictionary()
+        self._meters: WeakValueDictionary[str, Meter] = WeakValueDictionary()
+
+    def install(self, routes: dict[Name, Route | None]) -> None:
+        """Put all touched Routes in place at once; None removes a name."""
+        for name, route in routes.items():
+            if route is None:
+                if self.routes.pop(name, None) is not None:
+                    self._forget(name)
+            else:
+                if name not in self.routes:
+                    self._remember(name)
+                self.routes[name] = route
+
+    def under(self, name: Name) -> Iterator[Name]:
+        """Yield every name below ``name``, depth first."""
+        for child in tuple(self.children.get(name, ())):
+            if child in self.routes:
+                yield child
+            yield from self.under(child)
+
+    def health_of(self, origin: str) -> Health:
+        """Return the shared health of an origin; it lives as long as a Route uses it."""
+        health = self._healths.get(origin)
+        if health is None:
+            health = self._healths[origin] = Health()
+        return health
+
+    def meter_of(self, microservice: str) -> Meter:
+        """Return the shared counters of a microservice."""
+        meter = self._meters.get(microservice)
+        if meter is None:
+            meter = self._meters[microservice] = Meter(microservice)
+        return meter
+
+    def meters(self) -> list[Meter]:
+        """Return the counters of every microservice that has Routes."""
+        return list(self._meters.values())
+
+    def _remember(self, name: Name) -> None:
+        above = _above(name)
+        while above:
+            siblings = self.children.setdefault(above, {})
+            if name in siblings:
+                return
+            siblings[name] = None
+            name, above = above, _above(above)
+
+    def _forget(self, name: Name) -> None:
+        while name not in self.routes and name not in self.children:
+            above = _above(name)
+            siblings = self.children[above]
+            del siblings[name]
+            if siblings:
+                return
+            del self.children[above]
+            name = above
+
+
+class Compiler:
+    """Compiles Routes from a catalog; ``resolution_of`` and ``static_of`` look up policies.
+
+    ``sessions_of`` returns the sources of live sessions that provide a name themselves.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        view: View,
+        resolution_of: Callable[[Name], ResolutionPolicy | None],
+        static_of: Callable[[Name], Sequence[Binding]],
+        sessions_of: Callable[[Name], Sequence[Source]],
+    ) -> None:
+        self._catalog = catalog
+        self._view = view
+        self._resolution_of = resolution_of
+        self._static_of = static_of
+        self._sessions_of = sessions_of
+
+    def compile(self, names: Iterable[Name]) -> dict[Name, Route | None]:
+        """Compile the Routes of ``names``; a name that exists no more compiles to None."""
+        return {name: self._route(name) for name in names}
+
+    def _route(self, name: Name) -> Route | None:
+        record = self._catalog.names.get(name)
+        static = self._static_of(name)
+        if record is None:
+            return self._static_route(name, static) if static else None
+        meter = self._view.meter_of(record.offers[0].registration.microservice)
+        route = Route(name, record.kind, record.owner, meter)
+        definition = self._definition(record)
+        if isinstance(definition, Method):
+            route.method = definition
+            sources = [*map(_static_source, static), *self._sources(record)]
+            route.selection = self._select(name, sources)
+        elif isinstance(definition, EventChannel):
+            route.channel = definition
+        else:
+            route.object = definition
+        return route
+
+    def _definition(self, record: NameRecord) -> Method | EventChannel | VirtualObject:
+        live = self._catalog.live_offers(record) or record.offers
+        return live[0].definition
+
+    def _sources(self, record: NameRecord) -> list[Source]:
+        sources = list(self._sessions_of(record.name))
+        for offer in self._catalog.live_offers(record):
+            peer = self._catalog.registrations[offer.registration].peer
+            if isinstance(offer.definition, Method):
+                sources.extend(
+                    Source(offer.registration, e, peer) for e in offer.definition.endpoints
+                )
+        return sources
+
+    def _static_route(self, name: Name, static: Sequence[Binding]) -> Route:
+        route = Route(name, Kind.METHOD, "", self._view.meter_of(STATIC.microservice))
+        first = static[0]
+        route.method = Method(first.description, safe=first.safe, idempotent=first.idempotent)
+        route.selection = self._select(name, [_static_source(b) for b in static])
+        return route
+
+    def _select(self, name: Name, sources: Sequence[Source]) -> Selection:
+        policy = self._resolution_of(name) or DEFAULT_RESOLUTION
+        return compile_selection(name, sources, policy, self._view.health_of)
+
+
+def _static_source(binding: Binding) -> Source:
+    return Source(STATIC, Endpoint(binding.endpoint, binding.method, binding.args), "")
+
+
+def _above(name: Name) -> Name:
+    """Return the name one level up; the authority is the root, "" is above it."""
+    return Name(name.rpartition("/")[0])
