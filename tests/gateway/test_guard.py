@@ -68,3 +68,19 @@ except ImportError as error:
         [sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True
     )
     assert "the package 'policy' of Hilum was not found" in done.stdout
+
+
+def test_the_program_does_not_start_with_a_foreign_package(tmp_path):
+    (tmp_path / "policy.py").write_text("raise SystemExit('executed')")
+    # With -m the working directory comes first on the path, as it does for a user.
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "version"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("hilum: the package 'policy' is not Hilum's but ")
+    assert "install Hilum in an environment or container of its own" in done.stderr
