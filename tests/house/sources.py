@@ -46,4 +46,11 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.lineno, node.module
+            yield from ((node.lineno, _module(node.module, alias.name)) for alias in node.names)
+
+
+def _module(parent: str, name: str) -> str:
+    """Return what ``from parent import name`` imports: a module of ours, or something in one."""
+    full = f"{parent}.{name}"
+    path = ROOT / full.replace(".", "/")
+    return full if path.is_dir() or path.with_suffix(".py").exists() else parent
