@@ -175,7 +175,10 @@ class Store(Protocol):
         ...
 
     async def snapshot(self) -> Snapshot | None:
-        """Return the newest snapshot that passes its checksum; StoreError if none of them does."""
+        """Return the newest snapshot that passes its checksum.
+
+        None means: replay the whole log. StoreError if the log alone is not enough any more.
+        """
         ...
 
     async def save_snapshot(self, seq: int, records: Iterable[bytes]) -> None:
@@ -254,9 +257,9 @@ class EventLog(Protocol):
     async def append(self, channel: str, event: StoredEvent, keep: Keep) -> int:
         """Append one event (its ``seq`` is ignored) and return the sequence number it got.
 
-        Returns only after it is synced to disk; concurrent appends share one commit. Opens the
-        channel when it is new. What ``keep`` does not cover is deleted now and then: up to 1/16
-        more may be there, and the newest event always stays. Raises StoreBusy and StoreError.
+        Returns only after it is synced to disk; concurrent appends share one commit. What
+        ``keep`` does not cover is deleted now and then: up to 1/16 more may be there, and the
+        newest event always stays. Raises StoreBusy, StoreError (also for a channel not opened).
         """
         ...
 

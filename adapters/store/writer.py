@@ -1,0 +1,269 @@
+"""The thread that does all writes of one file, many callers to a transaction (group commit)."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Protocol, TypeVar
+
+from adapters.store.database import explain
+from gateway.ports import StoreBusy, StoreError
+
+T = TypeVar("T")
+Value = int | str | bytes | None
+Row = tuple[Value, ...]
+
+# SQLite's own automatic checkpoint comes after as many pages.
+_CHECKPOINT_PAGES = 1_000
+_PAGE_BYTES = 4_096
+_ROW_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may wait for its commit: jobs, and bytes of payload."""
+
+    jobs: int = 8_192
+    bytes: int = 32 << 20
+
+
+class Table:
+    """Where rows are inserted, ``INSERT INTO … VALUES``, as many as possible at a time."""
+
+    __slots__ = ("_statements",)
+
+    def __init__(self, insert: str, columns: int) -> None:
+        row = f"({','.join('?' * columns)})"
+        # A few sizes only, so that all stay in the connection's statement cache.
+        self._statements = tuple(
+            (size, insert + " " + ",".join([row] * size)) for size in (64, 32, 16, 8, 4, 2, 1)
+        )
+
+    def statements(self, rows: Sequence[Row]) -> list[tuple[str, list[Value]]]:
+        """Return the statements, with their parameters, that insert ``rows`` in order."""
+        found, start = [], 0
+        for size, statement in self._statements:
+            while len(rows) - start >= size:
+                chunk = rows[start : start + size]
+                found.append((statement, [value for row in chunk for value in row]))
+                start += size
+        return found
+
+
+class Transaction:
+    """One write transaction, begun with the first statement that needs one.
+
+    Inserts are gathered: each call of SQLite gives up the interpreter lock and has to win it
+    back from a busy event loop, so a group of appends must not be a call per row.
+    """
+
+    __slots__ = ("_begun", "_connection", "_rows", "_table")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._begun = False
+        self._table: Table | None = None
+        self._rows: list[Row] = []
+
+    def insert(self, table: Table, row: Row) -> None:
+        """Insert a row, now or with the rows that follow."""
+        if table is not self._table:
+            self._flush()
+            self._table = table
+        self._rows.append(row)
+
+    def execute(self, sql: str, *values: Value) -> None:
+        """Run a statement that writes."""
+        self._flush()
+        self._begin()
+        self._connection.execute(sql, values)
+
+    def query(self, sql: str, *values: Value) -> list[tuple[Any, ...]]:
+        """Return all rows of a query, which sees what this transaction wrote."""
+        self._flush()
+        return self._connection.execute(sql, values).fetchall()
+
+    def commit(self) -> None:
+        """Make it durable; a lone insert is its own transaction (one call instead of three)."""
+        if not self._begun and self._table is not None:
+            statements = self._table.statements(self._rows)
+            if len(statements) == 1:
+                self._connection.execute(*statements[0])
+                return
+        self._flush()
+        if self._begun:
+            self._connection.execute("COMMIT")
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._begun = True
+
+    def _flush(self) -> None:
+        if self._table is not None and self._rows:
+            self._begin()
+            for statement, values in self._table.statements(self._rows):
+                self._connection.execute(statement, values)
+            self._rows = []
+
+
+class Ledger(Protocol):
+    """What is known in memory about a file; only the writer's thread changes it."""
+
+    def settle(self, transaction: Transaction) -> None:
+        """Add the last writes of a group, e.g. retention."""
+        ...
+
+    def committed(self) -> None:
+        """Take the group's writes for true."""
+        ...
+
+    def rolled_back(self) -> None:
+        """Forget the group's writes."""
+        ...
+
+    def announce(self) -> None:
+        """Tell, on the event loop and before any caller is answered, what was committed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Callable[[Transaction], Any]
+    future: asyncio.Future[Any]
+    cost: int
+
+
+_Outcome = tuple[_Job, Any, StoreError | None]
+
+
+class Writer:
+    """Queues jobs, commits all that wait as one group, then answers all of them at once.
+
+    A job that raises StoreError (having written nothing) fails alone; an error of the disk
+    fails the whole group and leaves the file as it was.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, title: str, ledger: Ledger, limits: Limits
+    ) -> None:
+        self._connection = connection
+        self._title = title
+        self._ledger = ledger
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        # Only the event loop touches these two, so that neither side ever waits for a lock.
+        self._jobs = 0
+        self._bytes = 0
+        self._closed = False
+        self._ended = False
+        self._pages = 0
+        self._thread = Thread(target=self._run, name=f"hilum {title}", daemon=True)
+        self._thread.start()
+
+    def write(self, work: Callable[[Transaction], T], cost: int) -> asyncio.Future[T]:
+        """Queue a caller's job of ``cost`` bytes; StoreBusy at once when too much waits."""
+        limits = self._limits
+        if cost > limits.bytes:
+            raise StoreError(
+                f"{self._title}: {cost} bytes at once are too many, {limits.bytes} are allowed"
+            )
+        if self._jobs >= limits.jobs or self._bytes + cost > limits.bytes:
+            raise StoreBusy(
+                f"{self._title}: busy, {self._jobs} writes ({self._bytes} bytes) wait for the disk"
+            )
+        return self.keep_house(work, cost)
+
+    def keep_house(self, work: Callable[[Transaction], T], cost: int = 0) -> asyncio.Future[T]:
+        """Queue a job of the store's own, without a limit."""
+        if self._closed:
+            raise StoreError(f"{self._title}: closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs += 1
+        self._bytes += cost
+        self._queue.put(_Job(work, future, cost))
+        return future
+
+    async def close(self) -> None:
+        """Finish what is queued and end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _answer(self, outcomes: list[_Outcome]) -> None:
+        self._ledger.announce()
+        for job, result, error in outcomes:
+            self._jobs -= 1
+            self._bytes -= job.cost
+            if job.future.done():  # nobody waits any more
+                continue
+            if error is None:
+                job.future.set_result(result)
+            else:
+                job.future.set_exception(error)
+
+    # From here on: the writer's thread.
+
+    def _run(self) -> None:
+        while not self._ended:
+            if jobs := self._take():
+                outcomes = self._commit(jobs)
+                with contextlib.suppress(RuntimeError):  # the event loop is gone
+                    self._loop.call_soon_threadsafe(self._answer, outcomes)
+                self._checkpoint()
+
+    def _take(self) -> list[_Job]:
+        taken = [self._queue.get()]
+        taken += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        self._ended = taken[-1] is None
+        return [job for job in taken if job is not None]
+
+    def _commit(self, jobs: list[_Job]) -> list[_Outcome]:
+        transaction = Transaction(self._connection)
+        before = self._connection.total_changes
+        try:
+            outcomes = [_perform(job, transaction) for job in jobs]
+            self._ledger.settle(transaction)
+            transaction.commit()
+        except Exception as error:  # whatever it was: nobody may wait for ever
+            self._roll_back()
+            if len(jobs) > 1 and not isinstance(error, sqlite3.OperationalError):
+                # One of them is to blame (say a string that is no UTF-8), not the disk.
+                return [outcome for job in jobs for outcome in self._commit([job])]
+            return [(job, None, self._failure(error)) for job in jobs]
+        self._ledger.committed()
+        changes = self._connection.total_changes - before
+        used = sum(job.cost for job in jobs) + _ROW_BYTES * changes
+        self._pages += 2 + used // _PAGE_BYTES
+        return outcomes
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        self._ledger.rolled_back()
+
+    def _failure(self, error: Exception) -> StoreError:
+        why = explain(error) if isinstance(error, sqlite3.Error) else repr(error)
+        failure = StoreError(f"{self._title}: nothing was written: {why}")
+        failure.__cause__ = error
+        return failure
+
+    def _checkpoint(self) -> None:
+        """Move the write-ahead log into the database, about as often as SQLite does by itself."""
+        if self._pages >= _CHECKPOINT_PAGES:
+            self._pages = 0
+            with contextlib.suppress(sqlite3.Error):  # e.g. a full disk: the log just grows
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _perform(job: _Job, transaction: Transaction) -> _Outcome:
+    try:
+        return job, job.work(transaction), None
+    except StoreError as refusal:
+        return job, None, refusal
