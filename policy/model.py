@@ -1,5 +1,7 @@
 """What an operator writes: the policies' types, and the Principal they speak of (design 7)."""
 
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import Literal
 
@@ -20,31 +22,22 @@ class Action(StrEnum):
     ADMINISTER = "administer"
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Principal:
-    """The authenticated caller.
+    """The authenticated caller, equal only to itself: decisions are cached by the object.
 
     ``id`` is ``realm:subject``. ``expires`` is Unix time in seconds, ``credential`` the id of
-    what it was authenticated by (revoking that ends what the principal has open).
+    what it was authenticated by (revoking that ends what the principal has open). Keep one object
+    for each credential and never change its attributes.
     """
 
-    __slots__ = ("attributes", "credential", "expires", "id", "kind", "method")
-
-    def __init__(
-        self,
-        id: str,  # noqa: A002
-        kind: str,
-        *,
-        method: str = "",
-        credential: str = "",
-        expires: float = float("inf"),
-        attributes: dict[str, str] | None = None,
-    ) -> None:
-        self.id = id
-        self.kind = kind
-        self.method = method
-        self.credential = credential
-        self.expires = expires
-        self.attributes = attributes or {}
+    id: str
+    kind: str
+    _: KW_ONLY
+    method: str = ""
+    credential: str = ""
+    expires: float = float("inf")
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Principal({self.id}, {self.kind})"

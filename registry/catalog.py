@@ -5,7 +5,7 @@ catalog. What may be asked for is checked before a Change is appended, by ``clas
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,9 +19,9 @@ from registry.changes import (
     PolicyDeleted,
     Registered,
     TokenIssued,
-    TokenRevoked,
 )
 from registry.model import (
+    EventChannel,
     Kind,
     Method,
     NameRecord,
@@ -32,10 +32,12 @@ from registry.model import (
     TokenRecord,
     VirtualObject,
 )
-from registry.names import Name
+from registry.names import Name, parent
 
 K = TypeVar("K")
 V = TypeVar("V")
+Definition: TypeAlias = Method | EventChannel | VirtualObject
+Definitions: TypeAlias = dict[Name, Definition]
 
 
 class Touched(NamedTuple):
@@ -87,30 +89,51 @@ class Catalog:
             case TokenIssued(token):
                 self.tokens[token.id] = token
                 return Touched(tokens=frozenset({token.id}))
-            case TokenRevoked(token_id):
-                self.tokens.pop(token_id, None)
-                return Touched(tokens=frozenset({token_id}))
+        self.tokens.pop(change.id, None)
+        return Touched(tokens=frozenset({change.id}))
 
     def next_generation(self) -> int:
         """Return the generation that the next registration gets."""
         return self.generation + 1
 
-    def clashes(self, owner: str, objects: Iterable[VirtualObject]) -> Iterator[Clash]:
+    def holder(self, id_: RegistrationId) -> str:
+        """Return who registered ``id_``, "" when nobody did: nobody else may replace or end it."""
+        registration = self.registrations.get(id_)
+        return "" if registration is None else registration.owner
+
+    def owner_of(self, name: Name) -> str:
+        """Return the owner of a name or of the nearest registered name above it, "" for nobody.
+
+        This is what a name that does not exist yet is created under (design 4).
+        """
+        above: Name | None = name
+        while above is not None:
+            record = self.names.get(above)
+            if record is not None:
+                return record.owner
+            above = parent(above)
+        return ""
+
+    def clashes(
+        self, owner: str, objects: Iterable[VirtualObject], by: RegistrationId | None = None
+    ) -> Iterator[Clash]:
         """Yield what keeps ``owner`` from registering ``objects``: names of another kind or owner.
 
         A clash of owners may still be allowed by policy (``bind``); one of kinds never is:
-        ``owner`` is then empty.
+        ``owner`` is then empty. ``by`` is the registration that these objects replace: a name
+        that only it offers may change its kind.
         """
         for obj in objects:
-            yield from self._clash(Name(obj.name), Kind.OBJECT, owner)
-            for member, definition in obj.members():
-                yield from self._clash(member, kind_of(definition), owner)
+            for name, definition in _definitions((obj,)).items():
+                yield from self._clash(name, kind_of(definition), owner, by)
 
-    def _clash(self, name: Name, kind: Kind, owner: str) -> Iterator[Clash]:
+    def _clash(
+        self, name: Name, kind: Kind, owner: str, by: RegistrationId | None
+    ) -> Iterator[Clash]:
         record = self.names.get(name)
         if record is None:
             return
-        if record.kind is not kind:
+        if record.kind is not kind and any(o.registration != by for o in record.offers):
             yield Clash(name, "", f"{name} is already {_article(record.kind)}")
         elif record.owner != owner:
             yield Clash(name, record.owner, f"{name} belongs to {record.owner}")
@@ -123,98 +146,99 @@ class Catalog:
     def _register(self, registration: Registration) -> Touched:
         id_ = registration.id
         old = self.registrations.get(id_)
-        if old is not None and old.created and not registration.created:
-            registration = replace(registration, created=old.created)
+        before: Definitions = {}
+        if old is not None:
+            before = _definitions(old.everything())
+            if old.created and not registration.created:
+                fresh = {o.name for o in registration.objects}
+                kept = tuple(o for o in old.created if o.name not in fresh)
+                registration = replace(registration, created=kept)
         self.generation = max(self.generation, registration.generation)
         self.registrations[id_] = registration
-        touched = set()
-        for obj in registration.everything():
-            touched.update(self._offer(obj, registration))
-        if old is not None:
-            gone = _names_of(old.everything()) - touched
-            self._withdraw(id_, gone)
-            touched |= gone
-        return Touched(names=frozenset(touched), registrations=frozenset({id_}))
+        return self._move(id_, before, _definitions(registration.everything()))
 
     def _deregister(self, id_: RegistrationId) -> Touched:
         old = self.registrations.pop(id_, None)
-        if old is None:
-            return Touched()
-        names = _names_of(old.everything())
-        self._withdraw(id_, names)
-        return Touched(names=frozenset(names), registrations=frozenset({id_}))
+        return Touched() if old is None else self._move(id_, _definitions(old.everything()), {})
 
     def _expire(self, id_: RegistrationId, generation: int) -> Touched:
         old = self.registrations.get(id_)
         if old is None or old.generation != generation or not old.live:
             return Touched()
         self.registrations[id_] = replace(old, live=False)
-        return Touched(names=frozenset(_names_of(old.everything())), registrations=frozenset({id_}))
+        names = frozenset(_definitions(old.everything()))
+        return Touched(names=names, registrations=frozenset({id_}))
 
     def _create(self, id_: RegistrationId, created: VirtualObject) -> Touched:
         old = self.registrations.get(id_)
         if old is None:
             return Touched()
-        others = tuple(o for o in old.created if o.name != created.name)
-        replaced = _names_of(o for o in old.created if o.name == created.name)
-        new = replace(old, created=(*others, created))
-        self.registrations[id_] = new
-        touched = self._offer(created, new)
-        gone = replaced - touched
-        self._withdraw(id_, gone)
-        return Touched(names=frozenset(touched | gone))
+        before: Definitions = {}
+        if self._offers(id_, Name(created.name)):
+            before = _definitions(o for o in old.everything() if o.name == created.name)
+            old = _without(old, created.name)
+        self.registrations[id_] = replace(old, created=(*old.created, created))
+        return self._move(id_, before, _definitions((created,)))
 
     def _destroy(self, name: Name) -> Touched:
         record = self.names.get(name)
         if record is None or record.kind is not Kind.OBJECT:
             return Touched()
-        touched = {name}
-        for offer in record.offers:
-            old = self.registrations[offer.registration]
-            gone = _names_of(o for o in old.everything() if o.name == name)
-            self._withdraw(offer.registration, gone)
-            touched |= gone
-            self.registrations[offer.registration] = replace(
-                old,
-                objects=tuple(o for o in old.objects if o.name != name),
-                created=tuple(o for o in old.created if o.name != name),
-            )
-        return Touched(names=frozenset(touched))
+        names: set[Name] = set()
+        for id_, _ in record.offers:
+            old = self.registrations[id_]
+            self.registrations[id_] = _without(old, name)
+            gone = _definitions(o for o in old.everything() if o.name == name)
+            names |= self._move(id_, gone, {}).names
+        return Touched(
+            names=frozenset(names), registrations=frozenset(o.registration for o in record.offers)
+        )
 
-    def _offer(self, obj: VirtualObject, registration: Registration) -> set[Name]:
-        name = Name(obj.name)
-        self._offer_one(name, Kind.OBJECT, Offer(registration.id, obj), registration.owner)
-        touched = {name}
-        for member, definition in obj.members():
-            offer = Offer(registration.id, definition)
-            self._offer_one(member, kind_of(definition), offer, registration.owner)
-            touched.add(member)
-        return touched
+    def _offers(self, id_: RegistrationId, name: Name) -> bool:
+        record = self.names.get(name)
+        return record is not None and any(o.registration == id_ for o in record.offers)
 
-    def _offer_one(self, name: Name, kind: Kind, offer: Offer, owner: str) -> None:
+    def _move(self, id_: RegistrationId, before: Definitions, after: Definitions) -> Touched:
+        """Replace what one registration offers, keeping its place beside others."""
+        for name, definition in before.items():
+            if name not in after or kind_of(after[name]) is not kind_of(definition):
+                self._withdraw(id_, name)
+        for name, definition in after.items():
+            self._offer(name, kind_of(definition), Offer(id_, definition))
+        names = frozenset(before.keys() | after.keys())
+        return Touched(names=names, registrations=frozenset({id_}))
+
+    def _offer(self, name: Name, kind: Kind, offer: Offer) -> None:
         record = self.names.get(name)
         if record is None:
+            owner = self.registrations[offer.registration].owner
             self.names[name] = NameRecord(name, kind, owner, (offer,))
-            return
-        offers = record.offers
-        for place, other in enumerate(offers):
-            if other.registration == offer.registration:
+        elif record.kind is kind:
+            offers = record.offers
+            places = [o.registration for o in offers]
+            if offer.registration in places:
+                place = places.index(offer.registration)
                 offers = (*offers[:place], offer, *offers[place + 1 :])
-                break
-        else:
-            offers = (*offers, offer)
-        self.names[name] = NameRecord(name, record.kind, record.owner, offers)
+            else:
+                offers = (*offers, offer)
+            self._record(record, offers)
+        # Else the log disagrees with ``clashes``: what the name was first stays.
 
-    def _withdraw(self, id_: RegistrationId, names: Iterable[Name]) -> None:
-        for name in names:
-            record = self.names[name]
-            offers = tuple(o for o in record.offers if o.registration != id_)
-            if not offers:
-                del self.names[name]
-                continue
-            owners = [self.registrations[o.registration].owner for o in offers]
-            owner = record.owner if record.owner in owners else owners[0]
-            self.names[name] = NameRecord(name, record.kind, owner, offers)
+    def _withdraw(self, id_: RegistrationId, name: Name) -> None:
+        record = self.names.get(name)
+        if record is None:
+            return
+        offers = tuple(o for o in record.offers if o.registration != id_)
+        if offers:
+            self._record(record, offers)
+        else:
+            del self.names[name]
+
+    def _record(self, record: NameRecord, offers: tuple[Offer, ...]) -> None:
+        """Keep the owner while he offers the name; after him it is the earliest one's."""
+        owners = [self.registrations[o.registration].owner for o in offers]
+        owner = record.owner if record.owner in owners else owners[0]
+        self.names[record.name] = NameRecord(record.name, record.kind, owner, offers)
 
 
 class Draft(Catalog):
@@ -265,18 +289,28 @@ class _Overlay(MutableMapping[K, V], Generic[K, V]):
         return sum(1 for _ in self)
 
 
-def _names_of(objects: Iterable[VirtualObject]) -> set[Name]:
-    names = set()
+def _definitions(objects: Iterable[VirtualObject]) -> Definitions:
+    definitions: Definitions = {}
     for obj in objects:
-        names.add(Name(obj.name))
-        names.update(member for member, _ in obj.members())
-    return names
+        definitions[Name(obj.name)] = obj
+        definitions.update(obj.members())
+    return definitions
+
+
+def _without(registration: Registration, name: str) -> Registration:
+    return replace(
+        registration,
+        objects=tuple(o for o in registration.objects if o.name != name),
+        created=tuple(o for o in registration.created if o.name != name),
+    )
 
 
 def _article(kind: Kind) -> str:
     return f"an {kind}" if kind is Kind.OBJECT else f"a {kind}"
 
 
-def kind_of(definition: object) -> Kind:
-    """Return the kind of a member's definition."""
-    return Kind.METHOD if isinstance(definition, Method) else Kind.CHANNEL
+def kind_of(definition: Definition) -> Kind:
+    """Return what a name with this definition is."""
+    if isinstance(definition, Method):
+        return Kind.METHOD
+    return Kind.CHANNEL if isinstance(definition, EventChannel) else Kind.OBJECT
