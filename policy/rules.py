@@ -64,15 +64,10 @@ class Rule:
 
 def describe_subject(subject: Subject) -> str:
     """Say in words whom a subject condition means."""
-    match subject.principal, subject.kind:
-        case "*", "*":
-            return "anybody"
-        case "*", kind:
-            return f"every principal of kind {kind}"
-        case principal, "*":
-            return principal
-        case principal, kind:
-            return f"{principal} of kind {kind}"
+    kind = "" if subject.kind == "*" else f" of kind {subject.kind}"
+    if subject.principal != "*":
+        return f"{subject.principal}{kind}"
+    return f"every principal{kind}" if kind else "anybody"
 
 
 def condition_of(policy: AccessPolicy | LifecyclePolicy, action: Action) -> Condition | None:
