@@ -62,7 +62,7 @@ async def ask(plane: Plane, call: Call, payload: bytes, limit: int = MAX_MESSAGE
 
     Raises Refusal when the gateway refuses; cancelling the task cancels the call.
     """
-    route = plane.view.routes.get(call.name)
+    route = plane.view.find(call.name)
     if route is None:
         raise unknown(plane.access, plane.view, call)
     call.length = len(payload)

@@ -165,6 +165,11 @@ class Exchange:
         else:
             self._refuse(Refusal(status, why, retry_after=status is Status.UNAVAILABLE))
 
+    def refused(self, refusal: Refusal) -> None:
+        """The gateway's own object refuses the call."""
+        if not self.done:
+            self._refuse(refusal)
+
     def pause_body(self) -> None:
         """The provider takes no more request payload for now."""
         if not self.done:

@@ -68,6 +68,10 @@ class Answer(Protocol):
         """The provider failed; ``written`` says whether it may have seen any of the call."""
         ...
 
+    def refused(self, refusal: Refusal) -> None:
+        """The gateway's own object refuses the call."""
+        ...
+
     def pause_body(self) -> None:
         """The provider takes no more request payload for now."""
         ...

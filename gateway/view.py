@@ -12,7 +12,16 @@ from gateway.message import Status
 from policy.model import Action, Binding, ResolutionPolicy
 from policy.resolution import STATIC, Health, Selection, Source, compile_selection
 from registry.catalog import Catalog
-from registry.model import Endpoint, EventChannel, Kind, Method, NameRecord, VirtualObject
+from registry.model import (
+    Definition,
+    Endpoint,
+    EventChannel,
+    Kind,
+    Method,
+    NameRecord,
+    RegistrationId,
+    VirtualObject,
+)
 from registry.names import Name
 
 DEFAULT_RESOLUTION = ResolutionPolicy(names=("**",))
@@ -42,13 +51,25 @@ class Meter:
 class Route:
     """One compiled name. ``selection`` is None for objects, and channels have a ``channel``."""
 
-    __slots__ = ("channel", "kind", "meter", "method", "name", "object", "owner", "selection")
+    __slots__ = (
+        "action",
+        "channel",
+        "kind",
+        "meter",
+        "method",
+        "name",
+        "object",
+        "owner",
+        "selection",
+    )
 
     def __init__(self, name: Name, kind: Kind, owner: str, meter: Meter) -> None:
         self.name = name
         self.kind = kind
         self.owner = owner
         self.meter = meter
+        self.action = Action.CALL
+        """What calling it asks of policy: ``describe`` for an introspection."""
         self.method: Method | None = None
         self.channel: EventChannel | None = None
         self.object: VirtualObject | None = None
@@ -61,6 +82,8 @@ class View:
     def __init__(self) -> None:
         self.routes: dict[Name, Route] = {}
         self.children: dict[Name, dict[Name, None]] = {}
+        self.implicit: Callable[[Name], Route | None] = _nothing
+        """Routes that are made when asked for: every microservice's ``introspect``."""
         self._healths: WeakValueDictionary[str, Health] = WeakValueDictionary()
         self._meters: WeakValueDictionary[str, Meter] = WeakValueDictionary()
 
@@ -74,6 +97,10 @@ class View:
                 if name not in self.routes:
                     self._remember(name)
                 self.routes[name] = route
+
+    def find(self, name: Name) -> Route | None:
+        """Return the Route of a name, None when nothing has that name."""
+        return self.routes.get(name) or self.implicit(name)
 
     def under(self, name: Name) -> Iterator[Name]:
         """Yield every name below ``name``, depth first."""
@@ -139,6 +166,8 @@ class Compiler:
         self._resolution_of = resolution_of
         self._static_of = static_of
         self._sessions_of = sessions_of
+        self.dead: set[RegistrationId] = set()
+        """Registrations that have expired, before the log says so."""
 
     def compile(self, names: Iterable[Name]) -> dict[Name, Route | None]:
         """Compile the Routes of ``names``; a name that exists no more compiles to None."""
@@ -162,7 +191,7 @@ class Compiler:
             route.object = definition
         return route
 
-    def _definition(self, record: NameRecord) -> Method | EventChannel | VirtualObject:
+    def _definition(self, record: NameRecord) -> Definition:
         live = self._catalog.live_offers(record) or record.offers
         return live[0].definition
 
@@ -170,6 +199,8 @@ class Compiler:
         sources = list(self._sessions_of(record.name))
         for offer in self._catalog.live_offers(record):
             peer = self._catalog.registrations[offer.registration].peer
+            if offer.registration in self.dead:
+                continue
             if isinstance(offer.definition, Method):
                 sources.extend(
                     Source(offer.registration, e, peer) for e in offer.definition.endpoints
@@ -190,6 +221,10 @@ class Compiler:
 
 def _static_source(binding: Binding) -> Source:
     return Source(STATIC, Endpoint(binding.endpoint, binding.method, binding.args), "")
+
+
+def _nothing(_: Name) -> Route | None:
+    return None
 
 
 def _above(name: Name) -> Name:

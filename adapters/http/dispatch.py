@@ -76,7 +76,7 @@ class Dispatcher:
         self._start(inbound, name, principal, query)
 
     def _start(self, inbound: Inbound, name: Name, principal: Principal, query: bytes) -> None:
-        route = self._plane.view.routes.get(name)
+        route = self._plane.view.find(name)
         call = Call(Action.CALL, name, principal, 0.0)
         call.verb = inbound.verb
         call.query = query
@@ -108,6 +108,7 @@ class Dispatcher:
     def _method(self, inbound: Inbound, call: Call, route: Route) -> None:
         verb = inbound.verb
         safe = route.method is not None and route.method.safe
+        call.action = route.action
         if verb == b"POST" or (safe and verb in (b"GET", b"HEAD")):
             self.begin(inbound, call, route)
         else:

@@ -1,0 +1,98 @@
+"""Where calls may go: an endpoint's address is checked each time it is resolved (design 5).
+
+A name that resolves to another address tomorrow (DNS rebinding) is checked again tomorrow.
+"""
+
+import socket
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adapters.http.pool import Origin
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Forbidden(Exception):
+    """No address of an endpoint may be connected to; the text says which and why."""
+
+
+class Egress:
+    """The rules of one site.
+
+    ``allow`` are networks or host names, each with an optional ``:port``, that any registrant may
+    bind; ``listeners`` are our own (host, port) pairs, never a target.
+    """
+
+    def __init__(self, allow: Iterable[str], listeners: Iterable[tuple[str, int]] = ()) -> None:
+        self._hosts: set[tuple[str, int]] = set()
+        self._networks: list[tuple[Network, int]] = []
+        self._own_ports = {port for _, port in listeners}
+        for entry in allow:
+            self._add(entry)
+
+    def own(self, port: int) -> None:
+        """Add a port that this site listens on itself."""
+        self._own_ports.add(port)
+
+    def choose(self, addresses: Sequence[str], origin: "Origin") -> str:
+        """Return the first address that may be connected to; raises Forbidden."""
+        why = f"{origin.host} has no address"
+        for text in addresses:
+            address = _plain(text)
+            refused = self._refuse(address, origin)
+            if refused is None:
+                return text
+            why = refused
+        raise Forbidden(why)
+
+    def _refuse(self, address: Address, origin: "Origin") -> str | None:
+        where = f"{address}:{origin.port}"
+        if address.is_link_local or address.is_multicast or address.is_unspecified:
+            return f"{where} is a link-local, multicast or unspecified address: never a target"
+        if origin.port in self._own_ports and (address.is_loopback or _can_bind(address)):
+            return f"{where} is a listener of this site: a loop"
+        if not origin.peer or self._covers(address, origin.host, origin.port):
+            return None
+        peer = _plain(origin.peer)
+        if address == peer or (address.is_loopback and peer.is_loopback):
+            return None
+        return (
+            f"{where} is not the address {peer} that registered it; an operator can allow it "
+            "with [egress] allow"
+        )
+
+    def _covers(self, address: Address, host: str, port: int) -> bool:
+        if (host.lower(), port) in self._hosts or (host.lower(), 0) in self._hosts:
+            return True
+        return any(
+            address in network and wanted in (0, port) for network, wanted in self._networks
+        )
+
+    def _add(self, entry: str) -> None:
+        bare, _, port = entry.rpartition(":")
+        if not bare or not port.isdigit() or entry.count(":") > 1 and not bare.endswith("]"):
+            bare, port = entry, "0"
+        try:
+            self._networks.append((ip_network(bare.strip("[]"), strict=False), int(port)))
+        except ValueError:
+            self._hosts.add((bare.lower(), int(port)))
+
+
+def _plain(text: str) -> Address:
+    address = ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _can_bind(address: Address) -> bool:
+    """Return whether an address is one of this machine's (only then can it be bound)."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True

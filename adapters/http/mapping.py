@@ -1,0 +1,84 @@
+"""A JSON call onto an HTTP request: which argument goes where (S3 III-B).
+
+The values of a template's places are percent-encoded, so that no value can reach another path.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from registry.model import Endpoint
+
+
+class BadArguments(ValueError):
+    """The arguments of a call do not fit its endpoint; the text is for the caller."""
+
+
+class Mapped(NamedTuple):
+    """What a call became: request target, extra header fields (flat) and body."""
+
+    target: bytes
+    fields: list[bytes]
+    body: bytes
+
+
+def map_call(endpoint: Endpoint, payload: bytes, query: bytes) -> Mapped:
+    """Lay the arguments of a call (a JSON object, or the query of a GET) out over a request."""
+    arguments = _arguments(payload, query)
+    url = urlsplit(endpoint.url)
+    rest = endpoint.args.get("*", "body")
+    path, fields = url.path or "/", []
+    in_query: list[tuple[str, str]] = []
+    in_body: dict[str, object] = {}
+    for name, value in arguments.items():
+        place = endpoint.args.get(name, rest)
+        if place == "path":
+            path = path.replace("{" + name + "}", _segment(name, value))
+        elif place == "query":
+            in_query.append((name, _text(name, value)))
+        elif place == "header":
+            fields += [name.encode(), b": ", _field(name, value), b"\r\n"]
+        else:
+            in_body[name] = value
+    missing = [n for n, place in endpoint.args.items() if place == "path" and n not in arguments]
+    if missing:
+        raise BadArguments(f"the argument {missing[0]!r} is missing")
+    parts = [part for part in (url.query, urlencode(in_query)) if part]
+    target = f"{path}?{'&'.join(parts)}" if parts else path
+    body = json.dumps(in_body).encode() if in_body or rest == "body" else b""
+    return Mapped(target.encode("ascii"), fields, body)
+
+
+def _arguments(payload: bytes, query: bytes) -> Mapping[str, object]:
+    if not payload:
+        return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    try:
+        document = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise BadArguments(f"the payload must be a JSON object of arguments: {error}") from None
+    if not isinstance(document, dict):
+        raise BadArguments("the payload must be a JSON object of arguments")
+    return document
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise BadArguments(f"the argument {name!r} must be a string, a number or a boolean")
+
+
+def _segment(name: str, value: object) -> str:
+    text = _text(name, value)
+    if text in ("", ".", ".."):
+        raise BadArguments(f"the argument {name!r} may not be {text!r}: it is part of a path")
+    return quote(text, safe="", errors="strict")
+
+
+def _field(name: str, value: object) -> bytes:
+    text = _text(name, value)
+    if not text.isascii() or not text.isprintable():
+        raise BadArguments(f"the argument {name!r} must be printable ASCII: it is a header field")
+    return text.encode("ascii")

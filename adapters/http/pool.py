@@ -1,0 +1,217 @@
+"""Connections to one origin: bounded, reused last in first out, each address checked first."""
+
+import asyncio
+import ssl
+from collections import deque
+from typing import NamedTuple
+
+from adapters.http.egress import Egress, Forbidden
+from adapters.http.upstream import UpstreamConnection
+from gateway.exchange import Plane
+from gateway.message import Status
+from gateway.ports import Answer
+
+PENDING_BYTES = 256 * 1024
+"""Payload that is held for a call without a connection; then the caller is paused."""
+
+
+class Origin(NamedTuple):
+    """Where a pool connects to, for whom: ``peer`` is the address of who bound the endpoint."""
+
+    scheme: str
+    host: str
+    port: int
+    peer: str
+
+
+class Sizes(NamedTuple):
+    """Limits of a pool; times in seconds."""
+
+    connections: int = 128
+    waiting: int = 1024
+    connect: float = 5.0
+    idle: float = 4.0
+    stall: float = 60.0
+
+
+class Pending:
+    """A call that waits for a connection; afterwards it passes on to it."""
+
+    __slots__ = ("answer", "connection", "end", "gone", "head", "length", "parts", "paused", "size")
+
+    def __init__(
+        self, answer: Answer, head: list[bytes], body: bytes, end: bool, length: int
+    ) -> None:
+        self.answer = answer
+        self.head = head
+        self.parts = [body]
+        self.size = len(body)
+        self.end = end
+        self.length = length
+        self.paused = False
+        self.gone = False
+        self.connection: UpstreamConnection | None = None
+
+    def body(self, data: bytes, end: bool) -> None:
+        """Hold more payload, or send it on."""
+        if self.connection is not None:
+            self.connection.body(data, end)
+            return
+        self.parts.append(data)
+        self.size += len(data)
+        self.end = end
+        if self.size > PENDING_BYTES and not end and not self.paused:
+            self.paused = True
+            self.answer.pause_body()
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        self.gone = True
+        if self.connection is not None:
+            self.connection.cancel()
+
+    def pause(self) -> None:
+        """Stop giving reply payload."""
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """Go on giving reply payload."""
+        if self.connection is not None:
+            self.connection.resume()
+
+    def go(self, connection: UpstreamConnection, head_only: bool) -> None:
+        """Send on a connection what was held."""
+        self.connection = connection
+        connection.head_only = head_only
+        connection.begin(self.answer, self.head, b"".join(self.parts), self.end, self.length)
+        self.parts.clear()
+        if self.paused:
+            self.answer.resume_body()
+
+
+class Pool:
+    """The connections to one origin, for endpoints bound from one peer."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        plane: Plane,
+        egress: Egress,
+        sizes: Sizes,
+        tls: ssl.SSLContext,
+    ) -> None:
+        self.origin = origin
+        self.plane = plane
+        self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
+        self._egress = egress
+        self._sizes = sizes
+        self._tls = tls if origin.scheme == "https" else None
+        self._idle: list[UpstreamConnection] = []
+        self._all: set[UpstreamConnection] = set()
+        self._waiting: deque[Pending] = deque()
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def send(
+        self, answer: Answer, head: list[bytes], body: bytes, end: bool, length: int
+    ) -> UpstreamConnection | Pending:
+        """Send a call on an idle connection, or let it wait for one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                connection.head_only = head[0].startswith(b"HEAD ")
+                connection.begin(answer, head, body, end, length)
+                return connection
+        pending = Pending(answer, head, body, end, length)
+        if len(self._waiting) >= self._sizes.waiting:
+            why = f"{self._sizes.waiting} calls wait for {self.origin.host} already"
+            self._loop.call_soon(self._fail, pending, Status.THROTTLED, why)
+            return pending
+        self._waiting.append(pending)
+        self._grow()
+        return pending
+
+    def free(self, connection: UpstreamConnection) -> None:
+        """Take back a connection that can serve another call."""
+        while self._waiting:
+            pending = self._waiting.popleft()
+            if not pending.gone:
+                pending.go(connection, pending.head[0].startswith(b"HEAD "))
+                return
+        self._idle.append(connection)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """Forget a connection that closed."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._waiting:
+            self._grow()
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle or stalled too long."""
+        for connection in list(self._all):
+            if connection.answer is None:
+                if now - connection.heard > self._sizes.idle:
+                    connection.close()
+            elif connection.stalled(now, self._sizes.stall):
+                connection.stall()
+
+    def close(self) -> None:
+        """Close all connections and stop connecting."""
+        for task in self._connecting:
+            task.cancel()
+        for connection in list(self._all):
+            connection.close()
+
+    def _grow(self) -> None:
+        connecting = len(self._connecting)
+        room = self._sizes.connections - len(self._all) - connecting
+        if connecting < len(self._waiting) and room > 0:
+            task = self._loop.create_task(self._connect())
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        """Open one connection; on failure one waiting call fails, nothing of it was written."""
+        why = ""
+        try:
+            async with asyncio.timeout(self._sizes.connect):
+                connection = await self._open()
+        except Forbidden as error:
+            why = str(error)
+        except TimeoutError:
+            why = f"{self.origin.host}:{self.origin.port} did not answer the connection in time"
+        except OSError as error:
+            why = f"cannot connect to {self.origin.host}:{self.origin.port}: {error}"
+        else:
+            self._all.add(connection)
+            connection.heard = self.clock()
+            self.free(connection)
+            return
+        while self._waiting:
+            pending = self._waiting.popleft()
+            if not pending.gone:
+                self._fail(pending, Status.UNAVAILABLE, why)
+                break
+        self._connecting.discard(asyncio.current_task())  # type: ignore[arg-type]
+        self._grow()
+
+    async def _open(self) -> UpstreamConnection:
+        origin = self.origin
+        found = await self._loop.getaddrinfo(origin.host, origin.port, type=1)
+        address = self._egress.choose([str(info[4][0]) for info in found], origin)
+        _, connection = await self._loop.create_connection(
+            lambda: UpstreamConnection(self),
+            address,
+            origin.port,
+            ssl=self._tls,
+            server_hostname=origin.host if self._tls else None,
+        )
+        return connection
+
+    def _fail(self, pending: Pending, status: Status, why: str) -> None:
+        if not pending.gone:
+            self.plane.now = self.clock()
+            pending.answer.failed(status, why, written=False)

@@ -1,0 +1,296 @@
+"""One connection to an endpoint: a call's head and payload out, the reply in (RFC 9112)."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from adapters.http import render
+from adapters.http.fields import COLON, CRLF, RESPONSE, Special, without
+from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from gateway.message import Origin, Reply, Status, status_of_http
+from gateway.ports import Answer
+
+if TYPE_CHECKING:
+    from adapters.http.pool import Pool
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a reply's head; beyond it the reply is garbage."""
+FORBIDDEN = (b"\r", b"\n", b"\x00")
+
+
+class UpstreamConnection:
+    """A protocol of the loop and of the HTTP parser; while it serves a call, its ``Sink``.
+
+    It goes back to its pool only when the request was sent whole and the reply came whole: an
+    early reply would else be followed by the rest of somebody's payload.
+    """
+
+    __slots__ = (
+        "answer",
+        "chunked",
+        "close_delimited",
+        "closed",
+        "code",
+        "connection",
+        "content_type",
+        "fields",
+        "head_bytes",
+        "head_done",
+        "head_only",
+        "heard",
+        "keep",
+        "length",
+        "parser",
+        "parts",
+        "pool",
+        "read_paused",
+        "replied",
+        "request_done",
+        "reply_done",
+        "surplus",
+        "transport",
+    )
+
+    def __init__(self, pool: "Pool") -> None:
+        self.pool = pool
+        self.parser = HttpResponseParser(self)
+        self.transport: asyncio.Transport | None = None
+        self.answer: Answer | None = None
+        self.closed = False
+        self.read_paused = False
+        self.heard = 0.0
+        self.parts: list[bytes] = []
+        self.chunked = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self.code = 0
+        self.fields: list[bytes] = []
+        self.length = -1
+        self.content_type = b""
+        self.connection = b""
+        self.close_delimited = True
+        self.head_bytes = 0
+        self.head_done = False
+        self.head_only = False
+        self.replied = False
+        self.reply_done = False
+        self.request_done = False
+        self.keep = False
+        self.surplus = False
+
+    # The loop's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """The connection stands."""
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The endpoint closed, or we did."""
+        self.closed = True
+        self.pool.lost(self)
+        answer = self.answer
+        if answer is None:
+            return
+        self.answer = None
+        if self.replied and self.close_delimited and exc is None:
+            answer.reply_body(b"", end=True)
+        else:
+            why = "the endpoint closed the connection before its reply was complete"
+            answer.failed(Status.PROVIDER_ERROR, why, written=True)
+
+    def eof_received(self) -> bool:
+        """The endpoint sends no more: close too."""
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Parse one read, then pass on what it held."""
+        pool = self.pool
+        pool.plane.now = self.heard = pool.clock()
+        if self.answer is None:
+            self.close()
+            return
+        try:
+            self.parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._deliver()
+            self._garbage(f"the endpoint's reply is not HTTP/1.1: {error}")
+            return
+        if not self.head_done:
+            self.head_bytes += len(data)
+            if self.head_bytes > HEAD_LIMIT:
+                self._garbage("the endpoint's reply has too large a head")
+                return
+        self._deliver()
+
+    def pause_writing(self) -> None:
+        """The endpoint reads slowly."""
+        if self.answer is not None:
+            self.answer.pause_body()
+
+    def resume_writing(self) -> None:
+        """The endpoint caught up."""
+        if self.answer is not None:
+            self.answer.resume_body()
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        """A reply begins; a second one was not asked for."""
+        if self.reply_done:
+            self.surplus = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of the head (trailer fields end here)."""
+        if self.head_done:
+            return
+        lowered = name.lower()
+        special = RESPONSE.get(lowered)
+        if special is None:
+            if not lowered.startswith(b"hilum"):
+                self.fields += (name, COLON, value, CRLF)
+        elif special == Special.LENGTH:
+            self.length = int(value) if value.isdigit() and len(value) < 19 else -1
+            self.close_delimited = False
+        elif special == Special.TYPE:
+            self.content_type = value
+            self.fields += (name, COLON, value, CRLF)
+        elif special == Special.TRANSFER:
+            self.close_delimited = False
+        elif special == Special.CONNECTION:
+            self.connection = value
+
+    def on_headers_complete(self) -> None:
+        """The head is complete; an interim reply (1xx) is dropped."""
+        if self.surplus:
+            return
+        code = self.parser.get_status_code()
+        if code < 200:
+            self.fields = []
+            return
+        self.code = code
+        self.head_done = True
+        self.keep = self.parser.should_keep_alive()
+        connection = self.connection
+        if connection and connection.lower() not in (b"keep-alive", b"close"):
+            self.fields = without(self.fields, connection)
+        if self.head_only:
+            self.reply_done = True
+            self.keep = False
+
+    def on_body(self, data: bytes) -> None:
+        """Part of the reply's payload."""
+        if not self.reply_done:
+            self.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """The reply is all here."""
+        if self.head_done:
+            self.reply_done = True
+
+    # The Sink port, and what the pool calls
+
+    def begin(
+        self, answer: Answer, head: list[bytes], body: bytes, end: bool, length: int
+    ) -> None:
+        """Send a call's head and what there is of its payload, in one write."""
+        self.answer = answer
+        self.request_done = end
+        self.heard = self.pool.plane.now
+        self.chunked = False
+        if end:
+            head += (render.length(len(body)), CRLF, body)
+        elif length >= 0:
+            head += (render.length(length), CRLF, body)
+        else:
+            self.chunked = True
+            head += (render.CHUNKED, CRLF, render.chunk(body, end=False))
+        if self.transport is not None:
+            self.transport.write(b"".join(head))
+
+    def body(self, data: bytes, end: bool) -> None:
+        """Send more of the request's payload."""
+        self.request_done = end
+        transport = self.transport
+        if transport is not None and not transport.is_closing():
+            framed = render.chunk(data, end=end) if self.chunked else data
+            if framed:
+                transport.write(framed)
+
+    def cancel(self) -> None:
+        """Nobody waits any more: the only way to say so in HTTP/1.1 is to close."""
+        self.answer = None
+        self.close()
+
+    def pause(self) -> None:
+        """Read no more of the reply for now."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing() and not self.read_paused:
+            self.read_paused = True
+            transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read the reply again."""
+        transport = self.transport
+        if transport is not None and not transport.is_closing() and self.read_paused:
+            self.read_paused = False
+            self.heard = self.pool.plane.now
+            transport.resume_reading()
+
+    def close(self) -> None:
+        """Close at once; nothing more is heard of it."""
+        self.closed = True
+        if self.transport is not None:
+            self.transport.abort()
+
+    def stalled(self, now: float, timeout: float) -> bool:
+        """Return whether the endpoint has stopped in the middle of a reply."""
+        return self.replied and not self.read_paused and now - self.heard > timeout
+
+    def stall(self) -> None:
+        """Give up a reply that stopped in the middle."""
+        self._garbage("the endpoint stopped in the middle of its reply")
+
+    # Inside
+
+    def _deliver(self) -> None:
+        answer = self.answer
+        if answer is None or not self.head_done:
+            return
+        parts = self.parts
+        body = b"" if not parts else parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        end = self.reply_done
+        if self.replied:
+            if end:
+                self._release()
+            if end or body:
+                answer.reply_body(body, end)
+            return
+        self.replied = True
+        reply = Reply(
+            status_of_http(self.code),
+            origin=Origin.PROVIDER,
+            code=self.code,
+            content_type=self.content_type,
+            length=self.length,
+            fields=self.fields,
+        )
+        if end:
+            self._release()
+        answer.reply(reply, body, end)
+
+    def _release(self) -> None:
+        """Give the connection back, or close it when it cannot serve another call."""
+        self.answer = None
+        if self.keep and self.request_done and not self.surplus and not self.close_delimited:
+            self.resume()
+            self._reset()
+            self.pool.free(self)
+        else:
+            self.close()
+
+    def _garbage(self, why: str) -> None:
+        answer, self.answer = self.answer, None
+        self.close()
+        if answer is not None:
+            answer.failed(Status.PROVIDER_ERROR, why, written=True)

@@ -1,0 +1,425 @@
+"""The configuration: strict TOML, every setting with a default (docs/configuration.md).
+
+An unknown setting is an error, not a silent default. Paths are relative to the file's folder.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct, field
+from msgspec.structs import FieldInfo, fields
+
+from registry.names import InvalidName, parse_authority
+from registry.problems import quoted
+from registry.urls import InvalidUrl, parse_url
+
+MAX_FILE = 1 << 20
+"""Bytes of a configuration file."""
+
+_LOOKUPS = 200  # Beginnings of the file that are parsed to find a line: enough for any real file.
+_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `\$?(?P<path>.*)`)?", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1 << 40)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
+
+_Step = str | int
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; ``problems`` say what, where and what to do."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def default_state() -> Path:
+    """Return where a site keeps its state: one place per user, whatever directory it starts in."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/hilum")
+    base = os.environ.get("XDG_STATE_HOME", "")
+    # The base directory specification says to ignore a relative path.
+    return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / "hilum"
+
+
+class Site(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this site is, and the folder that keeps its change log, events and admin token."""
+
+    authority: str = "localhost"
+    aliases: tuple[str, ...] = ()
+    state: Path = field(default_factory=default_state)
+
+
+class Listen(Struct, frozen=True, forbid_unknown_fields=True):
+    """A listener's address and TLS files; port 0 lets the kernel choose."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+
+
+class Control(Listen, frozen=True, forbid_unknown_fields=True):
+    """The control API's listener."""
+
+    port: Port = 8081
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one client can make the data listener hold; sizes in bytes, 0 means none where said.
+
+    ``timeout`` and ``timeout_cap`` are milliseconds, as ``Hilum-Timeout`` is.
+    """
+
+    head: Count = 64 * 1024
+    fields: Count = 128
+    body: Annotated[int, Meta(ge=0)] = 0
+    """0: no limit, because payloads stream through."""
+    message: Count = 1024 * 1024
+    swallow: Count = 1024 * 1024
+    pipelined: Count = 32
+    connections: Count = 10_000
+    requests: Count = 100_000
+    head_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 75.0
+    drain_seconds: Seconds = 30.0
+    timeout: Milliseconds = 30_000
+    timeout_cap: Milliseconds = 300_000
+
+
+class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
+    """Connections to one origin (scheme, host, port); times in seconds."""
+
+    connections: Count = 128
+    waiting: Count = 1024
+    connect: Seconds = 5.0
+    idle: Seconds = 4.0
+    stall: Seconds = 60.0
+
+
+class EgressRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a registrant may bind beyond its own address: networks or hosts, ``:port`` optional."""
+
+    allow: tuple[str, ...] = ()
+
+
+class Remote(Struct, frozen=True, forbid_unknown_fields=True):
+    """Another site's gateway; ``token_file`` holds the bearer token that it issued to us."""
+
+    authority: str
+    url: str
+    token_file: Path | None = None
+    insecure: bool = False
+
+
+class StoreRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the change log is kept behind a snapshot, and how often one is made (entries)."""
+
+    keep_entries: Count = 10_000
+    snapshot_every: Count = 10_000
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the program says on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything that can be set."""
+
+    site: Site = field(default_factory=Site)
+    http: Listen = Listen()
+    control: Control = Control()
+    limits: Limits = Limits()
+    upstream: Upstream = Upstream()
+    egress: EgressRules = EgressRules()
+    remote: tuple[Remote, ...] = ()
+    store: StoreRules = StoreRules()
+    log: Log = Log()
+
+
+def load(path: Path | None = None) -> Config:
+    """Read a configuration file, or return the defaults; raises ConfigError.
+
+    What can only be judged together or on this machine is left to ``check``.
+    """
+    if path is None:
+        return Config()
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        return parse(data, path.absolute().parent)
+    except ConfigError as error:
+        raise ConfigError(*(f"{path}: {problem}" for problem in error.problems)) from None
+
+
+def parse(data: bytes, folder: Path) -> Config:
+    """Read the bytes of a configuration file that lies in ``folder``; raises ConfigError."""
+    if len(data) > MAX_FILE:
+        raise ConfigError(f"the file is larger than {MAX_FILE} bytes")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError("not TOML that can be read: nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"not TOML: {error}") from None
+    return _Reader(text, folder).read(document)
+
+
+class _Reader:
+    """Turns a parsed document into a Config and collects what is wrong with it."""
+
+    def __init__(self, text: str, folder: Path) -> None:
+        self._text = text
+        self._folder = folder
+        self._problems: list[str] = []
+
+    def read(self, document: dict[str, Any]) -> Config:
+        tables = {info.name: info for info in fields(Config)}
+        values = {}
+        for name, raw in self._known(Config, document, ()).items():
+            try:
+                kind = tables[name].type
+                values[name] = msgspec.convert(raw, kind, dec_hook=self._path)
+            except msgspec.ValidationError as error:
+                self._invalid(name, str(error))
+        if self._problems:
+            raise ConfigError(*self._problems)
+        return Config(**values)
+
+    def _known(self, kind: type[Struct], raw: Any, path: tuple[_Step, ...]) -> Any:
+        """Return ``raw`` without what ``kind`` does not know, which is reported."""
+        if not isinstance(raw, dict):
+            return raw
+        infos = {info.name: info for info in fields(kind)}
+        kept = {}
+        for key, value in raw.items():
+            info = infos.get(key)
+            if info is None:
+                self._problems.append(self._at((*path, key)) + _unknown(key, path, list(infos)))
+            else:
+                kept[key] = self._deeper(info, value, (*path, key))
+        return kept
+
+    def _deeper(self, info: FieldInfo, value: Any, path: tuple[_Step, ...]) -> Any:
+        kind = _table_of(info.type)
+        if kind is None:
+            return value
+        if isinstance(value, list):
+            return [self._known(kind, one, (*path, at)) for at, one in enumerate(value)]
+        return self._known(kind, value, path)
+
+    def _invalid(self, table: str, said: str) -> None:
+        match = _MESSAGE.fullmatch(said)
+        what, inner = (match["what"], match["path"] or "") if match else (said, "")
+        steps = [int(at) if at else key for key, at in _STEP.findall(inner)]
+        path = (table, *steps)
+        self._problems.append(f"{self._at(path)}{_show(path)}: {what[:1].lower()}{what[1:]}")
+
+    def _path(self, kind: type, value: object) -> Path:
+        """Read a path, the one type that msgspec does not know."""
+        if kind is not Path or not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError("expected a path, and not an empty one")
+        return self._folder / value
+
+    def _at(self, path: tuple[_Step, ...]) -> str:
+        line = _line_of(self._text, path)
+        return f"line {line}: " if line else ""
+
+
+def _unknown(key: str, path: tuple[_Step, ...], names: list[str]) -> str:
+    said = f"{_show((*path, quoted(key)))} is not a setting"
+    close = get_close_matches(key, names, 1)
+    if close:
+        return f"{said}; did you mean {close[0]}?"
+    homes = [
+        info.name
+        for info in fields(Config)
+        if (kind := _table_of(info.type)) and key in [inner.name for inner in fields(kind)]
+    ]
+    if homes:
+        return f"{said} of this table; it belongs to [{homes[0]}]"
+    return f"{said}; there are {', '.join(names)}"
+
+
+def _table_of(kind: Any) -> type[Struct] | None:
+    """Return the Struct that a setting is a table of, or an array of tables of."""
+    inner = (get_args(kind) or (kind,))[0]
+    return inner if isinstance(inner, type) and issubclass(inner, Struct) else None
+
+
+def _show(path: tuple[_Step, ...]) -> str:
+    """Return a path as people write it: ``[http] port``, ``[[remote]] 2 url``."""
+    table, *rest = path
+    if not rest:
+        return f"[{table}]"
+    shown = (
+        f"[[{table}]] {int(rest[0]) + 1}" if isinstance(rest[0], int) else f"[{table}] {rest[0]}"
+    )
+    for step in rest[1:]:
+        shown += f"[{step}]" if isinstance(step, int) else f" {step}"
+    return shown
+
+
+def _line_of(text: str, path: tuple[_Step, ...]) -> int:
+    """Return the line that a setting stands in, 0 when it is not found soon.
+
+    It is in the first beginning of the file that can be parsed and has the setting; a value of
+    several lines begins where the one before could be parsed last.
+    """
+    word = next(step for step in reversed(path) if isinstance(step, str))
+    lines = text.splitlines(keepends=True)
+    first = tried = 0
+    for number, line in enumerate(lines, 1):
+        if not first and word not in line:
+            continue
+        first = first or number
+        tried += 1
+        if tried > _LOOKUPS:
+            return 0
+        try:
+            document = tomllib.loads("".join(lines[:number]))
+        except (ValueError, RecursionError):
+            continue
+        if _has(document, path):
+            return first
+        first = 0
+    return 0
+
+
+def _has(document: Any, path: tuple[_Step, ...]) -> bool:
+    for step in path:
+        if isinstance(document, dict):
+            found = step in document
+        else:
+            found = isinstance(step, int) and isinstance(document, list) and step < len(document)
+        if not found:
+            return False
+        document = document[step]
+    return True
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for what is wrong together, unsafe, or not there on this machine."""
+    problems = [
+        *_site_problems(config),
+        *_listen_problems("http", config.http),
+        *_listen_problems("control", config.control),
+        *_remote_problems(config),
+    ]
+    http, control, limits = config.http, config.control, config.limits
+    if http.port and (http.host, http.port) == (control.host, control.port):
+        problems.append(f"[control] port: {control.port} is the data listener's; choose another")
+    if limits.timeout > limits.timeout_cap:
+        problems.append(f"[limits] timeout: is above timeout_cap ({limits.timeout_cap} ms)")
+    for entry in config.egress.allow:
+        said = _egress_problem(entry)
+        if said:
+            problems.append(f"[egress] allow: {quoted(entry)} {said}")
+    if problems:
+        raise ConfigError(*problems)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a listener on ``host``."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _site_problems(config: Config) -> Iterator[str]:
+    site = config.site
+    yield from _authority_problems("[site] authority", site.authority)
+    for alias in site.aliases:
+        yield from _authority_problems("[site] aliases", alias)
+    if site.state.exists() and not site.state.is_dir():
+        yield f"[site] state: {site.state} is not a directory"
+
+
+def _authority_problems(where: str, text: str) -> Iterator[str]:
+    try:
+        canonical = parse_authority(text)
+    except InvalidName as error:
+        yield f"{where}: {quoted(text)}: {error.reason}"
+    else:
+        if canonical != text:
+            yield f"{where}: write {text} in lower case: {canonical}"
+
+
+def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
+    certificate, key = listen.tls_certificate, listen.tls_key
+    try:
+        ip_address(listen.host)
+    except ValueError:
+        yield from _authority_problems(f"[{table}] host", listen.host)
+    if (certificate is None) != (key is None):
+        missing = "tls_key" if key is None else "tls_certificate"
+        yield f"[{table}] {missing}: is missing; TLS needs both files"
+    for setting, path in (("tls_certificate", certificate), ("tls_key", key)):
+        if path is not None and not path.is_file():
+            yield f"[{table}] {setting}: there is no file {path}"
+    if certificate is None and not listen.insecure and not is_loopback(listen.host):
+        yield (
+            f"[{table}] host: {listen.host} can be reached from other machines without TLS; set "
+            "tls_certificate and tls_key, or insecure = true if that is meant"
+        )
+
+
+def _remote_problems(config: Config) -> Iterator[str]:
+    taken = {config.site.authority, *config.site.aliases}
+    for number, remote in enumerate(config.remote, 1):
+        where = f"[[remote]] {number}"
+        yield from _authority_problems(f"{where} authority", remote.authority)
+        if remote.authority in taken:
+            yield f"{where} authority: {remote.authority} is this site's or another remote's"
+        taken.add(remote.authority)
+        if remote.token_file is not None and not remote.token_file.is_file():
+            yield f"{where} token_file: there is no file {remote.token_file}"
+        try:
+            url = parse_url(remote.url)
+        except InvalidUrl as error:
+            yield f"{where} url: {error}"
+            continue
+        if url.scheme == "http" and not remote.insecure and not is_loopback(url.host):
+            yield f"{where} url: a token would travel readably; use https, or set insecure = true"
+
+
+def _egress_problem(entry: str) -> str:
+    host, _, port = entry.rpartition(":")
+    if not host or not port.isdigit() or (":" in host and not host.endswith("]")):
+        host, port = entry, "0"
+    if int(port) > 65_535:
+        return "has a port above 65535"
+    try:
+        ip_network(host.strip("[]"))
+    except ValueError as error:
+        if "host bits" in str(error):
+            network = ip_network(host.strip("[]"), strict=False)
+            return f"has host bits set; write {network} for the network"
+        try:
+            parse_authority(host)
+        except InvalidName:
+            return "is neither a network such as 10.0.0.0/8 nor a host name, with or without :port"
+    return ""

@@ -1,0 +1,1 @@
+"""The site's own objects: everything an operator or a service asks of the site is a Call."""

@@ -1,0 +1,83 @@
+"""The policies in force, indexed for the compiler and the hot path; one writer, the site."""
+
+from collections.abc import Container, Sequence
+
+from policy.access import AccessIndex
+from policy.language import from_record
+from policy.model import AccessPolicy, Binding, LifecyclePolicy, Policy, ResolutionPolicy
+from policy.patterns import PatternIndex
+from registry.model import PolicyRecord
+from registry.names import Name, Pattern
+
+
+class PolicyBook:
+    """Access rules, resolutions and bindings by what they speak of."""
+
+    def __init__(self, authority: str, aliases: Container[str] = ()) -> None:
+        self._authority = authority
+        self._aliases = aliases
+        self.access = AccessIndex(authority, aliases)
+        self.deliveries: dict[str, tuple[str, Binding]] = {}
+        """Channel-to-method bindings by policy name: who owns them, and what they bind."""
+        self._specs: dict[tuple[str, str], Policy] = {}
+        self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
+        self._static: dict[Name, dict[str, Binding]] = {}
+
+    def put(self, record: PolicyRecord) -> list[Pattern]:
+        """Put a policy in force; return the patterns of names that must be compiled anew."""
+        touched = self.remove(record.kind, record.name)
+        spec = from_record(record)
+        self._specs[record.kind, record.name] = spec
+        if isinstance(spec, AccessPolicy | LifecyclePolicy):
+            self.access.put(record.kind, record.name, spec)
+        elif isinstance(spec, ResolutionPolicy):
+            for pattern in self._patterns(spec):
+                self._resolutions.put(pattern, spec)
+                touched.append(pattern)
+        elif spec.call:
+            self.deliveries[record.name] = (record.owner, spec)
+        else:
+            self._static.setdefault(Name(spec.name), {})[record.name] = spec
+            touched.append(self._pattern(spec.name))
+        return touched
+
+    def remove(self, kind: str, name: str) -> list[Pattern]:
+        """Take a policy out of force; return the patterns of names to compile anew."""
+        spec = self._specs.pop((kind, name), None)
+        if spec is None:
+            return []
+        if isinstance(spec, AccessPolicy | LifecyclePolicy):
+            self.access.remove(kind, name)
+            return []
+        if isinstance(spec, ResolutionPolicy):
+            patterns = self._patterns(spec)
+            for pattern in patterns:
+                self._resolutions.remove(pattern, spec)
+            return patterns
+        if spec.call:
+            del self.deliveries[name]
+            return []
+        bindings = self._static[Name(spec.name)]
+        del bindings[name]
+        if not bindings:
+            del self._static[Name(spec.name)]
+        return [self._pattern(spec.name)]
+
+    def resolution_of(self, name: Name) -> ResolutionPolicy | None:
+        """Return the resolution policy with the most specific pattern for a name."""
+        found = self._resolutions.matching(name)
+        return found[0] if found else None
+
+    def static_of(self, name: Name) -> Sequence[Binding]:
+        """Return the operator's own bindings of a name."""
+        return list(self._static.get(name, {}).values())
+
+    def static_names(self) -> set[Name]:
+        """Return the names that operators bound."""
+        return set(self._static)
+
+    def _patterns(self, spec: ResolutionPolicy) -> list[Pattern]:
+        return [self._pattern(text) for text in spec.names]
+
+    def _pattern(self, text: str) -> Pattern:
+        return Pattern.parse(text, authority=self._authority, aliases=self._aliases)

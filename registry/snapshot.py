@@ -1,0 +1,107 @@
+"""A catalog as opaque records, and back: what a snapshot of the change log holds. Pure.
+
+Definitions are written once, with their registration; a name only says who offers it.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+from msgspec import Struct
+
+from registry.catalog import Catalog
+from registry.model import (
+    Definition,
+    Kind,
+    NameRecord,
+    Offer,
+    PolicyRecord,
+    Registration,
+    RegistrationId,
+    TokenRecord,
+)
+from registry.names import Name
+
+
+class _Registration(Struct, frozen=True, tag="registration"):
+    record: Registration
+
+
+class _Name(Struct, frozen=True, tag="name"):
+    name: Name
+    kind: Kind
+    owner: str
+    offers: tuple[RegistrationId, ...]
+
+
+class _Policy(Struct, frozen=True, tag="policy"):
+    record: PolicyRecord
+
+
+class _Token(Struct, frozen=True, tag="token"):
+    record: TokenRecord
+
+
+class _Generation(Struct, frozen=True, tag="generation"):
+    generation: int
+
+
+_Record = _Registration | _Name | _Policy | _Token | _Generation
+_decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
+_encoder = msgspec.json.Encoder()
+
+
+def dump(catalog: Catalog) -> Iterator[bytes]:
+    """Return an iterator over the records of a catalog as it is now.
+
+    Only references are taken here; encoding happens as the iterator is consumed, which may be in
+    another thread because all records are immutable.
+    """
+    registrations = list(catalog.registrations.values())
+    names = list(catalog.names.values())
+    policies = list(catalog.policies.values())
+    tokens = list(catalog.tokens.values())
+    return _encode(registrations, names, policies, tokens, catalog.generation)
+
+
+def _encode(
+    registrations: list[Registration],
+    names: list[NameRecord],
+    policies: list[PolicyRecord],
+    tokens: list[TokenRecord],
+    generation: int,
+) -> Iterator[bytes]:
+    for registration in registrations:
+        yield _encoder.encode(_Registration(registration))
+    for name in names:
+        offers = tuple(offer.registration for offer in name.offers)
+        yield _encoder.encode(_Name(name.name, name.kind, name.owner, offers))
+    for policy in policies:
+        yield _encoder.encode(_Policy(policy))
+    for token in tokens:
+        yield _encoder.encode(_Token(token))
+    yield _encoder.encode(_Generation(generation))
+
+
+def load(catalog: Catalog, records: Iterable[bytes]) -> None:
+    """Fill an empty catalog from what ``dump`` wrote.
+
+    Raises msgspec.ValidationError or KeyError when the records are not a whole dump.
+    """
+    definitions: dict[tuple[RegistrationId, Name], Definition] = {}
+    for body in records:
+        match _decoder.decode(body):
+            case _Registration(registration):
+                catalog.registrations[registration.id] = registration
+                for obj in registration.everything():
+                    definitions[registration.id, Name(obj.name)] = obj
+                    for member, definition in obj.members():
+                        definitions[registration.id, member] = definition
+            case _Name(name, kind, owner, offers):
+                linked = tuple(Offer(id_, definitions[id_, name]) for id_ in offers)
+                catalog.names[name] = NameRecord(name, kind, owner, linked)
+            case _Policy(policy):
+                catalog.policies[policy.kind, policy.name] = policy
+            case _Token(token):
+                catalog.tokens[token.id] = token
+            case _Generation(generation):
+                catalog.generation = generation
