@@ -21,6 +21,7 @@ from registry.changes import (
     TokenIssued,
 )
 from registry.model import (
+    Definition,
     EventChannel,
     Kind,
     Method,
@@ -36,12 +37,14 @@ from registry.names import Name, parent
 
 K = TypeVar("K")
 V = TypeVar("V")
-Definition: TypeAlias = Method | EventChannel | VirtualObject
 Definitions: TypeAlias = dict[Name, Definition]
 
 
 class Touched(NamedTuple):
-    """What one Change touched: only this is compiled anew."""
+    """What one Change touched: only this is compiled anew.
+
+    ``registrations`` are those whose lease began or ended.
+    """
 
     names: frozenset[Name] = frozenset()
     policies: frozenset[tuple[str, str]] = frozenset()
@@ -155,11 +158,15 @@ class Catalog:
                 registration = replace(registration, created=kept)
         self.generation = max(self.generation, registration.generation)
         self.registrations[id_] = registration
-        return self._move(id_, before, _definitions(registration.everything()))
+        names = self._move(id_, before, _definitions(registration.everything()))
+        return Touched(names=names, registrations=frozenset({id_}))
 
     def _deregister(self, id_: RegistrationId) -> Touched:
         old = self.registrations.pop(id_, None)
-        return Touched() if old is None else self._move(id_, _definitions(old.everything()), {})
+        if old is None:
+            return Touched()
+        names = self._move(id_, _definitions(old.everything()), {})
+        return Touched(names=names, registrations=frozenset({id_}))
 
     def _expire(self, id_: RegistrationId, generation: int) -> Touched:
         old = self.registrations.get(id_)
@@ -178,7 +185,7 @@ class Catalog:
             before = _definitions(o for o in old.everything() if o.name == created.name)
             old = _without(old, created.name)
         self.registrations[id_] = replace(old, created=(*old.created, created))
-        return self._move(id_, before, _definitions((created,)))
+        return Touched(names=self._move(id_, before, _definitions((created,))))
 
     def _destroy(self, name: Name) -> Touched:
         record = self.names.get(name)
@@ -189,24 +196,23 @@ class Catalog:
             old = self.registrations[id_]
             self.registrations[id_] = _without(old, name)
             gone = _definitions(o for o in old.everything() if o.name == name)
-            names |= self._move(id_, gone, {}).names
-        return Touched(
-            names=frozenset(names), registrations=frozenset(o.registration for o in record.offers)
-        )
+            names |= self._move(id_, gone, {})
+        return Touched(names=frozenset(names))
 
     def _offers(self, id_: RegistrationId, name: Name) -> bool:
         record = self.names.get(name)
         return record is not None and any(o.registration == id_ for o in record.offers)
 
-    def _move(self, id_: RegistrationId, before: Definitions, after: Definitions) -> Touched:
+    def _move(
+        self, id_: RegistrationId, before: Definitions, after: Definitions
+    ) -> frozenset[Name]:
         """Replace what one registration offers, keeping its place beside others."""
         for name, definition in before.items():
             if name not in after or kind_of(after[name]) is not kind_of(definition):
                 self._withdraw(id_, name)
         for name, definition in after.items():
             self._offer(name, kind_of(definition), Offer(id_, definition))
-        names = frozenset(before.keys() | after.keys())
-        return Touched(names=names, registrations=frozenset({id_}))
+        return frozenset(before.keys() | after.keys())
 
     def _offer(self, name: Name, kind: Kind, offer: Offer) -> None:
         record = self.names.get(name)

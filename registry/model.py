@@ -5,7 +5,7 @@ in a manifest that just arrived they are relative (``registry.manifest`` makes t
 """
 
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
 
@@ -90,6 +90,10 @@ class VirtualObject(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         ]
 
 
+Definition: TypeAlias = Method | EventChannel | VirtualObject
+"""What a name stands for."""
+
+
 class RegistrationId(NamedTuple):
     """Who registered: the same id replaces, others stand beside it (design 5)."""
 
@@ -128,7 +132,7 @@ class Offer(NamedTuple):
     """One registration's definition of a name (a method's endpoints included)."""
 
     registration: RegistrationId
-    definition: "Method | EventChannel | VirtualObject"
+    definition: Definition
 
 
 class NameRecord(Struct, frozen=True):
