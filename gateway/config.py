@@ -5,42 +5,26 @@ An unknown setting is an error, not a silent default. Paths are relative to the 
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
-from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct, field
-from msgspec.structs import FieldInfo, fields
 
+from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
 from registry.urls import InvalidUrl, parse_url
 
-MAX_FILE = 1 << 20
-"""Bytes of a configuration file."""
-
-_LOOKUPS = 200  # Beginnings of the file that are parsed to find a line: enough for any real file.
-_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `\$?(?P<path>.*)`)?", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+_ENTRY = re.compile(
+    r"(?P<host>[^:]+|\[[^]]+\])(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9A-Fa-f:./]+)"
+)
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1 << 40)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
-
-_Step = str | int
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; ``problems`` say what, where and what to do."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def default_state() -> Path:
@@ -165,159 +149,9 @@ def load(path: Path | None = None) -> Config:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     try:
-        return parse(data, path.absolute().parent)
+        return parse(data, Config, path.absolute().parent)
     except ConfigError as error:
         raise ConfigError(*(f"{path}: {problem}" for problem in error.problems)) from None
-
-
-def parse(data: bytes, folder: Path) -> Config:
-    """Read the bytes of a configuration file that lies in ``folder``; raises ConfigError."""
-    if len(data) > MAX_FILE:
-        raise ConfigError(f"the file is larger than {MAX_FILE} bytes")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
-    try:
-        document = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError("not TOML that can be read: nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(f"not TOML: {error}") from None
-    return _Reader(text, folder).read(document)
-
-
-class _Reader:
-    """Turns a parsed document into a Config and collects what is wrong with it."""
-
-    def __init__(self, text: str, folder: Path) -> None:
-        self._text = text
-        self._folder = folder
-        self._problems: list[str] = []
-
-    def read(self, document: dict[str, Any]) -> Config:
-        tables = {info.name: info for info in fields(Config)}
-        values = {}
-        for name, raw in self._known(Config, document, ()).items():
-            try:
-                kind = tables[name].type
-                values[name] = msgspec.convert(raw, kind, dec_hook=self._path)
-            except msgspec.ValidationError as error:
-                self._invalid(name, str(error))
-        if self._problems:
-            raise ConfigError(*self._problems)
-        return Config(**values)
-
-    def _known(self, kind: type[Struct], raw: Any, path: tuple[_Step, ...]) -> Any:
-        """Return ``raw`` without what ``kind`` does not know, which is reported."""
-        if not isinstance(raw, dict):
-            return raw
-        infos = {info.name: info for info in fields(kind)}
-        kept = {}
-        for key, value in raw.items():
-            info = infos.get(key)
-            if info is None:
-                self._problems.append(self._at((*path, key)) + _unknown(key, path, list(infos)))
-            else:
-                kept[key] = self._deeper(info, value, (*path, key))
-        return kept
-
-    def _deeper(self, info: FieldInfo, value: Any, path: tuple[_Step, ...]) -> Any:
-        kind = _table_of(info.type)
-        if kind is None:
-            return value
-        if isinstance(value, list):
-            return [self._known(kind, one, (*path, at)) for at, one in enumerate(value)]
-        return self._known(kind, value, path)
-
-    def _invalid(self, table: str, said: str) -> None:
-        match = _MESSAGE.fullmatch(said)
-        what, inner = (match["what"], match["path"] or "") if match else (said, "")
-        steps = [int(at) if at else key for key, at in _STEP.findall(inner)]
-        path = (table, *steps)
-        self._problems.append(f"{self._at(path)}{_show(path)}: {what[:1].lower()}{what[1:]}")
-
-    def _path(self, kind: type, value: object) -> Path:
-        """Read a path, the one type that msgspec does not know."""
-        if kind is not Path or not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError("expected a path, and not an empty one")
-        return self._folder / value
-
-    def _at(self, path: tuple[_Step, ...]) -> str:
-        line = _line_of(self._text, path)
-        return f"line {line}: " if line else ""
-
-
-def _unknown(key: str, path: tuple[_Step, ...], names: list[str]) -> str:
-    said = f"{_show((*path, quoted(key)))} is not a setting"
-    close = get_close_matches(key, names, 1)
-    if close:
-        return f"{said}; did you mean {close[0]}?"
-    homes = [
-        info.name
-        for info in fields(Config)
-        if (kind := _table_of(info.type)) and key in [inner.name for inner in fields(kind)]
-    ]
-    if homes:
-        return f"{said} of this table; it belongs to [{homes[0]}]"
-    return f"{said}; there are {', '.join(names)}"
-
-
-def _table_of(kind: Any) -> type[Struct] | None:
-    """Return the Struct that a setting is a table of, or an array of tables of."""
-    inner = (get_args(kind) or (kind,))[0]
-    return inner if isinstance(inner, type) and issubclass(inner, Struct) else None
-
-
-def _show(path: tuple[_Step, ...]) -> str:
-    """Return a path as people write it: ``[http] port``, ``[[remote]] 2 url``."""
-    table, *rest = path
-    if not rest:
-        return f"[{table}]"
-    shown = (
-        f"[[{table}]] {int(rest[0]) + 1}" if isinstance(rest[0], int) else f"[{table}] {rest[0]}"
-    )
-    for step in rest[1:]:
-        shown += f"[{step}]" if isinstance(step, int) else f" {step}"
-    return shown
-
-
-def _line_of(text: str, path: tuple[_Step, ...]) -> int:
-    """Return the line that a setting stands in, 0 when it is not found soon.
-
-    It is in the first beginning of the file that can be parsed and has the setting; a value of
-    several lines begins where the one before could be parsed last.
-    """
-    word = next(step for step in reversed(path) if isinstance(step, str))
-    lines = text.splitlines(keepends=True)
-    first = tried = 0
-    for number, line in enumerate(lines, 1):
-        if not first and word not in line:
-            continue
-        first = first or number
-        tried += 1
-        if tried > _LOOKUPS:
-            return 0
-        try:
-            document = tomllib.loads("".join(lines[:number]))
-        except (ValueError, RecursionError):
-            continue
-        if _has(document, path):
-            return first
-        first = 0
-    return 0
-
-
-def _has(document: Any, path: tuple[_Step, ...]) -> bool:
-    for step in path:
-        if isinstance(document, dict):
-            found = step in document
-        else:
-            found = isinstance(step, int) and isinstance(document, list) and step < len(document)
-        if not found:
-            return False
-        document = document[step]
-    return True
 
 
 def check(config: Config) -> None:
@@ -355,7 +189,7 @@ def _site_problems(config: Config) -> Iterator[str]:
     for alias in site.aliases:
         yield from _authority_problems("[site] aliases", alias)
     if site.state.exists() and not site.state.is_dir():
-        yield f"[site] state: {site.state} is not a directory"
+        yield f"[site] state: {quoted(str(site.state))} is not a directory"
 
 
 def _authority_problems(where: str, text: str) -> Iterator[str]:
@@ -379,7 +213,7 @@ def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
         yield f"[{table}] {missing}: is missing; TLS needs both files"
     for setting, path in (("tls_certificate", certificate), ("tls_key", key)):
         if path is not None and not path.is_file():
-            yield f"[{table}] {setting}: there is no file {path}"
+            yield f"[{table}] {setting}: there is no file {quoted(str(path))}"
     if certificate is None and not listen.insecure and not is_loopback(listen.host):
         yield (
             f"[{table}] host: {listen.host} can be reached from other machines without TLS; set "
@@ -396,7 +230,7 @@ def _remote_problems(config: Config) -> Iterator[str]:
             yield f"{where} authority: {remote.authority} is this site's or another remote's"
         taken.add(remote.authority)
         if remote.token_file is not None and not remote.token_file.is_file():
-            yield f"{where} token_file: there is no file {remote.token_file}"
+            yield f"{where} token_file: there is no file {quoted(str(remote.token_file))}"
         try:
             url = parse_url(remote.url)
         except InvalidUrl as error:
@@ -407,19 +241,18 @@ def _remote_problems(config: Config) -> Iterator[str]:
 
 
 def _egress_problem(entry: str) -> str:
-    host, _, port = entry.rpartition(":")
-    if not host or not port.isdigit() or (":" in host and not host.endswith("]")):
-        host, port = entry, "0"
-    if int(port) > 65_535:
+    match = _ENTRY.fullmatch(entry)
+    host = "" if match is None else match["bare"] or match["host"]
+    if match is not None and int(match["port"] or 0) > 65_535:
         return "has a port above 65535"
     try:
         ip_network(host.strip("[]"))
     except ValueError as error:
         if "host bits" in str(error):
             network = ip_network(host.strip("[]"), strict=False)
-            return f"has host bits set; write {network} for the network"
+            return f"has host bits set; write {network} for the whole network"
         try:
             parse_authority(host)
         except InvalidName:
-            return "is neither a network such as 10.0.0.0/8 nor a host name, with or without :port"
+            return "is neither a network such as 10.0.0.0/8 nor a host name, each with :port or not"
     return ""
