@@ -30,8 +30,13 @@ class ConfigError(ValueError):
     """A configuration that cannot be used; ``problems`` say what, where and what to do."""
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(map(_printable, problems))
+        super().__init__("\n".join(self.problems))
+
+
+def _printable(text: str) -> str:
+    """Escape what a text from outside could do to a terminal or a log."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def parse(data: bytes, kind: type[_Table], folder: Path) -> _Table:
