@@ -49,7 +49,10 @@ class Meter:
 
 
 class Route:
-    """One compiled name. ``selection`` is None for objects, and channels have a ``channel``."""
+    """One compiled name. ``selection`` is None for objects, and channels have a ``channel``.
+
+    ``one_of_group``: a channel's events are dispatched among its subscribers, not duplicated (S3).
+    """
 
     __slots__ = (
         "action",
@@ -59,6 +62,7 @@ class Route:
         "method",
         "name",
         "object",
+        "one_of_group",
         "owner",
         "selection",
     )
@@ -74,6 +78,7 @@ class Route:
         self.channel: EventChannel | None = None
         self.object: VirtualObject | None = None
         self.selection: Selection | None = None
+        self.one_of_group = False
 
 
 class View:
@@ -187,6 +192,8 @@ class Compiler:
             route.selection = self._select(name, sources)
         elif isinstance(definition, EventChannel):
             route.channel = definition
+            policy = self._resolution_of(name) or DEFAULT_RESOLUTION
+            route.one_of_group = policy.delivery == "one-of-group"
         else:
             route.object = definition
         return route
@@ -198,12 +205,13 @@ class Compiler:
     def _sources(self, record: NameRecord) -> list[Source]:
         sources = list(self._sessions_of(record.name))
         for offer in self._catalog.live_offers(record):
-            peer = self._catalog.registrations[offer.registration].peer
+            registration = self._catalog.registrations[offer.registration]
             if offer.registration in self.dead:
                 continue
             if isinstance(offer.definition, Method):
                 sources.extend(
-                    Source(offer.registration, e, peer) for e in offer.definition.endpoints
+                    Source(offer.registration, e, registration.peer, owner=registration.owner)
+                    for e in offer.definition.endpoints
                 )
         return sources
 

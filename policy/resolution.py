@@ -58,6 +58,7 @@ class Source(NamedTuple):
     endpoint: Endpoint
     peer: str
     session: str = ""
+    owner: str = ""
 
 
 class Target:
@@ -69,6 +70,7 @@ class Target:
     __slots__ = (
         "endpoint",
         "health",
+        "owner",
         "passive",
         "peer",
         "prepared",
@@ -88,6 +90,7 @@ class Target:
         self.endpoint = source.endpoint
         self.peer = source.peer
         self.session = source.session
+        self.owner = source.owner
         self.health = health
         self.passive = passive
         self.site = site

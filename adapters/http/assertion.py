@@ -14,9 +14,13 @@ from policy.model import Principal
 LINES = 10_000
 
 
-def service_key(site_key: bytes, microservice: str) -> str:
-    """Return the key (hex) that a microservice gets when it registers."""
-    return hmac.new(site_key, b"hilum service key\0" + microservice.encode(), sha256).hexdigest()
+def service_key(site_key: bytes, owner: str, microservice: str) -> str:
+    """Return the key (hex) that a microservice gets when it registers.
+
+    It depends on the owner: who registers a microservice of the same name learns nothing.
+    """
+    said = b"\0".join((b"hilum service key", owner.encode(), microservice.encode()))
+    return hmac.new(site_key, said, sha256).hexdigest()
 
 
 class Assertions:

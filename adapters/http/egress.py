@@ -3,16 +3,28 @@
 A name that resolves to another address tomorrow (DNS rebinding) is checked again tomorrow.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from adapters.http.pool import Origin
+from registry.urls import parse_url
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+
+class Origin(NamedTuple):
+    """Where a call goes, for whom: ``peer`` is the address of who bound the endpoint.
+
+    An operator's own binding has no peer: it may go anywhere but to us and to link-local.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    peer: str
 
 
 class Forbidden(Exception):
@@ -37,7 +49,7 @@ class Egress:
         """Add a port that this site listens on itself."""
         self._own_ports.add(port)
 
-    def choose(self, addresses: Sequence[str], origin: "Origin") -> str:
+    def choose(self, addresses: Sequence[str], origin: Origin) -> str:
         """Return the first address that may be connected to; raises Forbidden."""
         why = f"{origin.host} has no address"
         for text in addresses:
@@ -48,7 +60,25 @@ class Egress:
             why = refused
         raise Forbidden(why)
 
-    def _refuse(self, address: Address, origin: "Origin") -> str | None:
+    async def check_url(self, url: str, peer: str) -> str | None:
+        """Return why an endpoint's URL may not be bound from a peer, None when it may.
+
+        A host that does not resolve now may be bound: it is checked at each connect.
+        """
+        target = parse_url(url, template=True)
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        except OSError:
+            return None
+        origin = Origin(target.scheme, target.host, target.port, peer)
+        try:
+            self.choose([str(info[4][0]) for info in found], origin)
+        except Forbidden as error:
+            return str(error)
+        return None
+
+    def _refuse(self, address: Address, origin: Origin) -> str | None:
         where = f"{address}:{origin.port}"
         if address.is_link_local or address.is_multicast or address.is_unspecified:
             return f"{where} is a link-local, multicast or unspecified address: never a target"

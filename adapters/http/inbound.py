@@ -41,6 +41,7 @@ class Inbound:
         "length",
         "owner",
         "parts",
+        "paused",
         "relay",
         "replied",
         "answered",
@@ -79,6 +80,7 @@ class Inbound:
         self.answered = False
         self.chunked_reply = False
         self.swallowed = 0
+        self.paused = False
 
     # What the parser found
 
@@ -204,6 +206,13 @@ class Inbound:
         else:
             self.fault(400, f"malformed HTTP: {detail}")
 
+    def stalled(self) -> None:
+        """The client stopped in the middle of its payload."""
+        if self.answered:
+            self.owner.close()
+        elif not self.paused:
+            self.broken("the payload did not come in time")
+
     # The Caller port
 
     def reply(self, head: Reply, body: bytes, end: bool) -> None:
@@ -247,10 +256,12 @@ class Inbound:
 
     def pause(self) -> None:
         """Read no more of the client's payload for now."""
+        self.paused = True
         self.owner.hold(paused=True)
 
     def resume(self) -> None:
         """Read the client's payload again."""
+        self.paused = False
         self.owner.hold(paused=False)
 
     def fault(self, code: int, detail: str, *fields: bytes) -> None:

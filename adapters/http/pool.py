@@ -3,35 +3,16 @@
 import asyncio
 import ssl
 from collections import deque
-from typing import NamedTuple
 
-from adapters.http.egress import Egress, Forbidden
+from adapters.http.egress import Egress, Forbidden, Origin
 from adapters.http.upstream import UpstreamConnection
+from gateway.config import Upstream
 from gateway.exchange import Plane
 from gateway.message import Status
 from gateway.ports import Answer
 
 PENDING_BYTES = 256 * 1024
 """Payload that is held for a call without a connection; then the caller is paused."""
-
-
-class Origin(NamedTuple):
-    """Where a pool connects to, for whom: ``peer`` is the address of who bound the endpoint."""
-
-    scheme: str
-    host: str
-    port: int
-    peer: str
-
-
-class Sizes(NamedTuple):
-    """Limits of a pool; times in seconds."""
-
-    connections: int = 128
-    waiting: int = 1024
-    connect: float = 5.0
-    idle: float = 4.0
-    stall: float = 60.0
 
 
 class Pending:
@@ -98,7 +79,7 @@ class Pool:
         origin: Origin,
         plane: Plane,
         egress: Egress,
-        sizes: Sizes,
+        sizes: Upstream,
         tls: ssl.SSLContext,
     ) -> None:
         self.origin = origin

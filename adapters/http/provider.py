@@ -9,10 +9,11 @@ from weakref import WeakValueDictionary
 
 from adapters.http import render
 from adapters.http.assertion import Assertions, service_key
-from adapters.http.egress import Egress
+from adapters.http.egress import Egress, Origin
 from adapters.http.mapping import BadArguments, map_call
-from adapters.http.pool import Origin, Pool, Sizes
+from adapters.http.pool import Pool
 from gateway.calls import MAX_MESSAGE
+from gateway.config import Upstream
 from gateway.exchange import Plane
 from gateway.message import Call, Status
 from gateway.ports import Answer, Permit, Sink
@@ -48,7 +49,7 @@ class HttpProvider:
         egress: Egress,
         site_key: bytes,
         time: Callable[[], float],
-        sizes: Sizes = Sizes(),  # noqa: B008
+        sizes: Upstream
         site_credentials: Mapping[str, bytes] | None = None,
     ) -> None:
         self._plane = plane
@@ -59,7 +60,7 @@ class HttpProvider:
         self._site_credentials = site_credentials or {}
         # A pool lives as long as a Route's target or one of its own connections needs it.
         self._pools: WeakValueDictionary[Origin, Pool] = WeakValueDictionary()
-        self._assertions: WeakValueDictionary[str, Assertions] = WeakValueDictionary()
+        self._assertions: WeakValueDictionary[tuple[str, str], Assertions] = WeakValueDictionary()
         self._forwarded: dict[str, bytes] = {}
         self._minute = int(time() // 60)
         self._tls = ssl.create_default_context()
@@ -143,7 +144,7 @@ class HttpProvider:
             verb=verb,
             path=line_path.encode(),
             host=netloc,
-            assertions=self._assertions_of(target.registration.microservice),
+            assertions=self._assertions_of(target),
             mapped=bool(endpoint.args),
             credential=self._site_credentials.get(target.site, b""),
         )
@@ -155,11 +156,11 @@ class HttpProvider:
             self._pools[origin] = pool
         return pool
 
-    def _assertions_of(self, microservice: str) -> Assertions:
-        found = self._assertions.get(microservice)
+    def _assertions_of(self, target: Target) -> Assertions:
+        who = (target.owner, target.registration.microservice)
+        found = self._assertions.get(who)
         if found is None:
-            key = service_key(self._site_key, microservice)
-            found = self._assertions[microservice] = Assertions(key)
+            found = self._assertions[who] = Assertions(service_key(self._site_key, *who))
         return found
 
 

@@ -28,6 +28,7 @@ class ServerConnection:
         "current",
         "head_bytes",
         "head_done",
+        "head_since",
         "idle_since",
         "listener",
         "parser",
@@ -55,6 +56,7 @@ class ServerConnection:
         self.head_done = True
         self.requests = 0
         self.idle_since = 0.0
+        self.head_since = 0.0
         self.closing = False
         self.pumping = False
         self.write_paused = False
@@ -128,6 +130,7 @@ class ServerConnection:
         self.parsing = Inbound(self)
         self.head_done = False
         self.head_bytes = 0
+        self.head_since = self.idle_since
 
     def on_url(self, url: bytes) -> None:
         """Part of the request target; a long one may come in pieces."""
@@ -225,6 +228,26 @@ class ServerConnection:
         self.head_done = True
         if inbound is not self.current and inbound not in self.waiting:
             self.waiting.append(inbound)
+
+    # What the listener calls
+
+    def sweep(self, now: float) -> None:
+        """Close a connection that is idle, or whose sender is too slow."""
+        limits = self.listener.limits
+        current = self.current
+        if not self.head_done and now - self.head_since > limits.head_seconds:
+            self.fault(408, "the request's head did not come in time")
+            self._pump()
+        elif current is None:
+            if now - self.idle_since > limits.idle_seconds:
+                self.close()
+        elif not current.ended and now - self.idle_since > limits.body_seconds:
+            current.stalled()
+
+    def drain(self) -> None:
+        """Close now if nothing is asked, else after the answer."""
+        if self.current is None and not self.waiting and self.head_done:
+            self.close()
 
     # Inside
 

@@ -1,0 +1,105 @@
+"""The HTTP data listener: accepts, limits, sweeps and drains connections (design 6)."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from adapters.http import render
+from adapters.http.dispatch import SOCKET, Dispatcher
+from adapters.http.inbound import Inbound
+from adapters.http.server import ServerConnection
+from gateway.config import Limits
+from gateway.message import Call
+from gateway.site import Site
+from gateway.view import Route
+from registry.names import Name
+
+SWEEP_SECONDS = 0.5
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+class Streams(Protocol):
+    """What takes over a request for a channel's events, or a WebSocket."""
+
+    def stream(self, inbound: Inbound, call: Call, route: Route) -> None:
+        """Answer with server-sent events."""
+        ...
+
+    def socket(self, inbound: Inbound, call: Call) -> None:
+        """Answer a WebSocket handshake."""
+        ...
+
+
+class Listener:
+    """One bound address and its connections."""
+
+    def __init__(
+        self,
+        site: Site,
+        limits: Limits,
+        streams: Streams,
+        clock: Callable[[], float],
+    ) -> None:
+        self.site = site
+        self.plane = site.plane
+        self.limits = limits
+        self.clock = clock
+        self.stream = streams.stream
+        self.socket = streams.socket
+        self.socket_name = Name(f"{site.authority}/{SOCKET}")
+        self.date = render.date_line(site.time())
+        self.draining = False
+        self.dispatch = Dispatcher(self)
+        self.connections: set[ServerConnection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Bind an address and accept; returns the port."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: ServerConnection(self), host, port, ssl=tls, backlog=1024, reuse_port=False
+        )
+        self._servers.append(server)
+        if self._sweeping is None:
+            self._sweeping = loop.create_task(self._sweep())
+        return int(server.sockets[0].getsockname()[1])
+
+    def opened(self, connection: ServerConnection) -> None:
+        """Take note of a connection; one too many is turned away."""
+        if len(self.connections) >= self.limits.connections:
+            connection.write(FULL)
+            connection.close()
+        else:
+            self.connections.add(connection)
+
+    def closed(self, connection: ServerConnection) -> None:
+        """Forget a connection."""
+        self.connections.discard(connection)
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting, let what is open end, then close (graceful shutdown)."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.drain()
+        end = self.clock() + seconds
+        while self.connections and self.clock() < end:
+            await asyncio.sleep(0.05)
+        for connection in list(self.connections):
+            connection.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = self.clock()
+            self.date = render.date_line(self.site.time())
+            for connection in list(self.connections):
+                connection.sweep(now)

@@ -1,0 +1,188 @@
+"""The composition root: every port is made here and handed to who needs it."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+
+from adapters.control.server import ControlServer
+from adapters.http.assertion import service_key
+from adapters.http.egress import Egress
+from adapters.http.events import EventStreams
+from adapters.http.listener import Listener
+from adapters.http.provider import HttpProvider
+from adapters.http.tls import server_context, watch_certificate
+from adapters.malloc import tune_malloc
+from adapters.store.changelog import open_store
+from adapters.store.eventlog import open_event_log
+from gateway.bootstrap import bootstrap
+from gateway.channels import Channels
+from gateway.config import Config, Listen, Remote
+from gateway.objects.local import LocalProvider
+from gateway.objects.serve import serve_objects
+from gateway.site import Clocks, Identity, Site
+
+log = logging.getLogger("hilum")
+
+SWEEP_SECONDS = 0.1
+"""How exact deadlines are (design 4)."""
+
+
+class Application:
+    """A running site with its listeners; ``run`` ends when it is told to stop."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.stopping = asyncio.Event()
+        self.http_port = 0
+        self.control_port = 0
+
+    async def start(self) -> None:
+        """Open the stores, replay, and listen."""
+        config = self.config
+        state = config.site.state
+        loop = asyncio.get_running_loop()
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.store = await open_store(state / "changes.db", keep_entries=config.store.keep_entries)
+        self.events = await open_event_log(state / "events.db")
+        for finding in (*self.store.findings, *self.events.findings):
+            log.warning("%s", finding)
+        local = LocalProvider(config.limits.message)
+        identity = Identity(
+            config.site.authority,
+            frozenset(config.site.aliases),
+            frozenset(remote.authority for remote in config.remote),
+        )
+        clocks = Clocks(loop.time, time.time)
+        self.site = Site(identity, self.store, local, clocks, config.store.snapshot_every)
+        self.channels = Channels(
+            self.events,
+            time_ms=lambda: time.time_ns() // 1_000_000,
+            incarnation=lambda: secrets.token_hex(4),
+        )
+        self._wire(local, loop)
+        await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
+        await self.site.start()
+        await self._listen()
+        self._tasks = [loop.create_task(self._sweep(loop.time)), loop.create_task(self._slow())]
+
+    async def stop(self) -> None:
+        """Drain the listeners, then close the stores."""
+        log.info("draining")
+        await self.listener.drain(self.config.limits.drain_seconds)
+        await self.control.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.http.close()
+        await self.site.stop()
+        await self.store.close()
+        await self.events.close()
+
+    def _wire(self, local: LocalProvider, loop: asyncio.AbstractEventLoop) -> None:
+        """Make providers and objects, and tell them of each other."""
+        config, site = self.config, self.site
+        key = _site_key(config.site.state / "site.key")
+        self.egress = Egress(config.egress.allow)
+        self.http = HttpProvider(
+            site.plane,
+            self.egress,
+            key,
+            time.time,
+            config.upstream,
+            {remote.url.rstrip("/"): _credential(remote) for remote in config.remote},
+        )
+        site.plane.providers["http"] = self.http
+        self.streams = EventStreams(site, self.channels, loop.time)
+        site.plane.providers["session"] = self.streams.sessions
+        serve_objects(
+            site,
+            local,
+            self.channels,
+            self.events,
+            check_endpoint=self.egress.check_url,
+            service_key=lambda owner, microservice: service_key(key, owner, microservice),
+            random=secrets.token_bytes,
+        )
+
+    async def _listen(self) -> None:
+        config, site = self.config, self.site
+        clock = asyncio.get_running_loop().time
+        self.listener = Listener(site, config.limits, self.streams, clock)
+        tls = server_context(config.http)
+        if tls is not None:
+            watch_certificate(tls, config.http)
+        self.http_port = await self.listener.listen(config.http.host, config.http.port, tls)
+        self.egress.own(self.http_port)
+        self.control = ControlServer(site, self.channels, config.control)
+        self.control_port = await self.control.start()
+        self.egress.own(self.control_port)
+        log.info("data listener on %s", _url(config.http, self.http_port))
+        log.info("control API on %s", _url(config.control, self.control_port))
+
+    async def _sweep(self, clock: Callable[[], float]) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.site.plane.sweep(clock())
+
+    async def _slow(self) -> None:
+        """What is looked at once a second: leases, idle connections, expired tokens."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(1.0)
+            self.http.sweep(clock())
+            due = self.site.due(clock())
+            if due:
+                await self.site.expire(due)
+            await self.site.sweep_tokens()
+
+
+async def _run(config: Config, ready: Callable[[Application], None]) -> None:
+    application = Application(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, application.stopping.set)
+    await application.start()
+    ready(application)
+    try:
+        await application.stopping.wait()
+    finally:
+        await application.stop()
+
+
+def serve(config: Config, ready: Callable[[Application], None]) -> None:
+    """Run a site until SIGTERM or SIGINT; ``ready`` is told when it serves."""
+    tune_malloc()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(config, ready))
+
+
+def _site_key(path: Path) -> bytes:
+    """Return the site's secret, made at the first start; only its owner may read it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        key = secrets.token_bytes(32)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+
+
+def _credential(remote: Remote) -> bytes:
+    if remote.token_file is None:
+        return b""
+    return b"Authorization: Bearer %b\r\n" % remote.token_file.read_bytes().strip()
+
+
+def _url(listen: Listen, port: int) -> str:
+    scheme = "https" if listen.tls_certificate else "http"
+    return f"{scheme}://{listen.host}:{port}"

@@ -1,0 +1,93 @@
+"""What the site's own methods share: reading their payload, deciding about names, answering."""
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gateway.message import Call, Refusal, Status
+from gateway.objects.local import Result
+from gateway.site import Site
+from policy.decision import Question
+from policy.model import Action
+from registry.documents import decode
+from registry.names import InvalidName, Name, parse_name
+from registry.problems import InvalidDocument
+
+T = TypeVar("T")
+
+
+class Request(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The base of the payloads: unknown keys are errors."""
+
+
+def answer(value: Any) -> Result:
+    """Answer with JSON."""
+    return Result(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def read(call: Call, payload: bytes, type_: type[T]) -> T:
+    """Read a payload; errors say line and column."""
+    try:
+        return decode(payload or b"{}", type_, media_type=media_type(call))
+    except InvalidDocument as error:
+        raise invalid(error) from error
+
+
+def media_type(call: Call) -> str:
+    """Return the media type of a payload, JSON unless it says otherwise.
+
+    A form's type is what ``curl -d`` sends when nobody told it better: it means JSON here.
+    """
+    text = call.content_type.decode("latin-1").partition(";")[0].strip().lower()
+    if text in ("", "application/x-www-form-urlencoded"):
+        return "application/json"
+    return text
+
+
+def invalid(error: InvalidDocument) -> Refusal:
+    """Refuse a document, with every problem that was found."""
+    problems = [
+        {"message": p.message, "path": p.path, "line": p.line, "column": p.column, "hint": p.hint}
+        for p in error.problems
+    ]
+    return Refusal(Status.INVALID, str(error), extra={"problems": problems})
+
+
+def name_of(site: Site, text: str, *, reserved: bool = False) -> Name:
+    """Read a name that is relative to the site or whole."""
+    try:
+        return parse_name(
+            text,
+            authority=site.authority,
+            aliases=site.aliases,
+            remotes=site.remotes,
+            reserved=reserved,
+        )
+    except InvalidName as error:
+        raise Refusal(Status.BAD_REQUEST, str(error)) from error
+
+
+def require(
+    site: Site, call: Call, action: Action, name: Name, owner: str = "", endpoint: str = ""
+) -> None:
+    """Decide about a name in the payload (design 4: the second decision); raises Refusal."""
+    question = Question(call.principal, action, name, owner, endpoint=endpoint)
+    decision = site.plane.access.decide(question)
+    if decision.allowed:
+        return
+    reasons = [str(reason) for reason in decision.reasons]
+    bound = f" to {endpoint}" if endpoint else ""
+    detail = f"{call.principal.id} may not {action} {name}{bound}: {'; '.join(reasons)}"
+    raise Refusal(Status.DENIED, detail, extra={"reasons": reasons})
+
+
+def owner_above(site: Site, name: Name) -> str:
+    """Return the owner of the nearest registered name at or above ``name``, "" for none."""
+    current: str = name
+    while current:
+        record = site.catalog.names.get(Name(current))
+        if record is not None:
+            return record.owner
+        current = current.rpartition("/")[0]
+    return ""
