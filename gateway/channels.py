@@ -1,0 +1,241 @@
+"""Event channels: append, last value, fan-out, groups, resume without loss (design 6).
+
+Channels in memory answer at once; what waits for the disk answers with a future.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias, TypeVar
+
+from gateway.durable import DurableTopic
+from gateway.exchange import Plane
+from gateway.message import Call, Event, EventId, Refusal, Status
+from gateway.ports import EventLog, StoreError
+from gateway.refusals import denial, unknown
+from gateway.subscriptions import OLDEST, Bounds, Subscriber, Subscription, parse_event_id
+from gateway.topics import PATIENCE, RingTopic, Topic
+from gateway.view import Route
+from policy.decision import Question
+from policy.model import Action, Principal
+from registry.model import Kind
+from registry.names import Name
+
+T = TypeVar("T")
+Soon: TypeAlias = T | Awaitable[T]
+"""A value, or what waits for it."""
+
+DROPS = 16
+"""Destroyed channels that are deleted from the event log at the same time."""
+
+_log = logging.getLogger(__name__)
+
+
+def refuse_subscription(
+    plane: Plane, principal: Principal, name: Name, group: str = ""
+) -> Refusal | None:
+    """Decide whether a principal may subscribe to a name (in a group); None means yes."""
+    call = Call(Action.SUBSCRIBE, name, principal, 0.0)
+    route = plane.view.routes.get(name)
+    if route is None:
+        return unknown(plane.access, plane.view, call)
+    if group:
+        question = Question(principal, Action.SUBSCRIBE, name, route.owner, group=group)
+        decision = plane.access.decide(question)
+    else:
+        decision = plane.access.check(principal, Action.SUBSCRIBE, name, route.owner)
+    if not decision.allowed:
+        return denial(plane.access, call, route, decision)
+    if route.kind is not Kind.CHANNEL:
+        return Refusal(Status.BAD_REQUEST, f"{name} is a {route.kind}, not an event channel")
+    return None
+
+
+class Channels:
+    """All channels of a site that are in use. ``time_ms`` is Unix time in milliseconds.
+
+    ``incarnation`` returns a new random text of letters and digits each time.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        *,
+        time_ms: Callable[[], int],
+        incarnation: Callable[[], str],
+        bounds: Bounds = Bounds(),  # noqa: B008
+        patience: float = PATIENCE,
+    ) -> None:
+        self._log = log
+        self._time_ms = time_ms
+        self._incarnation = incarnation
+        self._bounds = bounds
+        self._patience = patience
+        self._topics: dict[Name, Topic] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dropping: dict[Name, asyncio.Task[None]] = {}
+        self._drops = asyncio.Semaphore(DROPS)
+
+    def publish(
+        self, route: Route, source: str, content_type: str, payload: bytes
+    ) -> Soon[EventId]:
+        """Append an event, fan it out and return its id: its acknowledgement.
+
+        A durable channel's event is acknowledged when it is synced to disk, that of a ``block``
+        channel when no subscriber's queue is full (or after a second). The future raises Refusal.
+        """
+        topic = self._topic(route)
+        if isinstance(topic, DurableTopic):
+            return topic.publish(source, content_type, payload)
+        assert isinstance(topic, RingTopic)
+        event_id = topic.publish(source, content_type, payload)
+        if not topic.is_strained():
+            return event_id
+        future: asyncio.Future[EventId] = asyncio.get_running_loop().create_future()
+        topic.acknowledge(future, event_id)
+        return future
+
+    def last(self, route: Route) -> Soon[Event | None]:
+        """Return the channel's last value, None when it never had one. May raise Refusal."""
+        topic = self._topic(route)
+        return topic.newest or (self._stored_last(topic) if topic.durable else None)
+
+    async def history(self, route: Route, after: str = OLDEST, limit: int = 100) -> list[Event]:
+        """Return at most ``limit`` retained events after an event id, the oldest first.
+
+        An id that the channel does not know means: from the oldest. Raises Refusal.
+        """
+        topic = self._topic(route)
+        known = parse_event_id(after)
+        try:
+            await topic.opened()
+            if known is None or known.incarnation != topic.incarnation:
+                return await topic.read(0, limit)
+            return await topic.read(known.sequence, limit)
+        except StoreError as error:
+            raise _unreadable(error) from error
+
+    async def position(self, route: Route) -> EventId:
+        """Return the id of the newest event, with sequence number 0 before the first one."""
+        topic = self._topic(route)
+        try:
+            await topic.opened()
+        except StoreError as error:
+            raise _unreadable(error) from error
+        return EventId(topic.incarnation, topic.last)
+
+    def subscribe(
+        self,
+        route: Route,
+        principal: Principal | None,
+        subscriber: Subscriber,
+        *,
+        after: str = "",
+        group: str = "",
+    ) -> Subscription:
+        """Subscribe somebody who may (see ``refuse_subscription``); the site itself is None.
+
+        ``after`` is the event id to resume after (``oldest``: everything retained); an unknown or
+        evicted one gives a gap. One of the members of a ``group`` gets each event: with others
+        on the channel, where one left off says nothing, so that a group does not resume.
+        """
+        topic = self._topic(route)
+        subscription = Subscription(topic, principal, subscriber, group, self._bounds)
+        topic.everyone[subscription] = None
+        if after and not group and not route.one_of_group:
+            self._spawn(self._catch_up(subscription, after))
+        else:
+            topic.join(subscription)
+        return subscription
+
+    # What the site calls
+
+    def redecide(self, check: Callable[[Principal, Name, str], Refusal | None]) -> None:
+        """End what is no longer allowed; ``check`` gets principal, name and group."""
+        for name, topic in tuple(self._topics.items()):
+            for subscription in tuple(topic.everyone):
+                if subscription.principal is None:
+                    continue
+                refusal = check(subscription.principal, name, subscription.group)
+                if refusal is not None:
+                    subscription.end(refusal)
+
+    def end_of(self, credential: str) -> None:
+        """End the subscriptions of a credential that is revoked or has expired."""
+        refusal = Refusal(Status.UNAUTHENTICATED, "the credential is no longer valid")
+        for topic in tuple(self._topics.values()):
+            for subscription in tuple(topic.everyone):
+                principal = subscription.principal
+                if principal is not None and principal.credential == credential:
+                    subscription.end(refusal)
+
+    def forget(self, name: Name) -> None:
+        """A channel was destroyed: end its subscriptions and delete what it retained."""
+        topic = self._topics.pop(name, None)
+        if topic is not None:
+            topic.end(Refusal(Status.NOT_FOUND, f"{name} was destroyed"))
+        before = self._dropping.get(name)
+        self._dropping[name] = self._spawn(self._drop(name, before))
+
+    async def close(self) -> None:
+        """Finish what is on its way to the disk, then end every subscription."""
+        for topic in tuple(self._topics.values()):
+            await topic.settled()
+            topic.end(Refusal(Status.UNAVAILABLE, "the site shuts down", retry_after=1))
+        await asyncio.gather(*self._tasks)
+
+    # Inside
+
+    def _topic(self, route: Route) -> Topic:
+        topic = self._topics.get(route.name)
+        durable = route.channel is not None and route.channel.durable
+        if topic is None or topic.durable != durable:
+            if topic is not None:
+                why = f"{route.name} changed where it keeps its events; subscribe again"
+                topic.end(Refusal(Status.UNAVAILABLE, why, retry_after=1))
+            topic = self._topics[route.name] = self._new_topic(route, durable=durable)
+        else:
+            topic.route = route
+        return topic
+
+    def _new_topic(self, route: Route, *, durable: bool) -> Topic:
+        if durable:
+            ground = self._dropping.get(route.name)
+            return DurableTopic(route, self._patience, self._log, self._time_ms, ground)
+        return RingTopic(route, self._patience, self._incarnation(), self._time_ms)
+
+    async def _stored_last(self, topic: Topic) -> Event | None:
+        try:
+            await topic.opened()
+            found = await topic.read(topic.last - 1, 1)
+        except StoreError as error:
+            raise _unreadable(error) from error
+        return topic.newest or (found[0] if found else None)
+
+    async def _catch_up(self, subscription: Subscription, after: str) -> None:
+        try:
+            await subscription.catch_up(after)
+        except StoreError as error:
+            subscription.end(_unreadable(error))
+
+    async def _drop(self, name: Name, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await before
+        try:
+            async with self._drops:
+                await self._log.drop(name)
+        except StoreError as error:
+            _log.warning("the events of %s could not be deleted: %s", name, error)
+        if self._dropping.get(name) is asyncio.current_task():
+            del self._dropping[name]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _unreadable(error: StoreError) -> Refusal:
+    detail = f"the event log cannot be read now: {error}"
+    return Refusal(Status.UNAVAILABLE, detail, retry_after=1)

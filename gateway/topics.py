@@ -1,0 +1,197 @@
+"""One event channel at work: who listens, the fan-out, and what it retains in memory."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from gateway.message import Event, EventId, Refusal
+from gateway.subscriptions import Subscription
+from gateway.view import Route
+from registry.model import EventChannel
+
+RING_BYTES = 64 * 1024 * 1024
+"""Payload bytes that a channel may hold in memory, whatever its manifest says."""
+RING_COUNT = 100_000
+PATIENCE = 1.0
+"""Seconds that a publisher waits at most for subscribers of a ``block`` channel (design 6)."""
+
+
+class Topic:
+    """The live state of one channel; what it retains is a RingTopic's or a DurableTopic's."""
+
+    durable = False
+
+    def __init__(self, route: Route, patience: float) -> None:
+        self.route = route
+        self.incarnation = ""
+        self.last = 0
+        self.newest: Event | None = None
+        self.everyone: dict[Subscription, None] = {}
+        self._patience = patience
+        self._plain: dict[Subscription, None] = {}
+        self._groups: dict[str, dict[Subscription, None]] = {}
+        self._full: dict[Subscription, None] = {}
+        self._waiters: list[tuple[asyncio.Future[EventId], EventId]] = []
+
+    @property
+    def settings(self) -> EventChannel:
+        """What the manifest says of the channel."""
+        return self.route.channel or EventChannel()
+
+    @property
+    def overflow(self) -> Literal["drop-oldest", "disconnect", "block"]:
+        """What happens to a subscriber that is too slow."""
+        return self.settings.overflow
+
+    async def opened(self) -> None:
+        """Wait until ``incarnation`` and ``last`` are known; raises StoreError."""
+
+    async def read(self, after: int, limit: int) -> list[Event]:
+        """Return at most ``limit`` retained events after ``after``, none when there are no more."""
+        raise NotImplementedError
+
+    async def settled(self) -> None:
+        """Wait until what was published is in its place."""
+
+    # Subscribers
+
+    def join(self, subscription: Subscription) -> None:
+        """Deliver live events to a subscription from now on."""
+        if subscription.group:
+            members = self._groups.setdefault(subscription.group, {})
+            members[subscription] = None
+        else:
+            self._plain[subscription] = None
+
+    def leave(self, subscription: Subscription, left: list[Event]) -> None:
+        """A subscription ended; the rest of its group gets what it did not take."""
+        self.everyone.pop(subscription, None)
+        self._full.pop(subscription, None)
+        shared = bool(subscription.group) or self.route.one_of_group
+        members = self._groups.get(subscription.group, {}) if subscription.group else self._plain
+        members.pop(subscription, None)
+        if shared and members:
+            for event in left:
+                _dispatch(members, event)
+        elif subscription.group:
+            self._groups.pop(subscription.group, None)
+        self._release()
+
+    def fan_out(self, event: Event) -> None:
+        """Give a new event to every subscriber, and to one member of each group."""
+        self.last = event.id.sequence
+        self.newest = event
+        plain = self._plain
+        if plain:
+            if self.route.one_of_group:
+                _dispatch(plain, event)
+            else:
+                for subscription in tuple(plain):
+                    subscription.offer(event)
+        for members in tuple(self._groups.values()):
+            _dispatch(members, event)
+
+    def end(self, refusal: Refusal) -> None:
+        """End every subscription."""
+        for subscription in tuple(self.everyone):
+            subscription.end(refusal)
+
+    # Publishers of ``block`` channels
+
+    def strained(self, subscription: Subscription) -> None:
+        """A subscriber's queue is full: publishers wait for it."""
+        self._full[subscription] = None
+
+    def relieved(self, subscription: Subscription) -> None:
+        """A subscriber took something out of its queue."""
+        if subscription in self._full and not subscription.is_over():
+            del self._full[subscription]
+            self._release()
+
+    def is_strained(self) -> bool:
+        """Return whether a publisher has to wait."""
+        return bool(self._full)
+
+    def acknowledge(self, future: asyncio.Future[EventId], event_id: EventId) -> None:
+        """Acknowledge an event as soon as no subscriber is full, or patience has run out."""
+        if not self._full:
+            _settle(future, event_id)
+            return
+        self._waiters.append((future, event_id))
+        asyncio.get_running_loop().call_later(self._patience, self._lose_patience, future)
+
+    def _lose_patience(self, future: asyncio.Future[EventId]) -> None:
+        if not future.done():
+            full, self._full = self._full, {}
+            for subscription in full:
+                subscription.trim()
+            self._release()
+
+    def _release(self) -> None:
+        if self._waiters and not self._full:
+            waiters, self._waiters = self._waiters, []
+            for future, event_id in waiters:
+                _settle(future, event_id)
+
+
+class RingTopic(Topic):
+    """A channel in memory: a restart begins a new incarnation."""
+
+    def __init__(
+        self, route: Route, patience: float, incarnation: str, time_ms: Callable[[], int]
+    ) -> None:
+        super().__init__(route, patience)
+        self.incarnation = incarnation
+        self._time_ms = time_ms
+        self._events: dict[int, Event] = {}
+        self._first = 1
+        self._bytes = 0
+
+    def publish(self, source: str, content_type: str, payload: bytes) -> EventId:
+        """Append an event and fan it out."""
+        event_id = EventId(self.incarnation, self.last + 1)
+        now = self._time_ms()
+        event = Event(self.route.name, event_id, now, source, content_type, payload)
+        self._events[event_id.sequence] = event
+        self._bytes += len(payload)
+        self.last = event_id.sequence
+        self._evict(now)
+        self.fan_out(event)
+        return event_id
+
+    async def read(self, after: int, limit: int) -> list[Event]:
+        """Return at most ``limit`` retained events after ``after``."""
+        self._evict(self._time_ms())
+        first = max(after + 1, self._first)
+        last = min(self.last, first + limit - 1)
+        return [self._events[sequence] for sequence in range(first, last + 1)]
+
+    def _evict(self, now: int) -> None:
+        """Forget what is not to be retained; the newest event, the last value, always stays."""
+        retain, events = self.settings.retain, self._events
+        count = min(retain.count or RING_COUNT, RING_COUNT)
+        size = min(retain.bytes or RING_BYTES, RING_BYTES)
+        oldest = now - retain.age * 1000 if retain.age else 0
+        while self._first < self.last and (
+            len(events) > count or self._bytes > size or events[self._first].time < oldest
+        ):
+            self._bytes -= len(events.pop(self._first).payload)
+            self._first += 1
+
+
+def _dispatch(members: dict[Subscription, None], event: Event) -> None:
+    """Give an event to the least busy member; among equals, to the one served longest ago."""
+    chosen = min(members, key=_load)
+    if len(members) > 1:
+        del members[chosen]
+        members[chosen] = None
+    chosen.offer(event)
+
+
+def _load(subscription: Subscription) -> int:
+    return subscription.unacknowledged
+
+
+def _settle(future: asyncio.Future[EventId], event_id: EventId) -> None:
+    if not future.done():
+        future.set_result(event_id)
