@@ -191,7 +191,7 @@ def _read_after(connection: sqlite3.Connection, after: int) -> list[Entry]:
     rows = connection.execute(
         "SELECT seq, CAST(body AS BLOB), CAST(sum AS BLOB) FROM entries"
         " WHERE seq>=? ORDER BY seq LIMIT ?",
-        (after, BATCH_ENTRIES + 1),
+        (after, BATCH_ENTRIES + (after > 0)),
     )
     with contextlib.closing(rows):
         if after == 0:

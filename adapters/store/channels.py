@@ -16,7 +16,7 @@ FORMAT = Format(
         # A channel without a name is being dropped; it goes when its last event has gone.
         "channels": (
             "CREATE TABLE channels (id INTEGER PRIMARY KEY, name TEXT UNIQUE,"
-            " incarnation TEXT NOT NULL)"
+            " incarnation TEXT NOT NULL, sum INTEGER NOT NULL)"
         ),
         # total: payload bytes of the channel's events up to this one, also those deleted since.
         "events": (
@@ -82,6 +82,11 @@ class Channel:
             or 0 < keep.bytes + keep.bytes // 16 < self.total - self.floor
             or 0 < keep.age_ms + keep.age_ms // 16 < self.newest - self.oldest
         )
+
+
+def channel_sum(name: str, incarnation: str) -> int:
+    """Return the checksum of a channel's record (CRC-32)."""
+    return zlib.crc32(f"{name}\0{incarnation}".encode())
 
 
 def event_sum(channel: int, event: StoredEvent, total: int) -> int:
@@ -245,7 +250,12 @@ class Channels:
 
 def _create(transaction: Transaction, name: str) -> Channel:
     incarnation = os.urandom(8).hex()
-    transaction.execute("INSERT INTO channels (name, incarnation) VALUES (?,?)", name, incarnation)
+    transaction.execute(
+        "INSERT INTO channels (name, incarnation, sum) VALUES (?,?,?)",
+        name,
+        incarnation,
+        channel_sum(name, incarnation),
+    )
     return Channel(transaction.query("SELECT last_insert_rowid()")[0][0], incarnation)
 
 

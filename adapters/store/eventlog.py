@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from adapters.store.channels import FORMAT, Channels, LetterLimits, event_sum
+from adapters.store.channels import FORMAT, Channels, LetterLimits, channel_sum, event_sum
 from adapters.store.database import Database, open_database
 from adapters.store.reader import Reader
 from adapters.store.writer import Limits, Writer
@@ -63,6 +63,11 @@ class SqliteEventLog:
         """Delete what dropped channels still hold, also those that a crash interrupted."""
         while await self._writer.keep_house(self._channels.purge):
             pass
+
+    async def check_channels(self) -> None:
+        """Report channels whose records are damaged."""
+        for name in await self._reader.read(_damaged_channels):
+            self._report(f"the record of channel {name} is damaged: its events may be another's")
 
     async def cursor(self, channel: str, binding: str) -> int | None:
         """Return the sequence number up to which a bound method has been served."""
@@ -126,8 +131,13 @@ async def open_event_log(
     """
     database = await asyncio.to_thread(open_database, path, FORMAT)
     log = SqliteEventLog(database, limits or Limits(), letters or LetterLimits())
-    with contextlib.suppress(StoreError):  # a full disk, say: the next drop goes on with it
-        await log.purge()
+    try:
+        await log.check_channels()
+        with contextlib.suppress(StoreError):  # a full disk, say: the next drop goes on with it
+            await log.purge()
+    except BaseException:
+        await log.close()
+        raise
     return log
 
 
@@ -158,6 +168,13 @@ def _read(
             events.append(event)
             size += len(payload)
     return events, damaged
+
+
+def _damaged_channels(connection: sqlite3.Connection) -> list[str]:
+    rows = connection.execute(
+        "SELECT name, incarnation, sum FROM channels WHERE name IS NOT NULL ORDER BY id"
+    )
+    return [name for name, incarnation, stored in rows if channel_sum(name, incarnation) != stored]
 
 
 def _cursor(channel: str, binding: str, connection: sqlite3.Connection) -> int | None:
