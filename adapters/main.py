@@ -16,6 +16,7 @@ from adapters.http.assertion import service_key
 from adapters.http.egress import Egress
 from adapters.http.events import EventStreams
 from adapters.http.listener import Listener
+from adapters.http.probe import Prober
 from adapters.http.provider import HttpProvider
 from adapters.http.tls import server_context, watch_certificate
 from adapters.malloc import tune_malloc
@@ -42,6 +43,7 @@ class Application:
         self.stopping = asyncio.Event()
         self.http_port = 0
         self.control_port = 0
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the stores, replay, and listen."""
@@ -70,7 +72,9 @@ class Application:
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self.site.start()
         await self._listen()
-        self._tasks = [loop.create_task(self._sweep(loop.time)), loop.create_task(self._slow())]
+        self._tasks.append(loop.create_task(self.prober.run()))
+        self._tasks.append(loop.create_task(self._sweep(loop.time)))
+        self._tasks.append(loop.create_task(self._slow()))
 
     async def stop(self) -> None:
         """Drain the listeners, then close the stores."""
@@ -101,11 +105,13 @@ class Application:
         site.plane.providers["http"] = self.http
         self.streams = EventStreams(site, self.channels, loop.time)
         site.plane.providers["session"] = self.streams.sessions
+        self.prober = Prober(site.view, self.egress)
         serve_objects(
             site,
             local,
             self.channels,
             self.events,
+            self.deliveries,
             check_endpoint=self.egress.check_url,
             service_key=lambda owner, microservice: service_key(key, owner, microservice),
             random=secrets.token_bytes,
@@ -117,7 +123,7 @@ class Application:
         self.listener = Listener(site, config.limits, self.streams, clock)
         tls = server_context(config.http)
         if tls is not None:
-            watch_certificate(tls, config.http)
+            self._tasks.append(asyncio.create_task(watch_certificate(tls, config.http)))
         self.http_port = await self.listener.listen(config.http.host, config.http.port, tls)
         self.egress.own(self.http_port)
         self.control = ControlServer(site, self.channels, config.control)

@@ -9,10 +9,9 @@ from pathlib import Path
 from gateway.ports import Store
 from gateway.site import SYSTEM, Site
 from policy.identity import new_token
-from policy.language import encode_spec
+from policy.language import ManifestDoc, to_record
 from policy.model import ADMINISTRATOR, AccessPolicy, Action, Subject
 from registry.changes import Batch, PolicyApplied, TokenIssued, encode
-from registry.model import PolicyRecord
 
 log = logging.getLogger("hilum.bootstrap")
 
@@ -44,12 +43,14 @@ async def bootstrap(
         return
     now = site.time()
     secret, token = new_token(
-        random, principal=ADMIN, kind=ADMINISTRATOR, issued=int(now), ttl=ADMIN_TTL, note="first"
+        random, principal=ADMIN, kind=ADMINISTRATOR, now=now, lifetime=ADMIN_TTL, note="first"
     )
     await asyncio.to_thread(_write, token_file, secret)
     policies = {"administrators": ADMINISTRATORS, "self-service": SELF_SERVICE}
     changes = [
-        PolicyApplied(PolicyRecord("AccessPolicy", name, 1, SYSTEM, encode_spec(spec)))
+        PolicyApplied(
+            to_record(ManifestDoc("AccessPolicy", name, {}, 0, spec), owner=SYSTEM, revision=1)
+        )
         for name, spec in policies.items()
     ]
     batch = Batch(int(now * 1000), SYSTEM, (TokenIssued(token), *changes))

@@ -17,6 +17,7 @@ HELD = 64 * 1024
 """A request of at most this many bytes is kept, so that it can be sent again (design 4)."""
 ATTEMPTS = 3
 NEVER = float("inf")
+UNDECIDED = Decision(allowed=False, reasons=())
 RETRIED = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
 
 
@@ -71,7 +72,7 @@ class Exchange:
         self._caller = caller
         self.deadline = call.deadline
         self._started = plane.now
-        self._decision: Decision | None = None
+        self._decision = UNDECIDED
         self._sink: Sink | None = None
         self._target: Target | None = None
         self._tried: tuple[Target, ...] = ()

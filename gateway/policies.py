@@ -72,6 +72,10 @@ class PolicyBook:
         """Return the operator's own bindings of a name."""
         return list(self._static.get(name, {}).values())
 
+    def specs(self) -> dict[tuple[str, str], Policy]:
+        """Return a copy of what is in force, by kind and name."""
+        return dict(self._specs)
+
     def static_names(self) -> set[Name]:
         """Return the names that operators bound."""
         return set(self._static)

@@ -37,7 +37,7 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
     close = [
         name
         for name in near(call.name, siblings)
-        if access.check(call.principal, Action.DESCRIBE, name, "").allowed
+        if access.check(call.principal, Action.DESCRIBE, Name(name), "").allowed
     ]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
     extra: dict[str, object] = {"near": close}

@@ -11,6 +11,7 @@ from zlib import crc32
 from policy.model import Choice, Passive, ResolutionPolicy
 from registry.model import Endpoint, RegistrationId
 from registry.names import Name
+from registry.urls import parse_url
 
 SLOTS = 64
 STATIC = RegistrationId("$binding", "", "")
@@ -175,9 +176,9 @@ def compile_selection(
 
 
 def origin(url: str) -> str:
-    """Return ``scheme://host:port`` of an absolute URL, as it is written."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0].partition('?')[0]}"
+    """Return ``scheme://host:port`` of an absolute URL in one spelling."""
+    parsed = parse_url(url, template=True)
+    return f"{parsed.scheme}://{parsed.host}:{parsed.port}"
 
 
 def choose(

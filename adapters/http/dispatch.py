@@ -48,6 +48,7 @@ class Dispatcher:
 
     def __init__(self, listener: "Listener") -> None:
         self._listener = listener
+        self.message_limit = listener.limits.message
         self._site = listener.site
         self._plane = listener.plane
         self._names: dict[bytes, Name] = {}
@@ -73,9 +74,10 @@ class Dispatcher:
         if inbound.hops >= MAX_HOPS:
             inbound.fault(508, f"the call has passed {inbound.hops} gateways: a loop")
             return
-        self._start(inbound, name, principal, query)
+        self.start(inbound, name, principal, query)
 
-    def _start(self, inbound: Inbound, name: Name, principal: Principal, query: bytes) -> None:
+    def start(self, inbound: Inbound, name: Name, principal: Principal, query: bytes) -> None:
+        """Start what a request means, once its name and principal are known."""
         route = self._plane.view.find(name)
         call = Call(Action.CALL, name, principal, 0.0)
         call.verb = inbound.verb
@@ -212,7 +214,7 @@ class NamedInBody:
 
     def body(self, data: bytes, end: bool) -> None:
         """Collect the body; when it is all here, call the method that it names."""
-        limit = self._dispatcher._listener.limits.message
+        limit = self._dispatcher.message_limit
         self._parts.append(data)
         self._size += len(data)
         if self._size > limit:
@@ -227,9 +229,7 @@ class NamedInBody:
         inbound, call = self._inbound, self._call
         try:
             document = json.loads(body)
-            method, args = document.pop("method"), document.pop("args", {})
-            if document:
-                raise ValueError(f"unknown key {next(iter(document))!r}")
+            method, args = document["method"], document.get("args", {})
             name = join(call.name, method)
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             detail = f'POST to an object needs {{"method": "…", "args": {{…}}}}: {error}'
@@ -239,7 +239,7 @@ class NamedInBody:
         inbound.parts.append(payload)
         inbound.length = len(payload)
         inbound.content_type = b"application/json"
-        self._dispatcher._start(inbound, name, call.principal, b"")
+        self._dispatcher.start(inbound, name, call.principal, b"")
 
     def cancel(self) -> None:
         """Forget what was collected."""

@@ -97,13 +97,11 @@ class Egress:
     def _covers(self, address: Address, host: str, port: int) -> bool:
         if (host.lower(), port) in self._hosts or (host.lower(), 0) in self._hosts:
             return True
-        return any(
-            address in network and wanted in (0, port) for network, wanted in self._networks
-        )
+        return any(address in network and wanted in (0, port) for network, wanted in self._networks)
 
     def _add(self, entry: str) -> None:
         bare, _, port = entry.rpartition(":")
-        if not bare or not port.isdigit() or entry.count(":") > 1 and not bare.endswith("]"):
+        if not bare or not port.isdigit() or (entry.count(":") > 1 and not bare.endswith("]")):
             bare, port = entry, "0"
         try:
             self._networks.append((ip_network(bare.strip("[]"), strict=False), int(port)))

@@ -4,29 +4,27 @@ Fields that pass are kept flat (name, ``": "``, value, CRLF, name, …) so that 
 one join.
 """
 
-from enum import IntEnum
+from typing import Final
 
 COLON = b": "
 CRLF = b"\r\n"
 
 
-class Special(IntEnum):
-    """Fields of a message that mean something to the gateway itself."""
-
-    DROP = 0
-    HOST = 1
-    LENGTH = 2
-    TRANSFER = 3
-    CONNECTION = 4
-    EXPECT = 5
-    AUTHORIZATION = 6
-    TIMEOUT = 7
-    HOPS = 8
-    ACCEPT = 9
-    TYPE = 10
-    UPGRADE = 11
-    LAST_EVENT = 12
-
+# What a field of the tables below means to the gateway itself: small integers, because they are
+# compared for every field of every message.
+DROP: Final = 0
+HOST: Final = 1
+LENGTH: Final = 2
+TRANSFER: Final = 3
+CONNECTION: Final = 4
+EXPECT: Final = 5
+AUTHORIZATION: Final = 6
+TIMEOUT: Final = 7
+HOPS: Final = 8
+ACCEPT: Final = 9
+TYPE: Final = 10
+UPGRADE: Final = 11
+LAST_EVENT: Final = 12
 
 _HOP_BY_HOP = (
     b"keep-alive",
@@ -52,28 +50,28 @@ _UNTRUSTED = (
 )
 
 REQUEST: dict[bytes, int] = {
-    **dict.fromkeys(_HOP_BY_HOP + _UNTRUSTED, Special.DROP),
-    b"host": Special.HOST,
-    b"content-length": Special.LENGTH,
-    b"transfer-encoding": Special.TRANSFER,
-    b"connection": Special.CONNECTION,
-    b"expect": Special.EXPECT,
-    b"authorization": Special.AUTHORIZATION,
-    b"hilum-timeout": Special.TIMEOUT,
-    b"hilum-hops": Special.HOPS,
-    b"accept": Special.ACCEPT,
-    b"content-type": Special.TYPE,
-    b"upgrade": Special.UPGRADE,
-    b"last-event-id": Special.LAST_EVENT,
+    **dict.fromkeys(_HOP_BY_HOP + _UNTRUSTED, DROP),
+    b"host": HOST,
+    b"content-length": LENGTH,
+    b"transfer-encoding": TRANSFER,
+    b"connection": CONNECTION,
+    b"expect": EXPECT,
+    b"authorization": AUTHORIZATION,
+    b"hilum-timeout": TIMEOUT,
+    b"hilum-hops": HOPS,
+    b"accept": ACCEPT,
+    b"content-type": TYPE,
+    b"upgrade": UPGRADE,
+    b"last-event-id": LAST_EVENT,
 }
 
 RESPONSE: dict[bytes, int] = {
-    **dict.fromkeys(_HOP_BY_HOP, Special.DROP),
-    b"upgrade": Special.DROP,
-    b"content-length": Special.LENGTH,
-    b"transfer-encoding": Special.TRANSFER,
-    b"connection": Special.CONNECTION,
-    b"content-type": Special.TYPE,
+    **dict.fromkeys(_HOP_BY_HOP, DROP),
+    b"upgrade": DROP,
+    b"content-length": LENGTH,
+    b"transfer-encoding": TRANSFER,
+    b"connection": CONNECTION,
+    b"content-type": TYPE,
 }
 
 

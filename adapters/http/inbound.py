@@ -8,7 +8,22 @@ channel's last value or describes an object.
 from typing import TYPE_CHECKING
 
 from adapters.http import render
-from adapters.http.fields import COLON, CRLF, Special
+from adapters.http.fields import (
+    ACCEPT,
+    AUTHORIZATION,
+    COLON,
+    CONNECTION,
+    CRLF,
+    EXPECT,
+    HOPS,
+    HOST,
+    LAST_EVENT,
+    LENGTH,
+    TIMEOUT,
+    TRANSFER,
+    TYPE,
+    UPGRADE,
+)
 from gateway.message import Origin, Refusal, Reply, Status
 
 if TYPE_CHECKING:
@@ -25,6 +40,7 @@ class Inbound:
 
     __slots__ = (
         "accept",
+        "answered",
         "authorization",
         "call_fields",
         "chunked_reply",
@@ -44,7 +60,6 @@ class Inbound:
         "paused",
         "relay",
         "replied",
-        "answered",
         "swallowed",
         "target",
         "timeout",
@@ -85,36 +100,40 @@ class Inbound:
     # What the parser found
 
     def note(self, special: int, value: bytes) -> None:
-        """Keep a field that the gateway itself needs."""
-        if special == Special.HOST:
+        """Keep a field that the gateway itself needs; the frequent ones first."""
+        if special == HOST:
             if self.host is not None:
                 self.error = (400, "the request has more than one Host field")
             self.host = value
-        elif special == Special.TYPE:
+        elif special == TYPE:
             self.content_type = value
-        elif special == Special.LENGTH:
+        elif special == LENGTH:
             self._note_length(value)
-        elif special == Special.AUTHORIZATION:
+        elif special == AUTHORIZATION:
             if self.authorization:
                 self.error = (400, "the request has more than one Authorization field")
             self.authorization = value
-        elif special == Special.ACCEPT:
+        elif special == ACCEPT:
             self.accept = value
-        elif special == Special.TRANSFER:
+        else:
+            self._note_rare(special, value)
+
+    def _note_rare(self, special: int, value: bytes) -> None:
+        if special == TRANSFER:
             if value.lower() != b"chunked" or self.transfer:
                 self.error = (501, "the only transfer coding understood here is chunked")
             self.transfer = value
-        elif special == Special.CONNECTION:
+        elif special == CONNECTION:
             self._note_connection(value)
-        elif special == Special.TIMEOUT:
+        elif special == TIMEOUT:
             self.timeout = self._number(value, "Hilum-Timeout")
-        elif special == Special.HOPS:
+        elif special == HOPS:
             self.hops = self._number(value, "Hilum-Hops")
-        elif special == Special.EXPECT:
+        elif special == EXPECT:
             self.expect = value
-        elif special == Special.UPGRADE:
+        elif special == UPGRADE:
             self.upgrade_to = value.lower()
-        elif special == Special.LAST_EVENT:
+        elif special == LAST_EVENT:
             self.last_event = value
 
     def check(self, version: str) -> None:

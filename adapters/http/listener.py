@@ -1,9 +1,10 @@
 """The HTTP data listener: accepts, limits, sweeps and drains connections (design 6)."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from adapters.http import render
 from adapters.http.dispatch import SOCKET, Dispatcher
@@ -56,13 +57,19 @@ class Listener:
         self.dispatch = Dispatcher(self)
         self.connections: set[ServerConnection] = set()
         self._servers: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Bind an address and accept; returns the port."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
-            lambda: ServerConnection(self), host, port, ssl=tls, backlog=1024, reuse_port=False
+            lambda: cast("asyncio.Protocol", ServerConnection(self)),
+            host,
+            port,
+            ssl=tls,
+            backlog=1024,
+            reuse_port=False,
         )
         self._servers.append(server)
         if self._sweeping is None:
@@ -80,6 +87,8 @@ class Listener:
     def closed(self, connection: ServerConnection) -> None:
         """Forget a connection."""
         self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let what is open end, then close (graceful shutdown)."""
@@ -88,9 +97,10 @@ class Listener:
             server.close()
         for connection in list(self.connections):
             connection.drain()
-        end = self.clock() + seconds
-        while self.connections and self.clock() < end:
-            await asyncio.sleep(0.05)
+        if self.connections:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
         for connection in list(self.connections):
             connection.close()
         if self._sweeping is not None:

@@ -6,9 +6,10 @@ The values of a template's places are percent-encoded, so that no value can reac
 import json
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 from registry.model import Endpoint
+from registry.urls import parse_url
 
 
 class BadArguments(ValueError):
@@ -26,7 +27,7 @@ class Mapped(NamedTuple):
 def map_call(endpoint: Endpoint, payload: bytes, query: bytes) -> Mapped:
     """Lay the arguments of a call (a JSON object, or the query of a GET) out over a request."""
     arguments = _arguments(payload, query)
-    url = urlsplit(endpoint.url)
+    url = parse_url(endpoint.url, template=True)
     rest = endpoint.args.get("*", "body")
     path, fields = url.path or "/", []
     in_query: list[tuple[str, str]] = []

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
+from typing import cast
 
 from adapters.http.egress import Egress, Forbidden, Origin
 from adapters.http.upstream import UpstreamConnection
@@ -176,15 +177,16 @@ class Pool:
             if not pending.gone:
                 self._fail(pending, Status.UNAVAILABLE, why)
                 break
-        self._connecting.discard(asyncio.current_task())  # type: ignore[arg-type]
+        self._connecting.discard(asyncio.current_task())
         self._grow()
 
     async def _open(self) -> UpstreamConnection:
         origin = self.origin
         found = await self._loop.getaddrinfo(origin.host, origin.port, type=1)
         address = self._egress.choose([str(info[4][0]) for info in found], origin)
-        _, connection = await self._loop.create_connection(
-            lambda: UpstreamConnection(self),
+        connection = UpstreamConnection(self)
+        await self._loop.create_connection(
+            lambda: cast("asyncio.Protocol", connection),
             address,
             origin.port,
             ssl=self._tls,

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from adapters.http import render
@@ -18,8 +17,8 @@ from gateway.exchange import Plane
 from gateway.message import Call, Status
 from gateway.ports import Answer, Permit, Sink
 from policy.resolution import Target
+from registry.urls import PORTS, Url, parse_url
 
-PORTS = {"http": 80, "https": 443}
 HOPS = tuple(b"Hilum-Hops: %d\r\n" % (n + 1) for n in range(16))
 FORWARDED = 10_000
 
@@ -49,7 +48,7 @@ class HttpProvider:
         egress: Egress,
         site_key: bytes,
         time: Callable[[], float],
-        sizes: Upstream
+        sizes: Upstream,
         site_credentials: Mapping[str, bytes] | None = None,
     ) -> None:
         self._plane = plane
@@ -117,7 +116,7 @@ class HttpProvider:
             prepared.credential,
             forwarded,
             HOPS[call.hops],
-            b"Hilum-Timeout: %d\r\n" % (left if left > 1 else 1),
+            b"Hilum-Timeout: %d\r\n" % (max(1, left)),
         )
 
     def _forward(self, peer: str) -> bytes:
@@ -129,14 +128,12 @@ class HttpProvider:
 
     def _prepare(self, target: Target) -> Prepared:
         endpoint = target.endpoint
-        url = urlsplit(endpoint.url)
-        host = url.hostname or ""
-        port = url.port or PORTS[url.scheme]
-        origin = Origin(url.scheme, host, port, target.peer)
+        url = parse_url(endpoint.url, template=True)
+        origin = Origin(url.scheme, url.host, url.port, target.peer)
         path = url.path or "/"
         line_path = f"{path}?{url.query}" if url.query else path
         verb = endpoint.method.encode()
-        netloc = url.netloc.encode()
+        netloc = _host_field(url)
         line = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (verb, line_path.encode(), netloc)
         return Prepared(
             pool=self._pool(origin),
@@ -220,6 +217,11 @@ class _Mapping:
             self._answer.failed(status, why, written=False)
 
         asyncio.get_running_loop().call_soon(fail)
+
+
+def _host_field(url: Url) -> bytes:
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return (host if url.port == PORTS[url.scheme] else f"{host}:{url.port}").encode()
 
 
 def _line(prepared: Prepared, call: Call, *, passed: bool) -> bytes:

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapters.http.fields import COLON, CRLF, REQUEST, Special, is_foreign, without
+from adapters.http.fields import ACCEPT, COLON, CRLF, REQUEST, TYPE, is_foreign, without
 from adapters.http.inbound import Inbound
 from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 WAITING = 32
 """Pipelined requests that wait; then the connection is not read any further."""
-WAITING_BYTES = 256 * 1024
+PASSED = (TYPE, ACCEPT)
+"""Fields that the gateway reads and the provider gets too."""
 
 
 class ServerConnection:
@@ -39,7 +40,6 @@ class ServerConnection:
         "transport",
         "upgraded",
         "waiting",
-        "waiting_bytes",
         "write_paused",
     )
 
@@ -51,7 +51,6 @@ class ServerConnection:
         self.current: Inbound | None = None
         self.parsing: Inbound | None = None
         self.waiting: deque[Inbound] = deque()
-        self.waiting_bytes = 0
         self.head_bytes = 0
         self.head_done = True
         self.requests = 0
@@ -147,7 +146,7 @@ class ServerConnection:
         if special is None:
             if not is_foreign(lowered):
                 inbound.call_fields += (name, COLON, value, CRLF)
-        elif special == Special.TYPE or special == Special.ACCEPT:  # noqa: PLR1714
+        elif special in PASSED:
             inbound.call_fields += (name, COLON, value, CRLF)
             inbound.note(special, value)
         else:

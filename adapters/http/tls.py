@@ -39,7 +39,7 @@ async def watch_certificate(context: ssl.SSLContext, listen: Listen) -> None:
         try:
             context.load_cert_chain(paths[0], listen.tls_key)
         except (ssl.SSLError, OSError) as error:
-            log.error("%s does not load, the old certificate goes on: %s", paths[0], error)
+            log.warning("%s does not load, the old certificate goes on: %s", paths[0], error)
         else:
             log.info("%s was loaded again", paths[0])
 

@@ -4,7 +4,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from adapters.http import render
-from adapters.http.fields import COLON, CRLF, RESPONSE, Special, without
+from adapters.http.fields import (
+    COLON,
+    CONNECTION,
+    CRLF,
+    LENGTH,
+    RESPONSE,
+    TRANSFER,
+    TYPE,
+    without,
+)
 from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from gateway.message import Origin, Reply, Status, status_of_http
 from gateway.ports import Answer
@@ -14,7 +23,6 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a reply's head; beyond it the reply is garbage."""
-FORBIDDEN = (b"\r", b"\n", b"\x00")
 
 
 class UpstreamConnection:
@@ -44,8 +52,8 @@ class UpstreamConnection:
         "pool",
         "read_paused",
         "replied",
-        "request_done",
         "reply_done",
+        "request_done",
         "surplus",
         "transport",
     )
@@ -148,15 +156,15 @@ class UpstreamConnection:
         if special is None:
             if not lowered.startswith(b"hilum"):
                 self.fields += (name, COLON, value, CRLF)
-        elif special == Special.LENGTH:
+        elif special == LENGTH:
             self.length = int(value) if value.isdigit() and len(value) < 19 else -1
             self.close_delimited = False
-        elif special == Special.TYPE:
+        elif special == TYPE:
             self.content_type = value
             self.fields += (name, COLON, value, CRLF)
-        elif special == Special.TRANSFER:
+        elif special == TRANSFER:
             self.close_delimited = False
-        elif special == Special.CONNECTION:
+        elif special == CONNECTION:
             self.connection = value
 
     def on_headers_complete(self) -> None:
@@ -189,9 +197,7 @@ class UpstreamConnection:
 
     # The Sink port, and what the pool calls
 
-    def begin(
-        self, answer: Answer, head: list[bytes], body: bytes, end: bool, length: int
-    ) -> None:
+    def begin(self, answer: Answer, head: list[bytes], body: bytes, end: bool, length: int) -> None:
         """Send a call's head and what there is of its payload, in one write."""
         self.answer = answer
         self.request_done = end

@@ -1,5 +1,7 @@
 """What the site's own methods share: reading their payload, deciding about names, answering."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +18,9 @@ from registry.problems import InvalidDocument
 
 T = TypeVar("T")
 
+SMALL = 16 * 1024
+"""Bytes of JSON that are parsed on the loop."""
+
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """The base of the payloads: unknown keys are errors."""
@@ -26,10 +31,19 @@ def answer(value: Any) -> Result:
     return Result(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
 
 
-def read(call: Call, payload: bytes, type_: type[T]) -> T:
+async def read(call: Call, payload: bytes, type_: type[T]) -> T:
     """Read a payload; errors say line and column."""
+    return await parsed(
+        call, payload, lambda: decode(payload or b"{}", type_, media_type=media_type(call))
+    )
+
+
+async def parsed(call: Call, payload: bytes, parse: Callable[[], T]) -> T:
+    """Parse a payload, in a thread when it is large: hostile text may take a second."""
     try:
-        return decode(payload or b"{}", type_, media_type=media_type(call))
+        if len(payload) > SMALL or media_type(call) != "application/json":
+            return await asyncio.to_thread(parse)
+        return parse()
     except InvalidDocument as error:
         raise invalid(error) from error
 
@@ -52,6 +66,13 @@ def invalid(error: InvalidDocument) -> Refusal:
         for p in error.problems
     ]
     return Refusal(Status.INVALID, str(error), extra={"problems": problems})
+
+
+async def soon(value: T | Awaitable[T]) -> T:
+    """Return a value that is here already or comes later."""
+    if isinstance(value, Awaitable):
+        return await value
+    return value
 
 
 def name_of(site: Site, text: str, *, reserved: bool = False) -> Name:

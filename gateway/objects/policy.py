@@ -1,23 +1,32 @@
 """``$site/policy``: what operators write, read and ask about (design 7)."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
+from msgspec import field
 
 from gateway.message import Call, Refusal, Status
-from gateway.objects.answers import Request, answer, invalid, media_type, name_of, read, require
+from gateway.objects.answers import Request, answer, media_type, name_of, parsed, read, require
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
+from policy.conflicts import Conflict, conflicts
 from policy.decision import Question
-from policy.language import ManifestDoc, conflicts, diff, json_schema, parse_manifests, to_record
-from policy.model import ADMINISTRATOR, KINDS, Action, Policy, Principal
+from policy.language import (
+    ManifestDoc,
+    diff,
+    from_record,
+    json_schema,
+    parse_manifests,
+    to_manifest,
+    to_record,
+)
+from policy.model import ADMINISTRATOR, Action, Policy, Principal
 from registry.catalog import Catalog
 from registry.changes import Change, PolicyApplied, PolicyDeleted
 from registry.model import PolicyRecord
 from registry.names import Name, Pattern
-from registry.problems import InvalidDocument
 
 DEEP = "/~/~/~/~/~/~/~/~"
 """A name far below a pattern: only an ``administer`` on ``**`` covers it."""
@@ -37,7 +46,7 @@ class Explain(Request, frozen=True):
     action: Action
     name: str
     kind: str = "service"
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = field(default_factory=dict)
     group: str = ""
     endpoint: str = ""
 
@@ -61,22 +70,25 @@ class PolicyObject:
 
     async def apply(self, call: Call, _: Route, payload: bytes) -> Result:
         """Create or replace policies: all of them, or none."""
-        documents = self._documents(call, payload)
+        documents = await self._documents(call, payload)
         for document in documents:
             self._administer(call, document.spec)
+        found = await self._conflicts(documents)
+        errors = [str(conflict) for conflict in found if conflict.error]
+        if errors:
+            raise Refusal(Status.CONFLICT, "; ".join(errors), extra={"conflicts": errors})
         outcome: list[dict[str, Any]] = []
 
         def plan(catalog: Catalog) -> Sequence[Change]:
             outcome.clear()
-            self._refuse_conflicts(documents, catalog)
             return [PolicyApplied(r) for r in self._records(call, documents, catalog, outcome)]
 
         await self._site.ledger.change(call.principal.id, plan)
-        return answer({"applied": outcome})
+        return answer({"applied": outcome, "conflicts": [str(c) for c in found]})
 
     async def preview(self, call: Call, _: Route, payload: bytes) -> Result:
         """Say what applying would change and conflict with; nothing is changed."""
-        documents = self._documents(call, payload)
+        documents = await self._documents(call, payload)
         catalog = self._site.catalog
         changes = []
         for document in documents:
@@ -86,16 +98,22 @@ class PolicyObject:
                     "kind": document.kind,
                     "name": document.name,
                     "result": "replaced" if old else "created",
-                    "difference": diff(old, document),
+                    "difference": diff(old, to_record(document, owner="", revision=0)),
                 }
             )
-        found = conflicts(self._together(documents, catalog))
-        decisions = self._site.policies.different_decisions(documents)
-        return answer({"changes": changes, "conflicts": found, "decisions": decisions})
+        found = await self._conflicts(documents)
+        decisions = await self._site.policies.different_decisions(documents)
+        return answer(
+            {
+                "changes": changes,
+                "conflicts": [str(conflict) for conflict in found],
+                "decisions": decisions,
+            }
+        )
 
     async def get(self, call: Call, _: Route, payload: bytes) -> Result:
         """Return policies as they were applied."""
-        which = read(call, payload, Which)
+        which = await read(call, payload, Which)
         records = [
             record
             for (kind, name), record in sorted(self._site.catalog.policies.items())
@@ -103,19 +121,18 @@ class PolicyObject:
         ]
         if which.name and not records:
             raise Refusal(Status.NOT_FOUND, f"there is no {which.kind} {which.name}")
-        return answer({"items": [_manifest(record) for record in records]})
+        return answer({"items": [to_manifest(record) for record in records]})
 
     async def delete(self, call: Call, _: Route, payload: bytes) -> Result:
         """Delete one policy."""
-        which = read(call, payload, Which)
+        which = await read(call, payload, Which)
 
         def plan(catalog: Catalog) -> Sequence[Change]:
             record = catalog.policies.get((which.kind, which.name))
             if record is None:
                 detail = f"there is no {which.kind or 'policy'} {which.name!r}"
                 raise Refusal(Status.NOT_FOUND, detail)
-            spec = msgspec.json.decode(record.spec, type=KINDS[record.kind])
-            self._administer(call, spec)
+            self._administer(call, from_record(record))
             return [PolicyDeleted(which.kind, which.name)]
 
         await self._site.ledger.change(call.principal.id, plan)
@@ -123,7 +140,7 @@ class PolicyObject:
 
     async def explain(self, call: Call, _: Route, payload: bytes) -> Result:
         """Say how a question is decided and why, and what the name resolves to."""
-        asked = read(call, payload, Explain)
+        asked = await read(call, payload, Explain)
         name = name_of(self._site, asked.name, reserved=True)
         route = self._site.view.find(name)
         question = Question(
@@ -150,16 +167,19 @@ class PolicyObject:
             }
         )
 
-    async def schema(self, call: Call, route: Route, payload: bytes) -> Result:
+    async def schema(self, _: Call, __: Route, ___: bytes) -> Result:
         """Return the JSON Schema of policy manifests."""
         return answer(json_schema())
 
-    def _documents(self, call: Call, payload: bytes) -> list[ManifestDoc]:
+    async def _documents(self, call: Call, payload: bytes) -> list[ManifestDoc]:
         site = self._site
-        try:
-            return parse_manifests(payload, media_type(call), site.authority, site.aliases)
-        except InvalidDocument as error:
-            raise invalid(error) from error
+
+        def parse() -> list[ManifestDoc]:
+            return parse_manifests(
+                payload, media_type(call), site.authority, site.aliases, site.remotes
+            )
+
+        return await parsed(call, payload, parse)
 
     def _administer(self, call: Call, spec: Policy) -> None:
         """Decide ``administer`` on everything that a policy speaks of.
@@ -189,7 +209,7 @@ class PolicyObject:
         for document in documents:
             old = catalog.policies.get((document.kind, document.name))
             revision = old.revision if old is not None else 0
-            if document.revision is not None and document.revision != revision:
+            if document.revision not in (0, revision):
                 detail = (
                     f"{document.kind} {document.name} is at revision {revision}, not "
                     f"{document.revision}: get it again and apply your change to that"
@@ -209,22 +229,12 @@ class PolicyObject:
             if not same:
                 yield record
 
-    def _refuse_conflicts(self, documents: Sequence[ManifestDoc], catalog: Catalog) -> None:
-        errors = [c for c in conflicts(self._together(documents, catalog)) if c.severe]
-        if errors:
-            said = "; ".join(c.text for c in errors)
-            raise Refusal(Status.CONFLICT, said, extra={"conflicts": [c.text for c in errors]})
-
-    def _together(
-        self, documents: Sequence[ManifestDoc], catalog: Catalog
-    ) -> dict[tuple[str, str], Policy]:
-        """Return the policies as they would be."""
-        together = {
-            key: msgspec.json.decode(record.spec, type=KINDS[record.kind])
-            for key, record in catalog.policies.items()
-        }
-        together.update({(d.kind, d.name): d.spec for d in documents})
-        return together
+    async def _conflicts(self, documents: Sequence[ManifestDoc]) -> list[Conflict]:
+        """Return the conflicts of what would be in force; off the loop, it looks at everything."""
+        together = self._site.policies.specs()
+        changed = {(d.kind, d.name): d.spec for d in documents}
+        together.update(changed)
+        return await asyncio.to_thread(conflicts, together, changed)
 
 
 def _names_in(spec: Policy) -> tuple[str, ...]:
@@ -232,15 +242,3 @@ def _names_in(spec: Policy) -> tuple[str, ...]:
     if names is not None:
         return tuple(names)
     return tuple(text for text in (spec.name, spec.call) if text)  # type: ignore[union-attr]
-
-
-def _manifest(record: PolicyRecord) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"name": record.name, "revision": record.revision}
-    if record.labels:
-        metadata["labels"] = record.labels
-    return {
-        "apiVersion": "hilum/v1",
-        "kind": record.kind,
-        "metadata": metadata,
-        "spec": msgspec.json.decode(record.spec),
-    }

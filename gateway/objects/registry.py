@@ -8,10 +8,10 @@ from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import (
     Request,
     answer,
-    invalid,
     media_type,
     name_of,
     owner_above,
+    parsed,
     read,
     require,
 )
@@ -24,7 +24,6 @@ from registry.changes import Change, Deregistered, ObjectCreated, ObjectDestroye
 from registry.manifest import Manifest, decode_manifest, decode_object
 from registry.model import Kind, Method, Registration, RegistrationId, VirtualObject
 from registry.names import Name
-from registry.problems import InvalidDocument
 
 CheckEndpoint = Callable[[str, str], Awaitable[str | None]]
 """Returns why an endpoint's URL may not be bound from a peer's address, None when it may."""
@@ -71,13 +70,13 @@ class RegistryObject:
 
     async def register(self, call: Call, _: Route, payload: bytes) -> Result:
         """Register a microservice, or replace its registration of the same id."""
-        manifest = self._manifest(call, payload)
+        manifest = await self._manifest(call, payload)
         await self._admit(call, manifest.objects, Action.REGISTER)
         return await self._append(call, manifest, manifest.objects)
 
     async def update(self, call: Call, _: Route, payload: bytes) -> Result:
         """Put the objects of a manifest beside those registered already."""
-        manifest = self._manifest(call, payload)
+        manifest = await self._manifest(call, payload)
         await self._admit(call, manifest.objects, Action.REGISTER)
         id_ = RegistrationId(manifest.microservice, manifest.version, manifest.instance)
         old = self._own(call, self._site.catalog, id_)
@@ -87,7 +86,7 @@ class RegistryObject:
 
     async def renew(self, call: Call, _: Route, payload: bytes) -> Result:
         """Begin a lease anew. This is no Change: nothing is written."""
-        id_ = read(call, payload, Id).registration()
+        id_ = (await read(call, payload, Id)).registration()
         self._own(call, self._site.catalog, id_)
         lease = self._site.renew(id_)
         if lease is None:
@@ -96,7 +95,7 @@ class RegistryObject:
 
     async def deregister(self, call: Call, _: Route, payload: bytes) -> Result:
         """End a registration; its names go unless somebody else offers them too."""
-        id_ = read(call, payload, Id).registration()
+        id_ = (await read(call, payload, Id)).registration()
 
         def plan(catalog: Catalog) -> Sequence[Change]:
             self._own(call, catalog, id_)
@@ -107,15 +106,18 @@ class RegistryObject:
 
     async def create(self, call: Call, _: Route, payload: bytes) -> Result:
         """Create an object at run time; it stays bound to the instance that created it."""
-        try:
-            id_, obj = decode_object(
+        site = self._site
+
+        def parse() -> tuple[RegistrationId, VirtualObject]:
+            return decode_object(
                 payload,
                 media_type=media_type(call),
-                authority=self._site.authority,
-                aliases=self._site.aliases,
+                authority=site.authority,
+                aliases=site.aliases,
+                remotes=site.remotes,
             )
-        except InvalidDocument as error:
-            raise invalid(error) from error
+
+        id_, obj = await parsed(call, payload, parse)
         self._own(call, self._site.catalog, id_)
         await self._admit(call, [obj], Action.CREATE)
 
@@ -130,7 +132,7 @@ class RegistryObject:
 
     async def destroy(self, call: Call, _: Route, payload: bytes) -> Result:
         """Destroy an object and its members."""
-        name = name_of(self._site, read(call, payload, Destroy).name)
+        name = name_of(self._site, (await read(call, payload, Destroy)).name)
         require(self._site, call, Action.DESTROY, name, owner_above(self._site, name))
 
         def plan(catalog: Catalog) -> Sequence[Change]:
@@ -144,16 +146,19 @@ class RegistryObject:
         await self._site.ledger.change(call.principal.id, plan)
         return answer({"name": name, "destroyed": True})
 
-    def _manifest(self, call: Call, payload: bytes) -> Manifest:
-        try:
+    async def _manifest(self, call: Call, payload: bytes) -> Manifest:
+        site = self._site
+
+        def parse() -> Manifest:
             return decode_manifest(
                 payload,
                 media_type=media_type(call),
-                authority=self._site.authority,
-                aliases=self._site.aliases,
+                authority=site.authority,
+                aliases=site.aliases,
+                remotes=site.remotes,
             )
-        except InvalidDocument as error:
-            raise invalid(error) from error
+
+        return await parsed(call, payload, parse)
 
     async def _admit(self, call: Call, objects: Iterable[VirtualObject], action: Action) -> None:
         """Decide on every name and every endpoint, before anything is planned."""

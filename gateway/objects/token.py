@@ -3,6 +3,8 @@
 import time as clock
 from collections.abc import Callable, Sequence
 
+from msgspec import field
+
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, read, require
 from gateway.objects.local import Handler, Result
@@ -14,8 +16,6 @@ from registry.catalog import Catalog
 from registry.changes import Change, TokenIssued
 from registry.model import TokenRecord
 
-MAX_TTL = 10 * 365 * 24 * 3600
-
 
 class Issue(Request, frozen=True):
     """For whom and how long; ``ttl`` in seconds."""
@@ -24,7 +24,7 @@ class Issue(Request, frozen=True):
     kind: str = "service"
     ttl: int = 24 * 3600
     note: str = ""
-    attributes: dict[str, str] = {}
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 class Revoke(Request, frozen=True):
@@ -47,18 +47,20 @@ class TokenObject:
 
     async def issue(self, call: Call, _: Route, payload: bytes) -> Result:
         """Issue a token: its secret is in this answer and nowhere else."""
-        asked = read(call, payload, Issue)
+        asked = await read(call, payload, Issue)
         require(self._site, call, Action.ADMINISTER, call.name)
-        self._check(asked)
-        secret, record = new_token(
-            self._random,
-            principal=asked.principal,
-            kind=asked.kind,
-            issued=int(self._site.time()),
-            ttl=asked.ttl,
-            note=asked.note,
-            attributes=asked.attributes,
-        )
+        try:
+            secret, record = new_token(
+                self._random,
+                principal=asked.principal,
+                kind=asked.kind,
+                now=self._site.time(),
+                lifetime=asked.ttl,
+                note=asked.note,
+                attributes=asked.attributes,
+            )
+        except ValueError as error:
+            raise Refusal(Status.INVALID, str(error)) from error
 
         def plan(_: Catalog) -> Sequence[Change]:
             return [TokenIssued(record)]
@@ -74,7 +76,7 @@ class TokenObject:
 
     async def revoke(self, call: Call, _: Route, payload: bytes) -> Result:
         """Revoke tokens: what is open with them ends now, even when the disk is full."""
-        asked = read(call, payload, Revoke)
+        asked = await read(call, payload, Revoke)
         require(self._site, call, Action.ADMINISTER, call.name)
         ids = [
             record.id
@@ -85,16 +87,6 @@ class TokenObject:
             raise Refusal(Status.NOT_FOUND, "there is no such token")
         durable = [await self._site.revoke(call.principal.id, id_) for id_ in ids]
         return answer({"revoked": ids, "durable": all(durable)})
-
-    def _check(self, asked: Issue) -> None:
-        realm, _, subject = asked.principal.partition(":")
-        if not realm or not subject or not asked.principal.isprintable():
-            detail = f"{asked.principal!r} is no principal: write realm:subject, as in site:phone"
-            raise Refusal(Status.INVALID, detail)
-        if not asked.kind or asked.kind == "anonymous":
-            raise Refusal(Status.INVALID, f"{asked.kind!r} cannot be a token's kind")
-        if not 0 < asked.ttl <= MAX_TTL:
-            raise Refusal(Status.INVALID, f"ttl must be from 1 to {MAX_TTL} seconds")
 
 
 def _public(record: TokenRecord) -> dict[str, object]:

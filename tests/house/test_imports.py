@@ -28,7 +28,7 @@ LIBRARIES = {
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
     "prometheus_client": "adapters/control/metrics.py",
     "rich": "adapters/cli/*.py",
-    "ruamel": "policy/language.py",
+    "ruamel": "registry/yaml_text.py",
     "starlette": "adapters/control/*.py",
     "typer": "adapters/cli/*.py",
     "uvicorn": "adapters/control/server.py",

@@ -1,0 +1,69 @@
+"""Puts the site's own objects in place: their Routes and their handlers."""
+
+from collections.abc import Callable
+
+from gateway.channels import Channels
+from gateway.deliveries import Deliveries
+from gateway.objects.channel import ChannelObject
+from gateway.objects.describe import DescribeObject
+from gateway.objects.local import Handler, LocalProvider
+from gateway.objects.policy import PolicyObject
+from gateway.objects.registry import CheckEndpoint, RegistryObject, ServiceKey
+from gateway.objects.token import TokenObject
+from gateway.ports import EventLog
+from gateway.site import Site
+from gateway.view import Route
+from policy.model import Action
+from registry.model import Kind, Method
+from registry.names import Name
+
+SAFE = frozenset(
+    {
+        "registry/list",
+        "registry/introspect",
+        "policy/get",
+        "policy/schema",
+        "token/list",
+        "channel/deadletters",
+    }
+)
+"""Methods that change nothing: they may be called with GET."""
+
+
+def serve_objects(
+    site: Site,
+    local: LocalProvider,
+    channels: Channels,
+    events: EventLog,
+    deliveries: Deliveries,
+    *,
+    check_endpoint: CheckEndpoint,
+    service_key: ServiceKey,
+    random: Callable[[int], bytes],
+) -> None:
+    """Give the site its own objects."""
+    channel = ChannelObject(site, channels, events, deliveries)
+    describe = DescribeObject(site)
+    objects: dict[str, dict[str, Handler]] = {
+        "registry": RegistryObject(site, check_endpoint, service_key).handlers()
+        | describe.handlers(),
+        "policy": PolicyObject(site).handlers(),
+        "token": TokenObject(site, random).handlers(),
+        "channel": channel.handlers(),
+    }
+    routes = []
+    for obj, handlers in objects.items():
+        for method, handler in handlers.items():
+            name = Name(f"{site.authority}/$site/{obj}/{method}")
+            local.serve(name, handler)
+            routes.append(_route(site, name, safe=f"{obj}/{method}" in SAFE))
+    site.own(routes)
+    local.serve_action(Action.PUBLISH, channel.publish)
+    local.serve_action(Action.SUBSCRIBE, channel.last)
+    local.serve_action(Action.DESCRIBE, describe.describe)
+
+
+def _route(site: Site, name: Name, *, safe: bool) -> Route:
+    route = Route(name, Kind.METHOD, "", site.view.meter_of("$site"))
+    route.method = Method(safe=safe)
+    return route
