@@ -1,12 +1,9 @@
-"""Event channels: append, last value, fan-out, groups, resume without loss (design 6).
-
-Channels in memory answer at once; what waits for the disk answers with a future.
-"""
+"""Event channels: append, last value, fan-out, groups, resume without loss (design 6)."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from gateway.durable import DurableTopic
 from gateway.exchange import Plane
@@ -21,10 +18,6 @@ from policy.model import Action, Principal
 from registry.model import Kind
 from registry.names import Name
 
-T = TypeVar("T")
-Soon: TypeAlias = T | Awaitable[T]
-"""A value, or what waits for it."""
-
 DROPS = 16
 """Destroyed channels that are deleted from the event log at the same time."""
 
@@ -36,7 +29,7 @@ def refuse_subscription(
 ) -> Refusal | None:
     """Decide whether a principal may subscribe to a name (in a group); None means yes."""
     call = Call(Action.SUBSCRIBE, name, principal, 0.0)
-    route = plane.view.routes.get(name)
+    route = plane.view.find(name)
     if route is None:
         return unknown(plane.access, plane.view, call)
     if group:
@@ -71,19 +64,28 @@ class Channels:
         self._incarnation = incarnation
         self._bounds = bounds
         self._patience = patience
+        self.appeared: list[Callable[[Route], None]] = []
+        """Who is told when a channel comes into use, before its first event."""
         self._topics: dict[Name, Topic] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._dropping: dict[Name, asyncio.Task[None]] = {}
         self._drops = asyncio.Semaphore(DROPS)
 
-    def publish(
+    async def publish(
         self, route: Route, source: str, content_type: str, payload: bytes
-    ) -> Soon[EventId]:
-        """Append an event, fan it out and return its id: its acknowledgement.
+    ) -> EventId:
+        """Append an event, fan it out and return its id: its acknowledgement. Raises Refusal.
 
         A durable channel's event is acknowledged when it is synced to disk, that of a ``block``
-        channel when no subscriber's queue is full (or after a second). The future raises Refusal.
+        channel when no subscriber's queue is full (or after a second).
         """
+        result = self.append(route, source, content_type, payload)
+        return result if isinstance(result, EventId) else await result
+
+    def append(
+        self, route: Route, source: str, content_type: str, payload: bytes
+    ) -> EventId | asyncio.Future[EventId]:
+        """Publish without a task: return the event's id, or a future when there is a wait."""
         topic = self._topic(route)
         if isinstance(topic, DurableTopic):
             return topic.publish(source, content_type, payload)
@@ -95,10 +97,17 @@ class Channels:
         topic.acknowledge(future, event_id)
         return future
 
-    def last(self, route: Route) -> Soon[Event | None]:
-        """Return the channel's last value, None when it never had one. May raise Refusal."""
+    async def last(self, route: Route) -> Event | None:
+        """Return the channel's last value, None when it never had one. Raises Refusal."""
         topic = self._topic(route)
-        return topic.newest or (self._stored_last(topic) if topic.durable else None)
+        if topic.newest is not None or not topic.durable:
+            return topic.newest
+        try:
+            await topic.opened()
+            found = await topic.read(topic.last - 1, 1)
+        except StoreError as error:
+            raise _unreadable(error) from error
+        return topic.newest or (found[0] if found else None)
 
     async def history(self, route: Route, after: str = OLDEST, limit: int = 100) -> list[Event]:
         """Return at most ``limit`` retained events after an event id, the oldest first.
@@ -194,6 +203,8 @@ class Channels:
                 why = f"{route.name} changed where it keeps its events; subscribe again"
                 topic.end(Refusal(Status.UNAVAILABLE, why, retry_after=1))
             topic = self._topics[route.name] = self._new_topic(route, durable=durable)
+            for tell in self.appeared:
+                tell(route)
         else:
             topic.route = route
         return topic
@@ -203,14 +214,6 @@ class Channels:
             ground = self._dropping.get(route.name)
             return DurableTopic(route, self._patience, self._log, self._time_ms, ground)
         return RingTopic(route, self._patience, self._incarnation(), self._time_ms)
-
-    async def _stored_last(self, topic: Topic) -> Event | None:
-        try:
-            await topic.opened()
-            found = await topic.read(topic.last - 1, 1)
-        except StoreError as error:
-            raise _unreadable(error) from error
-        return topic.newest or (found[0] if found else None)
 
     async def _catch_up(self, subscription: Subscription, after: str) -> None:
         try:
