@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from registry.model import ArgumentPlace
 
 
 class Action(StrEnum):
@@ -56,31 +58,40 @@ class Subject(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     kind: str = "*"
 
 
+Effect: TypeAlias = Literal["allow", "deny"]
+Lifecycle: TypeAlias = Literal["register", "create", "destroy", "bind"]
+Subjects: TypeAlias = Annotated[tuple[Subject, ...], Meta(min_length=1, max_length=256)]
+Names: TypeAlias = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)]
+"""Patterns of names."""
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
+Weight: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
 class AccessPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Allow or deny actions on names; deny beats allow, nothing said means deny.
 
     ``groups`` are the subscriber groups that a rule lets its subjects join.
     """
 
-    effect: Literal["allow", "deny"]
-    subjects: tuple[Subject, ...]
-    actions: tuple[Action, ...]
-    names: tuple[str, ...]
-    groups: tuple[str, ...] = ()
+    effect: Effect
+    subjects: Subjects
+    actions: Annotated[tuple[Action, ...], Meta(min_length=1, max_length=16)]
+    names: Names
+    groups: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
     description: str = ""
 
 
 class LifecyclePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Who may register, create or destroy which names and bind which endpoints (S3 III-B).
 
-    ``endpoints`` restricts ``bind`` to URLs that start with one of the prefixes.
+    ``endpoints`` restricts ``bind`` to URLs with the origin of one of them and its path or below.
     """
 
-    effect: Literal["allow", "deny"]
-    subjects: tuple[Subject, ...]
-    actions: tuple[Literal["register", "create", "destroy", "bind"], ...]
-    names: tuple[str, ...]
-    endpoints: tuple[str, ...] = ()
+    effect: Effect
+    subjects: Subjects
+    actions: Annotated[tuple[Lifecycle, ...], Meta(min_length=1, max_length=16)]
+    names: Names
+    endpoints: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
     description: str = ""
 
 
@@ -94,7 +105,7 @@ class Binding(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     name: str
     endpoint: str = ""
     method: str = "POST"
-    args: dict[str, Literal["path", "query", "header", "body"]] = {}
+    args: dict[str, ArgumentPlace] = {}
     safe: bool = False
     idempotent: bool = False
     call: str = ""
@@ -105,17 +116,17 @@ class HealthCheck(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """Active probing of a binding's endpoints; times in seconds."""
 
     path: str
-    interval: float = 5.0
-    timeout: float = 2.0
-    healthy: int = 1
-    unhealthy: int = 2
+    interval: Annotated[float, Meta(ge=0.1, le=3600)] = 5.0
+    timeout: Annotated[float, Meta(ge=0.01, le=60)] = 2.0
+    healthy: Count = 1
+    unhealthy: Count = 2
 
 
 class Passive(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Ejection of an endpoint after ``failures`` failures in a row, for ``seconds``."""
 
-    failures: int = 3
-    seconds: float = 10.0
+    failures: Count = 3
+    seconds: Annotated[float, Meta(ge=0, le=3600)] = 10.0
 
 
 class Choice(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -129,8 +140,8 @@ class Choice(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     version: str = ""
     instance: str = ""
     site: str = ""
-    weight: int = 1
-    order: int = 0
+    weight: Weight = 1
+    order: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
 class ResolutionPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -140,8 +151,8 @@ class ResolutionPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_def
     subscriber gets each event, or one of each subscriber's group does.
     """
 
-    names: tuple[str, ...]
-    choices: tuple[Choice, ...] = ()
+    names: Names
+    choices: Annotated[tuple[Choice, ...], Meta(max_length=256)] = ()
     sticky: str = ""
     health: HealthCheck | None = None
     passive: Passive = Passive()

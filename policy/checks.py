@@ -1,0 +1,156 @@
+"""What must hold of each kind of policy beyond its types; names in it become canonical."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from msgspec.structs import replace
+
+from policy.identity import is_kind, is_principal
+from policy.model import (
+    AccessPolicy,
+    Action,
+    Binding,
+    Choice,
+    LifecyclePolicy,
+    Policy,
+    ResolutionPolicy,
+    Subject,
+)
+from registry.checks import Findings
+from registry.documents import Path
+from registry.model import Endpoint
+
+MAX_RULES: Final = 10_000
+"""Subjects times actions times names of one policy."""
+
+_GROUP = re.compile(r"[A-Za-z0-9._~:=@-]{1,128}")
+_STICKY = re.compile(r"principal|header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*")
+
+P = TypeVar("P", AccessPolicy, LifecyclePolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Where one policy's spec stands, and where to tell what is wrong with it."""
+
+    findings: Findings
+    path: Path
+
+    def add(self, path: Path, message: str, hint: str = "", *, key: bool = False) -> None:
+        """Add a problem with something in the spec."""
+        self.findings.add((*self.path, *path), message, hint, key=key)
+
+    def names(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """Check the patterns under ``names``."""
+        path = (*self.path, "names")
+        return tuple(self.findings.pattern((*path, i), text) for i, text in enumerate(texts))
+
+
+def check(spec: Spec, policy: Policy) -> Policy:
+    """Return ``policy`` with canonical names; adds what is wrong to ``spec``'s findings."""
+    if isinstance(policy, AccessPolicy):
+        return _access(spec, policy)
+    if isinstance(policy, LifecyclePolicy):
+        return _lifecycle(spec, policy)
+    if isinstance(policy, Binding):
+        return _binding(spec, policy)
+    return _resolution(spec, policy)
+
+
+def _access(spec: Spec, policy: AccessPolicy) -> AccessPolicy:
+    policy = _rules(spec, policy)
+    for index, group in enumerate(policy.groups):
+        if group != "*" and not _GROUP.fullmatch(group):
+            hint = "use letters, digits and . _ ~ : = @ -, or '*' alone for every group"
+            spec.add(("groups", index), f"{group!r} is no name of a group", hint)
+    if policy.groups and Action.SUBSCRIBE not in policy.actions:
+        hint = "add subscribe to the actions or remove the groups"
+        spec.add(("groups",), "groups matter to subscribe only", hint, key=True)
+    return policy
+
+
+def _lifecycle(spec: Spec, policy: LifecyclePolicy) -> LifecyclePolicy:
+    policy = _rules(spec, policy)
+    for index, text in enumerate(policy.endpoints):
+        _base_url(spec, ("endpoints", index), text)
+    if policy.endpoints and "bind" not in policy.actions:
+        hint = "add bind to the actions or remove the endpoints"
+        spec.add(("endpoints",), "endpoints matter to bind only", hint, key=True)
+    return policy
+
+
+def _rules(spec: Spec, policy: P) -> P:
+    for index, subject in enumerate(policy.subjects):
+        _subject(spec, ("subjects", index), subject)
+    size = len(policy.subjects) * len(policy.actions) * len(policy.names)
+    if size > MAX_RULES:
+        message = f"{size} combinations of subjects, actions and names, more than {MAX_RULES}"
+        spec.add((), message, "split the policy")
+    return replace(policy, names=spec.names(policy.names))
+
+
+def _subject(spec: Spec, path: Path, subject: Subject) -> None:
+    principal, kind = subject.principal, subject.kind
+    if principal != "*" and not is_principal(principal):
+        hint = "write realm:subject, such as user:ann, or '*' alone for anybody"
+        spec.add((*path, "principal"), f"{principal!r} is no principal", hint)
+    if kind != "*" and not is_kind(kind):
+        hint = "use lower-case letters, digits and hyphens, or '*' alone for any kind"
+        spec.add((*path, "kind"), f"{kind!r} is no kind of principals", hint)
+
+
+def _base_url(spec: Spec, path: Path, text: str) -> None:
+    url = spec.findings.url((*spec.path, *path), text)
+    if url is not None and url.query:
+        spec.add(path, "a query cannot be compared", "remove '?' and what follows")
+
+
+def _binding(spec: Spec, policy: Binding) -> Binding:
+    name = spec.findings.name((*spec.path, "name"), policy.name, registrable=True)
+    if bool(policy.endpoint) == bool(policy.call):
+        said = "both" if policy.call else "neither"
+        message = f"a binding has either an endpoint or a call, this one {said}"
+        hint = "give an endpoint (URL) to a method, or a call (method) to a channel"
+        spec.add((), message, hint)
+        return policy
+    if policy.endpoint:
+        endpoint = Endpoint(policy.endpoint, policy.method, policy.args)
+        spec.findings.endpoint(spec.path, endpoint, "endpoint")
+        return replace(policy, name=name)
+    plain = Binding(policy.name, call=policy.call, description=policy.description)
+    if policy != plain:
+        message = "method, args, safe and idempotent belong to an endpoint, not to a call"
+        spec.add(("call",), message, "remove them", key=True)
+    call = spec.findings.name((*spec.path, "call"), policy.call)
+    if call == name:
+        spec.add(("call",), "a channel cannot be bound to itself", "name a method")
+    return replace(policy, name=name, call=call)
+
+
+def _resolution(spec: Spec, policy: ResolutionPolicy) -> ResolutionPolicy:
+    for index, choice in enumerate(policy.choices):
+        _choice(spec, ("choices", index), choice)
+    if policy.choices and not any(choice.weight for choice in policy.choices):
+        spec.add(("choices",), "every weight is 0", "give one choice a weight", key=True)
+    if policy.sticky and not _STICKY.fullmatch(policy.sticky):
+        hint = "write principal, or header: and the name of a header"
+        spec.add(("sticky",), f"sticky cannot be {policy.sticky!r}", hint)
+    if policy.health is not None and not _PATH.fullmatch(policy.health.path):
+        hint = "write a path such as /healthz"
+        spec.add(("health", "path"), f"{policy.health.path!r} is no path", hint)
+    return replace(policy, names=spec.names(policy.names))
+
+
+def _choice(spec: Spec, path: Path, choice: Choice) -> None:
+    of_service = choice.microservice or choice.version or choice.instance
+    if not of_service and not choice.site:
+        hint = "give a microservice, version, instance or site"
+        spec.add(path, "this choice names nothing", hint)
+    elif of_service and choice.site:
+        hint = "the other site resolves the name itself: make it two choices"
+        spec.add((*path, "site"), "a choice is a microservice or a site, not both", hint, key=True)
+    elif choice.site:
+        _base_url(spec, (*path, "site"), choice.site)
