@@ -1,7 +1,7 @@
 """What the site's own methods share: reading their payload, deciding about names, answering."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -66,13 +66,6 @@ def invalid(error: InvalidDocument) -> Refusal:
         for p in error.problems
     ]
     return Refusal(Status.INVALID, str(error), extra={"problems": problems})
-
-
-async def soon(value: T | Awaitable[T]) -> T:
-    """Return a value that is here already or comes later."""
-    if isinstance(value, Awaitable):
-        return await value
-    return value
 
 
 def name_of(site: Site, text: str, *, reserved: bool = False) -> Name:

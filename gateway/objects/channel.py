@@ -6,7 +6,7 @@ from typing import Any
 from gateway.channels import Channels
 from gateway.deliveries import Deliveries
 from gateway.message import Call, Event, Refusal, Status
-from gateway.objects.answers import Request, answer, name_of, read, require, soon
+from gateway.objects.answers import Request, answer, name_of, read, require
 from gateway.objects.local import Handler, Result
 from gateway.ports import DeadLetter, EventLog
 from gateway.site import Site
@@ -63,14 +63,12 @@ class ChannelObject:
     async def publish(self, call: Call, route: Route, payload: bytes) -> Result:
         """Publish an event; answers when it is as durable as its channel promises."""
         content_type = call.content_type.decode("latin-1") or "application/octet-stream"
-        event_id = await soon(
-            self._channels.publish(route, call.principal.id, content_type, payload)
-        )
+        event_id = await self._channels.publish(route, call.principal.id, content_type, payload)
         return answer({"id": str(event_id)})
 
     async def last(self, _: Call, route: Route, __: bytes) -> Result:
         """Return a channel's last value as it was published."""
-        event = await soon(self._channels.last(route))
+        event = await self._channels.last(route)
         if event is None:
             raise Refusal(Status.NOT_FOUND, f"nothing has been published to {route.name} yet")
         fields = (b"Hilum-Event-Id: %b\r\n" % str(event.id).encode(),)

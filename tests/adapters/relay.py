@@ -1,0 +1,222 @@
+"""A site with an HTTP listener on real sockets, for tests of the relay."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+
+from adapters.http.egress import Egress
+from adapters.http.listener import Listener
+from adapters.http.provider import HttpProvider
+from adapters.store.changelog import open_store
+from gateway.config import Limits, Upstream
+from gateway.message import Call
+from gateway.objects.local import LocalProvider
+from gateway.site import Clocks, Identity, Site
+from gateway.view import Route
+from policy.identity import new_token
+from policy.language import ManifestDoc, to_record
+from policy.model import AccessPolicy, Action, Policy, Subject
+from registry.changes import Change, PolicyApplied, Registered, TokenIssued
+from registry.model import Endpoint, Method, Registration, RegistrationId, VirtualObject
+
+AUTHORITY = "snac.asu.edu"
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class NoStreams:
+    """Tests of the relay open neither event streams nor WebSockets."""
+
+    def stream(self, inbound: object, call: Call, route: Route) -> None:
+        raise AssertionError("no streams here")
+
+    def socket(self, inbound: object, call: Call) -> None:
+        raise AssertionError("no sockets here")
+
+
+class Relay:
+    """What a test needs of a running site."""
+
+    def __init__(self, site: Site, listener: Listener, http: HttpProvider, egress: Egress) -> None:
+        self.site = site
+        self.listener = listener
+        self.http = http
+        self.egress = egress
+        self.port = 0
+        self.token = ""
+        self._generation = 0
+
+    async def change(self, *changes: Change) -> None:
+        await self.site.ledger.change("site:test", lambda _: changes)
+
+    async def policy(self, name: str, spec: Policy) -> None:
+        document = ManifestDoc(type(spec).__name__, name, {}, 0, spec)
+        await self.change(PolicyApplied(to_record(document, owner="site:test", revision=1)))
+
+    async def issue(self, principal: str, kind: str = "service", lifetime: int = 3600) -> str:
+        secret, record = new_token(
+            random_bytes, principal=principal, kind=kind, now=time.time(), lifetime=lifetime
+        )
+        await self.change(TokenIssued(record))
+        return secret
+
+    async def method(
+        self,
+        name: str,
+        *urls: str,
+        peer: str = "127.0.0.1",
+        instance: str = "a",
+        version: str = "1.0.0",
+        endpoints: Iterable[Endpoint] = (),
+        **traits: bool | int,
+    ) -> None:
+        """Register ``Object/method`` with endpoints at ``urls``."""
+        obj, member = name.split("/")
+        self._generation += 1
+        method = Method(endpoints=(*map(Endpoint, urls), *endpoints), **traits)
+        virtual = VirtualObject(f"{AUTHORITY}/{obj}", methods={member: method})
+        await self.change(
+            Registered(
+                Registration(
+                    RegistrationId(obj, version, instance),
+                    "site:service",
+                    peer,
+                    60,
+                    self._generation,
+                    (virtual,),
+                )
+            )
+        )
+
+    async def raw(self, data: bytes, *, until: bytes = b"", timeout: float = 5.0) -> bytes:
+        """Send bytes on a new connection; return what comes until ``until`` or the end."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(data)
+            return await asyncio.wait_for(_read(reader, until), timeout)
+        finally:
+            writer.close()
+
+    def request(
+        self, target: str, body: bytes = b"", *lines: str, verb: str = "POST", close: bool = True
+    ) -> bytes:
+        head = [f"{verb} {target} HTTP/1.1", "Host: localhost", *lines]
+        if body or verb in ("POST", "PUT"):
+            head.append(f"Content-Length: {len(body)}")
+        if self.token and not any(line.lower().startswith("authorization") for line in lines):
+            head.append(f"Authorization: Bearer {self.token}")
+        if close:
+            head.append("Connection: close")
+        return "\r\n".join(head).encode() + b"\r\n\r\n" + body
+
+    async def ask(
+        self, target: str, body: bytes = b"", *lines: str, verb: str = "POST"
+    ) -> tuple[int, bytes, bytes]:
+        """Return status, head and body of one request on its own connection."""
+        answer = await self.raw(self.request(target, body, *lines, verb=verb))
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        return int(head.split(b" ", 2)[1]), head, rest
+
+
+def random_bytes(count: int) -> bytes:
+    import os
+
+    return os.urandom(count)
+
+
+async def _read(reader: asyncio.StreamReader, until: bytes) -> bytes:
+    data = b""
+    while not until or until not in data:
+        with contextlib.suppress(ConnectionResetError):
+            more = await reader.read(65536)
+            if more:
+                data += more
+                continue
+        break
+    return data
+
+
+@contextlib.asynccontextmanager
+async def running_relay(
+    folder: Path, limits: Limits = Limits(), upstream: Upstream = Upstream()
+) -> AsyncIterator[Relay]:
+    """Run a site whose test principal may do everything."""
+    loop = asyncio.get_running_loop()
+    store = await open_store(folder / "changes.db")
+    local = LocalProvider()
+    site = Site(Identity(AUTHORITY), store, local, Clocks(loop.time, time.time))
+    egress = Egress(())
+    http = HttpProvider(site.plane, egress, b"k" * 32, time.time, upstream)
+    site.plane.providers["http"] = http
+    listener = Listener(site, limits, NoStreams(), loop.time)
+    relay = Relay(site, listener, http, egress)
+    await site.start()
+    relay.port = await listener.listen("127.0.0.1", 0)
+    egress.own(relay.port)
+    everything = AccessPolicy("allow", (Subject(),), tuple(Action), ("**",))
+    await relay.policy("everything", everything)
+    relay.token = await relay.issue("site:phone")
+    sweeping = loop.create_task(_sweep(site, http, loop))
+    try:
+        yield relay
+    finally:
+        sweeping.cancel()
+        await listener.drain(0.2)
+        http.close()
+        await site.stop()
+        await store.close()
+        await asyncio.sleep(0)
+
+
+async def _sweep(site: Site, http: HttpProvider, loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        await asyncio.sleep(0.05)
+        site.plane.sweep(loop.time())
+        http.sweep(loop.time())
+
+
+@contextlib.asynccontextmanager
+async def service(talk: Talk) -> AsyncIterator[str]:
+    """Serve raw TCP with ``talk``; yields the base URL."""
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read one request as a naive service would; returns head and body (b"" at the end)."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return b"", b""
+    lowered = head.lower()
+    if b"transfer-encoding: chunked" in lowered:
+        body = b""
+        while size := int(await reader.readline(), 16):
+            body += (await reader.readexactly(size + 2))[:-2]
+        await reader.readline()
+        return head, body
+    if b"content-length:" not in lowered:
+        return head, b""
+    length = int(lowered.split(b"content-length:")[1].split(b"\r\n")[0])
+    return head, await reader.readexactly(length)
+
+
+def echo(seen: list[tuple[bytes, bytes]] | None = None) -> Talk:
+    """A service that answers every request with its own body, keeping connections alive."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, body = await read_request(reader)
+            if not head:
+                break
+            if seen is not None:
+                seen.append((head, body))
+            fields = b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
+            writer.write(b"HTTP/1.1 200 OK\r\n" + fields + body)
+        writer.close()
+
+    return talk
