@@ -87,6 +87,7 @@ class Channels:
     ) -> EventId | asyncio.Future[EventId]:
         """Publish without a task: return the event's id, or a future when there is a wait."""
         topic = self._topic(route)
+        topic.route = route
         if isinstance(topic, DurableTopic):
             return topic.publish(source, content_type, payload)
         assert isinstance(topic, RingTopic)
@@ -205,8 +206,6 @@ class Channels:
             topic = self._topics[route.name] = self._new_topic(route, durable=durable)
             for tell in self.appeared:
                 tell(route)
-        else:
-            topic.route = route
         return topic
 
     def _new_topic(self, route: Route, *, durable: bool) -> Topic:

@@ -28,6 +28,7 @@ class Topic:
         self.newest: Event | None = None
         self.everyone: dict[Subscription, None] = {}
         self._patience = patience
+        self._bound: dict[Subscription, None] = {}
         self._plain: dict[Subscription, None] = {}
         self._groups: dict[str, dict[Subscription, None]] = {}
         self._full: dict[Subscription, None] = {}
@@ -57,16 +58,19 @@ class Topic:
 
     def join(self, subscription: Subscription) -> None:
         """Deliver live events to a subscription from now on."""
-        if subscription.group:
+        if subscription.principal is None:
+            members = self._bound
+        elif subscription.group:
             members = self._groups.setdefault(subscription.group, {})
-            members[subscription] = None
         else:
-            self._plain[subscription] = None
+            members = self._plain
+        members[subscription] = None
 
     def leave(self, subscription: Subscription, left: list[Event]) -> None:
         """A subscription ended; the rest of its group gets what it did not take."""
         self.everyone.pop(subscription, None)
         self._full.pop(subscription, None)
+        self._bound.pop(subscription, None)
         shared = bool(subscription.group) or self.route.one_of_group
         members = self._groups.get(subscription.group, {}) if subscription.group else self._plain
         members.pop(subscription, None)
@@ -78,7 +82,10 @@ class Topic:
         self._release()
 
     def fan_out(self, event: Event) -> None:
-        """Give a new event to every subscriber, and to one member of each group."""
+        """Give a new event to every subscriber, and to one member of each group.
+
+        The site itself (a bound method) is never in a group: its method shares the load.
+        """
         self.last = event.id.sequence
         self.newest = event
         plain = self._plain
@@ -88,6 +95,8 @@ class Topic:
             else:
                 for subscription in tuple(plain):
                     subscription.offer(event)
+        for subscription in tuple(self._bound):
+            subscription.offer(event)
         for members in tuple(self._groups.values()):
             _dispatch(members, event)
 
