@@ -47,6 +47,7 @@ class Inbound:
         "connection",
         "content_type",
         "ended",
+        "endless",
         "error",
         "expect",
         "hops",
@@ -96,6 +97,8 @@ class Inbound:
         self.chunked_reply = False
         self.swallowed = 0
         self.paused = False
+        self.endless = False
+        """The answer has no end by itself: a client that stops sending is gone."""
 
     # What the parser found
 

@@ -84,7 +84,7 @@ class ServerConnection:
 
     def eof_received(self) -> bool:
         """Answer a half-closed client, as long as an answer is on its way."""
-        if self.upgraded is not None:
+        if self.upgraded is not None or (self.current is not None and self.current.endless):
             return False
         self.closing = True
         return self.current is not None or bool(self.waiting)
@@ -100,8 +100,7 @@ class ServerConnection:
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
-            return
+            self._beyond(memoryview(data)[upgrade.args[0] :])
         except HttpParserError as error:
             self._malformed(f"{error}")
         if not self.head_done:
@@ -113,12 +112,16 @@ class ServerConnection:
     def pause_writing(self) -> None:
         """The client reads slowly."""
         self.write_paused = True
+        if self.upgraded is not None:
+            self.upgraded.pause_writing()
         if self.current is not None:
             self.current.slow()
 
     def resume_writing(self) -> None:
         """The client caught up."""
         self.write_paused = False
+        if self.upgraded is not None:
+            self.upgraded.resume_writing()
         if self.current is not None:
             self.current.fast()
 
@@ -170,6 +173,8 @@ class ServerConnection:
         elif inbound.connection:
             inbound.call_fields = without(inbound.call_fields, inbound.connection)
         inbound.check(parser.get_http_version())
+        if inbound.upgrade_to == b"websocket" and (self.waiting or self.current is not None):
+            inbound.error = (400, "a WebSocket cannot be opened behind an unanswered request")
         self.waiting.append(inbound)
 
     def on_body(self, data: bytes) -> None:
@@ -190,6 +195,11 @@ class ServerConnection:
         transport = self.transport
         if transport is not None and not transport.is_closing():
             transport.write(data)
+
+    def upgrade(self, protocol: asyncio.Protocol) -> None:
+        """Hand the connection over to another protocol: its handshake has been answered."""
+        self.upgraded = protocol
+        self.current = None
 
     def finished(self, inbound: Inbound, *, keep: bool) -> None:
         """A request has been answered."""
@@ -232,6 +242,8 @@ class ServerConnection:
 
     def sweep(self, now: float) -> None:
         """Close a connection that is idle, or whose sender is too slow."""
+        if self.upgraded is not None:
+            return
         limits = self.listener.limits
         current = self.current
         if not self.head_done and now - self.head_since > limits.head_seconds:
@@ -245,7 +257,7 @@ class ServerConnection:
 
     def drain(self) -> None:
         """Close now if nothing is asked, else after the answer."""
-        if self.current is None and not self.waiting and self.head_done:
+        if self.upgraded is None and self.current is None and not self.waiting and self.head_done:
             self.close()
 
     # Inside
@@ -259,6 +271,23 @@ class ServerConnection:
     def _too_much(self) -> bool:
         return len(self.waiting) > WAITING
 
+    def _beyond(self, rest: memoryview) -> None:
+        """Read on behind a request to upgrade: in the new protocol, if the request was granted."""
+        self._pump()
+        while rest and self.upgraded is None:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+                self._pump()
+            except HttpParserError as error:
+                self._malformed(f"{error}")
+                return
+            else:
+                return
+        if rest and self.upgraded is not None:
+            self.upgraded.data_received(bytes(rest))
+
     def _pump(self) -> None:
         self.pumping = True
         current = self.current
@@ -271,9 +300,3 @@ class ServerConnection:
         self.pumping = False
         if self.waiting and self._too_much():
             self.hold(paused=True)
-
-    def _upgrade(self, rest: bytes) -> None:
-        """Hand a connection that asked for a WebSocket to its protocol."""
-        self._pump()
-        if self.current is not None:
-            self.current.upgrade(rest)
