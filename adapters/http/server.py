@@ -34,6 +34,7 @@ class ServerConnection:
         "listener",
         "parser",
         "parsing",
+        "payload_left",
         "peer",
         "pumping",
         "requests",
@@ -58,6 +59,7 @@ class ServerConnection:
         self.head_since = 0.0
         self.closing = False
         self.pumping = False
+        self.payload_left = 0
         self.write_paused = False
         self.upgraded: asyncio.Protocol | None = None
 
@@ -94,8 +96,8 @@ class ServerConnection:
         now = self.listener.clock()
         self.listener.plane.now = now
         self.idle_since = now
-        if self.upgraded is not None:
-            self.upgraded.data_received(data)
+        if self.upgraded is not None or self.payload_left:
+            self._beyond(memoryview(data))
             return
         try:
             self.parser.feed_data(data)
@@ -173,8 +175,8 @@ class ServerConnection:
         elif inbound.connection:
             inbound.call_fields = without(inbound.call_fields, inbound.connection)
         inbound.check(parser.get_http_version())
-        if inbound.upgrade_to == b"websocket" and (self.waiting or self.current is not None):
-            inbound.error = (400, "a WebSocket cannot be opened behind an unanswered request")
+        if parser.should_upgrade():
+            self._check_upgrade(inbound)
         self.waiting.append(inbound)
 
     def on_body(self, data: bytes) -> None:
@@ -184,7 +186,7 @@ class ServerConnection:
 
     def on_message_complete(self) -> None:
         """The request is all here."""
-        if self.parsing is not None:
+        if self.parsing is not None and not self.payload_left:
             self.parsing.ended = True
             self.parsing = None
 
@@ -271,22 +273,49 @@ class ServerConnection:
     def _too_much(self) -> bool:
         return len(self.waiting) > WAITING
 
+    def _check_upgrade(self, inbound: Inbound) -> None:
+        """See what follows a request to upgrade: to llhttp its payload is another protocol."""
+        if inbound.upgrade_to != b"websocket":
+            # Ignored (RFC 9110 section 7.8), as Java's client expects of its offer of HTTP/2.
+            self.payload_left = 0 if inbound.transfer else inbound.length
+            if inbound.transfer:
+                inbound.error = (400, "a request to upgrade cannot have a chunked payload")
+        elif inbound.transfer or inbound.length:
+            inbound.error = (400, "a WebSocket handshake has no payload")
+        elif self.waiting or self.current is not None:
+            inbound.error = (400, "a WebSocket cannot be opened behind an unanswered request")
+
     def _beyond(self, rest: memoryview) -> None:
-        """Read on behind a request to upgrade: in the new protocol, if the request was granted."""
-        self._pump()
-        while rest and self.upgraded is None:
+        """Go on behind a request to upgrade: its payload, the new protocol, the next request."""
+        while not self.closing:
+            if self.payload_left:
+                rest = self._payload(rest)
+            self._pump()
+            if not rest:
+                return
+            if self.upgraded is not None:
+                self.upgraded.data_received(bytes(rest))
+                return
             try:
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
-                self._pump()
             except HttpParserError as error:
                 self._malformed(f"{error}")
-                return
+                rest = rest[:0]
             else:
-                return
-        if rest and self.upgraded is not None:
-            self.upgraded.data_received(bytes(rest))
+                rest = rest[:0]
+
+    def _payload(self, rest: memoryview) -> memoryview:
+        """Take payload that the parser would not; return what is left."""
+        data = bytes(rest[: self.payload_left])
+        self.payload_left -= len(data)
+        if self.parsing is not None:
+            self.parsing.parts.append(data)
+            if not self.payload_left:
+                self.parsing.ended = True
+                self.parsing = None
+        return rest[len(data) :]
 
     def _pump(self) -> None:
         self.pumping = True
