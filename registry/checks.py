@@ -70,14 +70,14 @@ class Findings:
         if self.problems:
             raise InvalidDocument(*self.problems)
 
-    def name(self, path: Path, text: str, *, registrable: bool = False) -> Name:
+    def name(self, path: Path, text: str, *, registrable: bool = False, key: bool = False) -> Name:
         """Check a name, also whether a microservice may register it."""
         try:
             name = parse_name(text, **self._scope._asdict())
             if registrable:
                 check_registrable(name, **self._scope._asdict())
         except InvalidName as error:
-            self.add(path, str(error))
+            self.add(path, str(error), key=key)
             return Name(text)
         return name
 

@@ -36,6 +36,7 @@ __all__ = [
     "Problem",
     "decode",
     "read",
+    "read_one",
     "show_path",
     "yaml_to_json",
 ]
@@ -100,12 +101,19 @@ def decode(
     limit: int = MAX_BYTES,
 ) -> T:
     """The one document in ``data`` as a value of ``type_``. Raises InvalidDocument."""
+    return read_one(data, media_type=media_type, limit=limit).decode(type_)
+
+
+def read_one(
+    data: bytes, *, media_type: str = "application/json", limit: int = MAX_BYTES
+) -> Document:
+    """The one document in ``data``. Raises InvalidDocument."""
     documents = read(data, media_type=media_type, limit=limit)
     if not documents:
         raise InvalidDocument(Problem("the document is empty", "", 1, 1))
     if len(documents) > 1:
         raise InvalidDocument(documents[1].problem((), "a second document", "send one at a time"))
-    return documents[0].decode(type_)
+    return documents[0]
 
 
 def _diagnose(document: Document, type_: Any, error: str) -> Problem:

@@ -5,13 +5,15 @@ in a manifest that just arrived they are relative (``registry.manifest`` makes t
 """
 
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from registry.names import Name
 
 ArgumentPlace = Literal["path", "query", "header", "body"]
+Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
+"""What people read; the limits of this module hold for what arrives from outside."""
 
 
 class Kind(StrEnum):
@@ -37,9 +39,9 @@ class Endpoint(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 class Retain(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How much of a channel is kept for subscribers that resume; 0 means no such limit."""
 
-    count: int = 1000
-    bytes: int = 16 * 1024 * 1024
-    age: int = 0
+    count: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
+    bytes: Annotated[int, Meta(ge=0, le=1 << 30)] = 16 * 1024 * 1024
+    age: Annotated[int, Meta(ge=0, le=10 * 366 * 86_400)] = 0
     """Seconds."""
 
 
@@ -50,13 +52,13 @@ class Method(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     retried. Timeouts are milliseconds; 0 leaves the site's default.
     """
 
-    description: str = ""
+    description: Text = ""
     safe: bool = False
     idempotent: bool = False
-    timeout: int = 0
+    timeout: Annotated[int, Meta(ge=0, le=300_000)] = 0
     input: dict[str, Any] | None = None
     output: dict[str, Any] | None = None
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: Annotated[tuple[Endpoint, ...], Meta(max_length=64)] = ()
 
 
 class EventChannel(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,7 +68,7 @@ class EventChannel(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     too slow for its bounded queue.
     """
 
-    description: str = ""
+    description: Text = ""
     durable: bool = False
     retain: Retain = Retain()
     overflow: Literal["drop-oldest", "disconnect", "block"] = "drop-oldest"
@@ -77,7 +79,7 @@ class VirtualObject(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     """A named thing with members."""
 
     name: str
-    description: str = ""
+    description: Text = ""
     methods: dict[str, Method] = {}
     channels: dict[str, EventChannel] = {}
 
