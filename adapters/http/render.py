@@ -1,10 +1,12 @@
 """Heads and error documents as bytes (RFC 9112, RFC 9457)."""
 
-import json
 from email.utils import formatdate
 from http import HTTPStatus
 
 from gateway.message import Refusal, Status
+from gateway.problems import document_of, problem
+
+__all__ = ["problem", "refusal_document"]
 
 STATUS_LINES: dict[int, bytes] = {
     **{code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 1000)},
@@ -35,17 +37,6 @@ def date_line(unix_time: float) -> bytes:
     return b"Date: %s\r\n" % formatdate(unix_time, usegmt=True).encode()
 
 
-def problem(code: int, title: str, slug: str, detail: str, extra: dict[str, object]) -> bytes:
-    """Return a problem document (RFC 9457)."""
-    document: dict[str, object] = {
-        "type": f"urn:hilum:problem:{slug}",
-        "title": title,
-        "status": code,
-        "detail": detail,
-    }
-    return json.dumps({**extra, **document}, default=str).encode() + b"\n"
-
-
 def refusal_document(refusal: Refusal) -> tuple[int, list[bytes], bytes]:
     """Return HTTP status, extra fields and body of a refusal."""
     wire = refusal.status.wire
@@ -54,5 +45,4 @@ def refusal_document(refusal: Refusal) -> tuple[int, list[bytes], bytes]:
         fields.append(b"Retry-After: %d\r\n" % refusal.retry_after)
     if refusal.status is Status.UNAUTHENTICATED:
         fields.append(b'WWW-Authenticate: Bearer realm="hilum"\r\n')
-    slug = refusal.status.slug
-    return wire.http, fields, problem(wire.http, wire.title, slug, refusal.detail, refusal.extra)
+    return wire.http, fields, document_of(refusal)

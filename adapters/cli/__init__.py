@@ -1,0 +1,5 @@
+"""The command line ``hilum``."""
+
+from adapters.cli.run import main
+
+__all__ = ["main"]

@@ -1,0 +1,221 @@
+"""Commands for policies: apply, get, delete, explain."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
+from adapters.cli.output import Format, data, note, say, show
+from adapters.client import Client, Problem
+from policy.model import KINDS, Action
+from registry.names import near
+
+MAX_FILE = 4 * 1024 * 1024
+"""Bytes of a manifest file."""
+
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="A kind of policies, such as AccessPolicy.")
+]
+
+
+def apply(
+    files: Annotated[
+        list[str],
+        typer.Option(
+            "--file", "-f", help="A file of manifests, YAML or JSON; - reads standard input."
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would change, conflict and be decided.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Create or replace policies. A file is applied whole or not at all."""
+    client = connect(url, token, token_file)
+    contents = [(name, _read(name)) for name in files]
+    method = "policy/preview" if dry_run else "policy/apply"
+    answers = [_send(client, method, name, content) for name, content in contents]
+    if output is not Format.TABLE:
+        data(output, answers[0] if len(answers) == 1 else answers)
+    elif dry_run:
+        for answer in answers:
+            _show_preview(answer)
+    else:
+        applied = [one for answer in answers for one in answer["applied"]]
+        columns = ("kind", "name", "revision", "result")
+        show(output, applied, columns, [[one[c] for c in columns] for one in applied])
+        for answer in answers:
+            for conflict in answer.get("conflicts", []):
+                note(f"warning: {conflict}", "yellow")
+
+
+def get(
+    kind: Kind = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of one policy.")] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List policies, or print one: with --output yaml as it can be changed and applied again."""
+    client = connect(url, token, token_file)
+    items = client.ask("policy/get", {"kind": kind_of(kind), "name": name})["items"]
+    document = items[0] if name and len(items) == 1 else {"items": items}
+    columns = ("kind", "name", "revision", "says")
+    show(output, document, columns, [_row(item) for item in items])
+
+
+def delete(
+    kind: Kind,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the policy.")],
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Delete a policy."""
+    client = connect(url, token, token_file)
+    answer = client.ask("policy/delete", {"kind": kind_of(kind), "name": name})
+    if output is Format.TABLE:
+        say(f"{answer['kind']}/{answer['name']} deleted")
+    else:
+        data(output, answer)
+
+
+def explain(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it is about: a name of the site.")
+    ],
+    principal: Annotated[str, typer.Option("--as", help="Who asks, such as user:ann.")],
+    action: Annotated[Action, typer.Option("--do", help="What is asked.")] = Action.CALL,
+    kind: Annotated[str, typer.Option(help="The kind of the principal.")] = "service",
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="An attribute of the principal: key=value.")
+    ] = None,
+    group: Annotated[str, typer.Option(help="The subscriber group to join.")] = "",
+    endpoint: Annotated[str, typer.Option(help="The URL to bind.")] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say who decides what about a name, and why; whether it is allowed does not matter here."""
+    client = connect(url, token, token_file)
+    question = {
+        "principal": principal,
+        "action": action.value,
+        "name": name,
+        "kind": kind,
+        "attributes": pairs(attribute or []),
+        "group": group,
+        "endpoint": endpoint,
+    }
+    answer = client.ask("policy/explain", question)
+    if output is not Format.TABLE:
+        data(output, answer)
+        return
+    verdict = "allowed" if answer["allowed"] else "denied"
+    style = "green" if answer["allowed"] else "red"
+    say(
+        f"{verdict}: {principal} ({kind}) may {'' if answer['allowed'] else 'not '}{action} {name}",
+        style,
+    )
+    columns = ("policy", "effect", "why")
+    show(output, None, columns, [[reason[c] for c in columns] for reason in answer["reasons"]])
+    if not answer["registered"]:
+        note(f"{name} is not registered now")
+    for target in answer["resolvesTo"]:
+        say(f"goes to {target['target']} ({'healthy' if target['healthy'] else 'failing'})")
+
+
+def pairs(texts: list[str]) -> dict[str, str]:
+    """Read ``key=value`` texts."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            refuse(f"{text!r} is not key=value")
+        found[key] = value
+    return found
+
+
+def kind_of(text: str) -> str:
+    """Return the kind that a text means: in any case, in the plural too."""
+    if not text:
+        return ""
+    wanted = text.lower()
+    for kind in KINDS:
+        singular = kind.lower()
+        if wanted in (singular, f"{singular}s", f"{singular[:-1]}ies"):
+            return kind
+    close = near(text, KINDS)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(KINDS)}"
+    return refuse(f"{text!r} is no kind of policies", hint=hint)
+
+
+def _read(name: str) -> bytes:
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read(MAX_FILE + 1)
+        else:
+            with Path(name).open("rb") as file:
+                content = file.read(MAX_FILE + 1)
+    except OSError as error:
+        refuse(f"cannot read {name}: {error.strerror}")
+    if len(content) > MAX_FILE:
+        refuse(f"{name} is larger than {MAX_FILE} bytes")
+    return content
+
+
+def _send(client: Client, method: str, name: str, content: bytes) -> Any:
+    is_json = name.endswith(".json") or content.lstrip()[:1] in (b"{", b"[")
+    media_type = "application/json" if is_json else "application/yaml"
+    try:
+        return client.document(client.call(f"$site/{method}", content, media_type))
+    except Problem as problem:
+        problem.extra["file"] = "standard input" if name == "-" else name
+        raise
+
+
+def _show_preview(answer: Any) -> None:
+    for change in answer["changes"]:
+        lines = change["difference"] or [f"= {change['kind']}/{change['name']}"]
+        for line in lines:
+            style = {"+": "green", "-": "red", "~": "yellow"}.get(line.strip()[:1], "dim")
+            say(line, style)
+    for conflict in answer["conflicts"]:
+        say(f"conflict: {conflict}", "red")
+    for decision in answer["decisions"]:
+        say(f"would be decided differently: {decision}", "yellow")
+    note("nothing was changed: this was a dry run")
+
+
+def _row(item: dict[str, Any]) -> list[Any]:
+    metadata, spec = item["metadata"], item["spec"]
+    return [item["kind"], metadata["name"], metadata["revision"], summary(item["kind"], spec)]
+
+
+def summary(kind: str, spec: dict[str, Any]) -> str:
+    """Say in one line what a policy says."""
+    if spec.get("description"):
+        return str(spec["description"])
+    if kind == "Binding":
+        return f"{spec['name']} -> {spec.get('endpoint') or spec.get('call', '')}"
+    names = " ".join(spec.get("names", []))
+    if kind == "ResolutionPolicy":
+        choices = ", ".join(map(_choice, spec.get("choices", [])))
+        return f"{names} -> {choices or 'any'}"
+    who = " ".join(s.get("principal") or s.get("kind", "*") for s in spec.get("subjects", []))
+    actions = " ".join(spec.get("actions", []))
+    return f"{spec.get('effect')} {who}: {actions} on {names}"
+
+
+def _choice(choice: dict[str, Any]) -> str:
+    what = choice.get("site") or choice.get("microservice") or "any"
+    version = f" {choice['version']}" if choice.get("version") else ""
+    return f"{what}{version} ({choice.get('weight', 1)})"

@@ -1,0 +1,65 @@
+"""Commands that show what exists."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect
+from adapters.cli.output import Format, data, say, show
+
+PAGE = 1000
+
+
+def list_names(
+    under: Annotated[
+        str, typer.Argument(metavar="NAME", help="Only names at or below this one.")
+    ] = "",
+    kind: Annotated[str, typer.Option(help="Only object, method or channel.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10_000,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List the names that are registered, as far as you may know of them."""
+    client = connect(url, token, token_file)
+    items: list[dict[str, Any]] = []
+    after = ""
+    while len(items) < limit:
+        asked = {
+            "prefix": under,
+            "kind": kind,
+            "after": after,
+            "limit": min(PAGE, limit - len(items)),
+        }
+        answer = client.ask("registry/list", asked)
+        items += answer["items"]
+        after = answer["next"]
+        if not after:
+            break
+    columns = ("name", "kind", "owner", "live")
+    rows = [
+        [i["name"], i["kind"], i["owner"], "live" if i["live"] else "no endpoint"] for i in items
+    ]
+    show(output, {"items": items}, columns, rows)
+
+
+def describe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An object or a microservice.")],
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Describe an object or a microservice: its members, and where its methods go now."""
+    client = connect(url, token, token_file)
+    if output is Format.TABLE:
+        answer = client.call("$site/registry/introspect", _named(name), accept="text/plain")
+        say(answer.body.decode("utf-8", "replace").rstrip())
+    else:
+        data(output, client.ask("registry/introspect", {"name": name}))
+
+
+def _named(name: str) -> bytes:
+    return json.dumps({"name": name}).encode()

@@ -1,0 +1,126 @@
+"""The control API's own listener: uvicorn in the site's loop."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from socket import AI_PASSIVE, SOCK_STREAM, create_server
+from socket import socket as Socket  # noqa: N812
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from adapters.control.app import application
+from adapters.control.metrics import Gauge
+from gateway.config import Listen
+from gateway.site import Site
+
+log = logging.getLogger("hilum.control")
+
+MAX_CONNECTIONS = 256
+HEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 10.0
+"""How long a connection may be open without asking anything."""
+KEEP_ALIVE = 5
+GRACE = 5
+"""Seconds that open requests get at the end."""
+
+
+class ControlServer:
+    """Serves the control API of a site; ``tls`` is the context to speak TLS with."""
+
+    def __init__(
+        self,
+        site: Site,
+        listen: Listen,
+        state: Path,
+        gauges: Iterable[Gauge] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._site = site
+        self._listen = listen
+        self._state = state
+        self._gauges = tuple(gauges)
+        self._tls = tls
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Bind and serve; returns the port. Raises OSError when the address is not to be had."""
+        loop = asyncio.get_running_loop()
+        version = metadata.version("hilum")
+        app = application(self._site, self._listen, self._state, version, loop.time, self._gauges)
+        config = uvicorn.Config(
+            app,
+            http=_Connection,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
+        config.load()
+        config.ssl = self._tls
+        socket = await _bound(self._listen.host, self._listen.port)
+        self._server = _Server(config)
+        self._serving = loop.create_task(self._server.serve([socket]))
+        return int(socket.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Answer what is open, then close."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+
+
+class _Server(uvicorn.Server):
+    """A server within somebody else's program: signals are not its business."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the program."""
+        yield
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when it asks nothing, and one of not too many."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _seen: object = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or turn it away."""
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer too."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Close the connection if no request came since the last look."""
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and cycle is self._seen:
+            self.transport.close()
+            return
+        self._seen = cycle
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
+
+
+async def _bound(host: str, port: int) -> Socket:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=SOCK_STREAM, flags=AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return create_server(address[:2], family=family, backlog=128)
