@@ -3,12 +3,12 @@
 Definitions are written once, with their registration; a name only says who offers it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Struct
 
-from registry.catalog import Catalog
+from registry.catalog import Catalog, kind_of
 from registry.model import (
     Definition,
     Kind,
@@ -85,23 +85,36 @@ def _encode(
 def load(catalog: Catalog, records: Iterable[bytes]) -> None:
     """Fill an empty catalog from what ``dump`` wrote.
 
-    Raises msgspec.ValidationError or KeyError when the records are not a whole dump.
+    Raises ValueError when the records are not a whole dump.
     """
-    definitions: dict[tuple[RegistrationId, Name], Definition] = {}
+    definitions: dict[tuple[RegistrationId, Name, Kind], Definition] = {}
+    whole = False
     for body in records:
         match _decoder.decode(body):
             case _Registration(registration):
                 catalog.registrations[registration.id] = registration
                 for obj in registration.everything():
-                    definitions[registration.id, Name(obj.name)] = obj
-                    for member, definition in obj.members():
-                        definitions[registration.id, member] = definition
-            case _Name(name, kind, owner, offers):
-                linked = tuple(Offer(id_, definitions[id_, name]) for id_ in offers)
-                catalog.names[name] = NameRecord(name, kind, owner, linked)
+                    for name, definition in ((Name(obj.name), obj), *obj.members()):
+                        definitions[registration.id, name, kind_of(definition)] = definition
+            case _Name() as record:
+                catalog.names[record.name] = _linked(record, definitions)
             case _Policy(policy):
                 catalog.policies[policy.kind, policy.name] = policy
             case _Token(token):
                 catalog.tokens[token.id] = token
             case _Generation(generation):
                 catalog.generation = generation
+                whole = True
+    if not whole:
+        raise ValueError("the snapshot ends too early")
+
+
+def _linked(
+    record: _Name, definitions: Mapping[tuple[RegistrationId, Name, Kind], Definition]
+) -> NameRecord:
+    """Return a name's record with the definitions that its registrations hold."""
+    try:
+        offers = tuple(Offer(i, definitions[i, record.name, record.kind]) for i in record.offers)
+    except KeyError:
+        raise ValueError(f"the snapshot says of {record.name} what nobody registered") from None
+    return NameRecord(record.name, record.kind, record.owner, offers)
