@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import os
+import random
 import secrets
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -23,8 +25,9 @@ from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
 from gateway.bootstrap import bootstrap
-from gateway.channels import Channels
+from gateway.channels import Channels, refuse_subscription
 from gateway.config import Config, Listen, Remote
+from gateway.deliveries import Deliveries
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
 from gateway.site import Clocks, Identity, Site
@@ -68,9 +71,10 @@ class Application:
             time_ms=lambda: time.time_ns() // 1_000_000,
             incarnation=lambda: secrets.token_hex(4),
         )
-        self._wire(local, loop)
+        self._wire(local)
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self.site.start()
+        self.deliveries.reconcile(self.site.policies.deliveries)
         await self._listen()
         self._tasks.append(loop.create_task(self.prober.run()))
         self._tasks.append(loop.create_task(self._sweep(loop.time)))
@@ -84,12 +88,13 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.deliveries.close()
         self.http.close()
         await self.site.stop()
         await self.store.close()
         await self.events.close()
 
-    def _wire(self, local: LocalProvider, loop: asyncio.AbstractEventLoop) -> None:
+    def _wire(self, local: LocalProvider) -> None:
         """Make providers and objects, and tell them of each other."""
         config, site = self.config, self.site
         key = _site_key(config.site.state / "site.key")
@@ -103,8 +108,15 @@ class Application:
             {remote.url.rstrip("/"): _credential(remote) for remote in config.remote},
         )
         site.plane.providers["http"] = self.http
-        self.streams = EventStreams(site, self.channels, loop.time)
-        site.plane.providers["session"] = self.streams.sessions
+        self.streams = EventStreams(site.plane, self.channels)
+        self.deliveries = Deliveries(
+            site.plane,
+            self.channels,
+            self.events,
+            principal_of=lambda owner: site.credentials.known(owner, site.time()),
+            random=random.random,
+        )
+        self._watch()
         self.prober = Prober(site.view, self.egress)
         serve_objects(
             site,
@@ -116,6 +128,15 @@ class Application:
             service_key=lambda owner, microservice: service_key(key, owner, microservice),
             random=secrets.token_bytes,
         )
+
+    def _watch(self) -> None:
+        """Let what is open follow what is in force."""
+        site, channels = self.site, self.channels
+        watchers = site.watchers
+        watchers.gone.append(channels.forget)
+        watchers.credential.append(channels.end_of)
+        watchers.access.append(lambda: channels.redecide(partial(refuse_subscription, site.plane)))
+        watchers.deliveries.append(lambda: self.deliveries.reconcile(site.policies.deliveries))
 
     async def _listen(self) -> None:
         config, site = self.config, self.site

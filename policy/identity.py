@@ -85,6 +85,7 @@ class Credentials:
         self._principals: dict[str, Principal] = {}
         self._by_digest: dict[str, Principal] = {}
         self._headers: dict[bytes, Principal] = {}
+        self._by_name: dict[str, dict[str, Principal]] = {}
 
     def put(self, record: TokenRecord) -> None:
         """Accept a token from now on; the same record again changes nothing."""
@@ -99,6 +100,7 @@ class Credentials:
             expires=float(record.expires),
             attributes=dict(record.attributes),
         )
+        self._by_name.setdefault(record.principal, {})[record.id] = principal
         self._records[record.id] = record
         self._principals[record.id] = self._by_digest[record.digest] = principal
         self._headers = {}
@@ -108,6 +110,9 @@ class Credentials:
         record = self._records.pop(token_id, None)
         if record is not None:
             del self._principals[token_id], self._by_digest[record.digest]
+            del self._by_name[record.principal][token_id]
+            if not self._by_name[record.principal]:
+                del self._by_name[record.principal]
             self._headers = {}
 
     def principal_of(self, secret: str, now: float) -> Principal | None:
@@ -116,6 +121,13 @@ class Credentials:
             return None
         principal = self._by_digest.get(digest_of(secret))
         return principal if principal is not None and now < principal.expires else None
+
+    def known(self, principal: str, now: float) -> Principal | None:
+        """Return who this principal is by one of its valid tokens, None if it has none."""
+        for found in self._by_name.get(principal, {}).values():
+            if now < found.expires:
+                return found
+        return None
 
     def authorization(self, raw_header: bytes, now: float) -> Principal | None:
         """Return who sends this Authorization header, None if it authenticates nobody."""
