@@ -1,8 +1,12 @@
 """Settings of the whole test suite."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.running import Gateway
 
 # Two busy cores make single examples slow, so time alone never fails a property.
 settings.register_profile(
@@ -10,3 +14,10 @@ settings.register_profile(
 )
 settings.register_profile("full", settings.get_profile("house"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
+
+
+@pytest.fixture(scope="session")
+def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A site that all tests of a worker share: do not stop it, and use names of your own."""
+    with Gateway(tmp_path_factory.mktemp("site")) as site:
+        yield site

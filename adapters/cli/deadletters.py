@@ -11,7 +11,7 @@ from adapters.client import Client
 
 PAGE = 100
 
-Ids = Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of dead letters.")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID", help="Ids of dead letters.")]
 
 
 def list_letters(

@@ -1,0 +1,234 @@
+"""A real site: ``hilum serve`` in a process of its own, on ports that the system chooses.
+
+    def test_something(running_site):
+        token = running_site.token_for("service:weather")
+        running_site.register({"microservice": "Weather", …}, token)
+        answer = running_site.client().call("weather/now")
+
+The fixture ``running_site`` is shared by a worker's tests: use names of your own. A test that
+stops or kills a site makes its own: ``with Gateway(tmp_path) as site: …``.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from adapters.client import Client
+from tests.support import ROOT
+
+START_SECONDS = 30.0
+STOP_SECONDS = 40.0
+
+
+class HttpReply(NamedTuple):
+    """An HTTP response."""
+
+    status: int
+    fields: http.client.HTTPMessage
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the payload, which must be JSON."""
+        return json.loads(self.body)
+
+
+class Gateway:
+    """One site's process and its state; ``start`` again takes the same ports and state."""
+
+    def __init__(self, directory: Path, *options: str, config: str = "") -> None:
+        self.directory = directory
+        self.state = directory / "state"
+        self.log = directory / "site.log"
+        self.url = self.control = self.token = ""
+        self.process: subprocess.Popen[bytes] | None = None
+        self._options = list(options)
+        if config:
+            (directory / "site.toml").write_text(config)
+            self._options += ["--config", str(directory / "site.toml")]
+
+    def __enter__(self) -> "Gateway":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> "Gateway":
+        """Start the process and wait until the site is ready."""
+        addresses = [urlsplit(url).netloc or "127.0.0.1:0" for url in (self.url, self.control)]
+        command = [*HILUM, "serve", "--output", "json", "--state", str(self.state), *self._options]
+        command += ["--http", addresses[0], "--control", addresses[1]]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log
+            )
+        ready = self._first_line()
+        self.url, self.control = ready["http"], ready["control"]
+        self.token = Path(ready["token_file"]).read_text().strip()
+        return self
+
+    def stop(self) -> int:
+        """Ask the process to end, and return its exit code; raises when it has to be killed."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process as a power failure would (but for the page cache)."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> "Gateway":
+        """Stop, if it runs, and start on the same state and ports."""
+        if self.process is not None:
+            self.stop()
+        return self.start()
+
+    def client(self, token: str | None = None) -> Client:
+        """Return a client that presents a token, the administrator's unless said otherwise."""
+        return Client(self.url, self.token if token is None else token)
+
+    def ask(self, method: str, document: Mapping[str, Any] | None = None) -> Any:
+        """Call one of the site's own methods as the administrator."""
+        return self.client().ask(method, document or {})
+
+    def token_for(self, principal: str, kind: str = "service", ttl: int = 3600) -> str:
+        """Issue a token."""
+        asked = {"principal": principal, "kind": kind, "ttl": ttl}
+        return str(self.ask("token/issue", asked)["token"])
+
+    def register(self, manifest: Mapping[str, Any], token: str | None = None) -> Any:
+        """Register a microservice, as the administrator unless a token is given."""
+        document = {"apiVersion": "hilum/v1", "version": "1.0.0", "lease": 3600, **manifest}
+        return self.client(token).ask("registry/register", document)
+
+    def apply(self, manifests: str) -> Any:
+        """Apply policies, written as YAML or JSON."""
+        client = self.client()
+        return client.document(
+            client.call("$site/policy/apply", manifests.encode(), "application/yaml")
+        )
+
+    def allow(self, name: str, who: Mapping[str, str], actions: str, names: str) -> Any:
+        """Apply an AccessPolicy; ``actions`` and ``names`` are separated by spaces."""
+        spec = {
+            "effect": "allow",
+            "subjects": [dict(who)],
+            "actions": actions.split(),
+            "names": names.split(),
+        }
+        manifest = {
+            "apiVersion": "hilum/v1",
+            "kind": "AccessPolicy",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        return self.apply(json.dumps(manifest))
+
+    def http(
+        self,
+        verb: str,
+        path: str,
+        body: bytes | str | None = None,
+        *,
+        token: str | None = None,
+        control: bool = False,
+        **fields: str,
+    ) -> HttpReply:
+        """Send a plain HTTP request, with the administrator's token unless it is ``""``.
+
+        Fields are written as arguments: ``content_type="text/plain"``.
+        """
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        token = self.token if token is None else token
+        if token:
+            headers["authorization"] = f"Bearer {token}"
+        return request(self.control if control else self.url, verb, path, body, headers)
+
+    def cli(
+        self, *arguments: str, stdin: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``hilum`` with arguments against this site."""
+        return cli(
+            *arguments,
+            stdin=stdin,
+            **{"HILUM_URL": self.url, "HILUM_TOKEN": self.token, **variables},
+        )
+
+    def logged(self) -> str:
+        """Return what the process said on standard error so far."""
+        return self.log.read_text()
+
+    def _first_line(self) -> Any:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line, end = b"", time.monotonic() + START_SECONDS
+        while not line.endswith(b"\n") and time.monotonic() < end:
+            if select.select([self.process.stdout], [], [], 0.1)[0]:
+                part = os.read(self.process.stdout.fileno(), 4096)
+                if not part:
+                    break
+                line += part
+        try:
+            return json.loads(line)
+        except ValueError:
+            self.kill()
+            raise AssertionError(f"the site did not start:\n{self.logged()}") from None
+
+    def _end(self, number: int) -> int:
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"the site did not stop:\n{self.logged()}") from None
+        finally:
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+HILUM = (sys.executable, "-m", "gateway")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return variables for a program of ours: none of the developer's own settings."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith("HILUM_") and k != "FORCE_COLOR"
+    }
+    return {**kept, "TERM": "dumb", "COLUMNS": "100", "PYTHONPATH": str(ROOT), **variables}
+
+
+def cli(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``hilum`` as a program."""
+    return subprocess.run(
+        [*HILUM, *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def request(
+    url: str, verb: str, path: str, body: bytes | str | None = None, headers: Mapping[str, str] = {}
+) -> HttpReply:
+    """Send one HTTP request."""
+    with contextlib.closing(
+        http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    ) as connection:
+        connection.request(verb, path, body, dict(headers))
+        response = connection.getresponse()
+        return HttpReply(response.status, response.headers, response.read())
