@@ -13,13 +13,15 @@ from pathlib import Path
 
 import uvloop
 
+from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
 from adapters.http.assertion import service_key
 from adapters.http.egress import Egress
 from adapters.http.events import EventStreams
-from adapters.http.listener import Listener
+from adapters.http.listener import Listener, Takeovers
 from adapters.http.probe import Prober
 from adapters.http.provider import HttpProvider
+from adapters.http.socket import Sockets
 from adapters.http.tls import server_context, watch_certificate
 from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
@@ -108,7 +110,10 @@ class Application:
             {remote.url.rstrip("/"): _credential(remote) for remote in config.remote},
         )
         site.plane.providers["http"] = self.http
-        self.streams = EventStreams(site.plane, self.channels)
+        streams = EventStreams(site.plane, self.channels)
+        sockets = Sockets(site, self.channels, config.limits)
+        site.plane.providers["session"] = sockets.provider
+        self.takeovers = Takeovers(streams.stream, sockets.socket)
         self.deliveries = Deliveries(
             site.plane,
             self.channels,
@@ -129,6 +134,21 @@ class Application:
             random=secrets.token_bytes,
         )
 
+    def _gauges(self) -> list[Gauge]:
+        """What metrics show of the listener and its upstreams."""
+        return [
+            Gauge(
+                "hilum_connections",
+                "Open connections of the data listener",
+                lambda: {"": len(self.listener.connections)},
+            ),
+            Gauge(
+                "hilum_upstream_connections",
+                "Open connections to endpoints",
+                lambda: {"": self.http.connections()},
+            ),
+        ]
+
     def _watch(self) -> None:
         """Let what is open follow what is in force."""
         site, channels = self.site, self.channels
@@ -141,13 +161,15 @@ class Application:
     async def _listen(self) -> None:
         config, site = self.config, self.site
         clock = asyncio.get_running_loop().time
-        self.listener = Listener(site, config.limits, self.streams, clock)
+        self.listener = Listener(site, config.limits, self.takeovers, clock)
         tls = server_context(config.http)
         if tls is not None:
             self._tasks.append(asyncio.create_task(watch_certificate(tls, config.http)))
         self.http_port = await self.listener.listen(config.http.host, config.http.port, tls)
         self.egress.own(self.http_port)
-        self.control = ControlServer(site, self.channels, config.control)
+        self.control = ControlServer(
+            site, config.control, config.site.state, self._gauges(), server_context(config.control)
+        )
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)
         log.info("data listener on %s", _url(config.http, self.http_port))

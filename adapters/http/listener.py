@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import NamedTuple, cast
 
 from adapters.http import render
 from adapters.http.dispatch import SOCKET, Dispatcher
@@ -23,16 +23,11 @@ FULL = (
 )
 
 
-class Streams(Protocol):
-    """What takes over a request for a channel's events, or a WebSocket."""
+class Takeovers(NamedTuple):
+    """Who takes over a request for a channel's events, and a WebSocket's handshake."""
 
-    def stream(self, inbound: Inbound, call: Call, route: Route) -> None:
-        """Answer with server-sent events."""
-        ...
-
-    def socket(self, inbound: Inbound, call: Call) -> None:
-        """Answer a WebSocket handshake."""
-        ...
+    stream: Callable[[Inbound, Call, Route], None]
+    socket: Callable[[Inbound, Call], None]
 
 
 class Listener:
@@ -42,15 +37,15 @@ class Listener:
         self,
         site: Site,
         limits: Limits,
-        streams: Streams,
+        takeovers: Takeovers,
         clock: Callable[[], float],
     ) -> None:
         self.site = site
         self.plane = site.plane
         self.limits = limits
         self.clock = clock
-        self.stream = streams.stream
-        self.socket = streams.socket
+        self.stream = takeovers.stream
+        self.socket = takeovers.socket
         self.socket_name = Name(f"{site.authority}/{SOCKET}")
         self.date = render.date_line(site.time())
         self.draining = False

@@ -131,6 +131,11 @@ class Pool:
         if self._waiting:
             self._grow()
 
+    @property
+    def size(self) -> int:
+        """How many connections are open."""
+        return len(self._all)
+
     def sweep(self, now: float) -> None:
         """Close what has been idle or stalled too long."""
         for connection in list(self._all):

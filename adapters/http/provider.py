@@ -102,6 +102,10 @@ class HttpProvider:
         for pool in list(self._pools.values()):
             pool.sweep(now)
 
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return sum(pool.size for pool in list(self._pools.values()))
+
     def close(self) -> None:
         """Close all connections."""
         for pool in list(self._pools.values()):

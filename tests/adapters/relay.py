@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
 from adapters.http.egress import Egress
-from adapters.http.listener import Listener
+from adapters.http.listener import Listener, Takeovers
 from adapters.http.provider import HttpProvider
 from adapters.store.changelog import open_store
 from gateway.config import Limits, Upstream
@@ -25,14 +25,9 @@ AUTHORITY = "snac.asu.edu"
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class NoStreams:
+def no_takeover(*_: object) -> None:
     """Tests of the relay open neither event streams nor WebSockets."""
-
-    def stream(self, inbound: object, call: Call, route: Route) -> None:
-        raise AssertionError("no streams here")
-
-    def socket(self, inbound: object, call: Call) -> None:
-        raise AssertionError("no sockets here")
+    raise AssertionError
 
 
 class Relay:
@@ -149,7 +144,7 @@ async def running_relay(
     egress = Egress(())
     http = HttpProvider(site.plane, egress, b"k" * 32, time.time, upstream)
     site.plane.providers["http"] = http
-    listener = Listener(site, limits, NoStreams(), loop.time)
+    listener = Listener(site, limits, Takeovers(no_takeover, no_takeover), loop.time)
     relay = Relay(site, listener, http, egress)
     await site.start()
     relay.port = await listener.listen("127.0.0.1", 0)
