@@ -1,0 +1,100 @@
+"""The WebSocket facade at ``/$site/socket``: all open sockets of a site (design 6).
+
+What can be said is in ``messages``; one client's side is a ``Session``.
+"""
+
+import asyncio
+from itertools import count
+
+import msgspec
+
+from adapters.http import websocket
+from adapters.http.inbound import Inbound
+from adapters.http.payloads import members
+from adapters.http.provided import SessionProvider
+from adapters.http.session import Session
+from adapters.http.websocket import WebSocket, handshake
+from gateway.channels import Channels
+from gateway.config import Limits
+from gateway.message import Call, Event
+from gateway.site import Site
+
+BEAT = 30.0
+"""Seconds between pings; a client that is silent from one to the next is gone."""
+
+
+class Sockets:
+    """All open sockets. One timer for all of them; an event's message is made once."""
+
+    def __init__(self, site: Site, channels: Channels, limits: Limits, beat: float = BEAT) -> None:
+        self.site = site
+        self.channels = channels
+        self.limits = limits
+        self.provider = SessionProvider(limits.message)
+        self._beat_seconds = beat
+        self._sessions: dict[Session, WebSocket] = {}
+        self._numbers = count(1)
+        self._timer: asyncio.TimerHandle | None = None
+        self._event: Event | None = None
+        self._tail = ""
+
+    def socket(self, inbound: Inbound, call: Call) -> None:
+        """Answer a handshake; the connection is the session's from then on."""
+        head, problem = handshake(inbound)
+        if problem:
+            inbound.fault(400, problem, b"Sec-WebSocket-Version: 13\r\n")
+            return
+        owner = inbound.owner
+        # Base64 makes a third more of a payload, and a message has other members too.
+        connection = WebSocket(owner, self.limits.message * 4 // 3 + 64 * 1024)
+        session = Session(self, connection, call.principal, owner.peer, next(self._numbers))
+        connection.session = session
+        self._sessions[session] = connection
+        self.provider.sessions[session.id] = session.outstanding
+        owner.write(head)
+        owner.upgrade(connection)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._beat_seconds, self._beat)
+
+    def remove(self, session: Session) -> None:
+        """Forget a session whose connection is gone."""
+        self._sessions.pop(session, None)
+        self.provider.sessions.pop(session.id, None)
+        if not self._sessions and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def end_of(self, credential: str) -> None:
+        """Close the sockets of a credential that is no longer valid."""
+        for session, connection in list(self._sessions.items()):
+            if session.principal.credential == credential:
+                connection.close(websocket.POLICY, "the credential is no longer valid")
+
+    def redecide(self) -> None:
+        """Withdraw the provided methods that policy does not allow any longer."""
+        for session in list(self._sessions):
+            session.redecide()
+
+    def drain(self) -> None:
+        """Close all sockets, because the site shuts down."""
+        for connection in list(self._sessions.values()):
+            connection.close(websocket.GOING_AWAY, "the site shuts down")
+
+    def tail_of(self, event: Event) -> str:
+        """Return an event's message from behind its subscription on; the last one is kept."""
+        if event is not self._event:
+            document = {
+                "id": str(event.id),
+                "name": event.channel,
+                "time": event.time,
+                "source": event.source,
+                **members(event.content_type, event.payload),
+            }
+            self._event = event
+            self._tail = msgspec.json.encode(document)[1:].decode()
+        return self._tail
+
+    def _beat(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._beat_seconds, self._beat)
+        for connection in list(self._sessions.values()):
+            connection.beat()
