@@ -1,0 +1,1 @@
+"""Examples: complete systems on one machine, made to be read and run."""

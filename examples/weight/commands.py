@@ -1,0 +1,35 @@
+"""What the reader can type while the demo runs."""
+
+import os
+import sys
+from pathlib import Path
+
+from examples.weight.stage import Stage
+
+HILUM = os.path.relpath(Path(sys.executable).with_name("hilum"))
+PYTHON = os.path.relpath(sys.executable)
+MODULE = "examples.weight.recommender2"
+HERE = os.path.relpath(Path(__file__).parent)
+
+
+def commands(stage: Stage, plan: str) -> list[tuple[str, str]]:
+    """Return comments and commands, with the real addresses and files."""
+    tokens, admin = stage.tokens, stage.ready["token_file"]
+    alice = f'curl -sS -H "Authorization: Bearer $(cat {tokens}/alice.token)"'
+    recommender = f"--site $HILUM_URL --token-file {tokens}/recommender.token --instance c"
+    victim = stage.children.all["recommender2-a"].process.pid
+    return [
+        ("in another terminal, as the operator", f"export HILUM_URL={stage.url}"),
+        ("", f"export HILUM_TOKEN_FILE={admin}"),
+        ("call, as alice", f"{alice} $HILUM_URL/{plan}/getRecommendation"),
+        ("watch", f"{alice} -N -H 'Accept: text/event-stream' $HILUM_URL/Phone/burned"),
+        ("", f"{HILUM} watch Phone/burned"),
+        ("back to the old version, and to both", f"{HILUM} apply -f {HERE}/versions/1.0.0.yaml"),
+        ("", f"{HILUM} apply -f {HERE}/versions/half.yaml"),
+        ("who may, and why", f"{HILUM} explain {plan}/checkGoal --as user:mallory --kind user"),
+        ("what is there", f"{HILUM} registry list"),
+        ("", f"{HILUM} introspect Recommender"),
+        ("another instance, then kill one", f"{PYTHON} -m {MODULE} {recommender} &"),
+        ("", f"kill -9 {victim}"),
+        ("the logs", f"ls {stage.children.logs}"),
+    ]

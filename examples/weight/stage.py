@@ -1,0 +1,88 @@
+"""Sets everything up: the site, tokens, policies, services, and the demo's clock."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from examples.weight.children import Child, Children
+from examples.weight.common import Site
+from examples.weight.day import CHANNEL, Clock
+
+HERE = Path(__file__).parent
+PRINCIPALS = {
+    "wristband": "device",
+    "phone": "device",
+    "weather": "service",
+    "calendar": "service",
+    "recommender": "service",
+    "alice": "user",
+    "mallory": "user",  # has a token, but no policy speaks of her
+}
+CONFIGURATION = """\
+[site]
+authority = "snac.asu.edu"
+
+[log]
+level = "info"
+"""
+LEASE = 3600
+
+
+class Stage:
+    """The running system. ``state`` keeps all of it; ``http`` and ``control`` are addresses."""
+
+    def __init__(self, state: Path, children: Children, http: str, control: str) -> None:
+        self.children = children
+        self.tokens = state / "tokens"
+        self.tokens.mkdir(mode=0o700, exist_ok=True)
+        configuration = state / "site.toml"
+        configuration.write_text(CONFIGURATION)
+        options = ["--config", str(configuration), "--state", str(state / "site")]
+        options += ["--http", http, "--control", control, "--output", "json"]
+        self.ready = json.loads(children.start("site", "gateway", "serve", *options).wait_for("{"))
+        self.url: str = self.ready["http"]
+        self.operator = Site(self.url, Path(self.ready["token_file"]).read_text().strip())
+
+    def prepare(self) -> int:
+        """Apply the policies and issue the tokens; returns how many policies there are."""
+        applied = self.apply("policies")
+        for name, kind in PRINCIPALS.items():
+            asked = {"principal": f"{kind}:{name}", "kind": kind, "note": "weight demo"}
+            token = self.operator.call("$site/token/issue", asked)["token"]
+            file = self.tokens / f"{name}.token"
+            file.touch(mode=0o600)
+            file.write_text(token + "\n")
+        return applied
+
+    def apply(self, file: str) -> int:
+        """Apply a file of policies."""
+        manifests = (HERE / f"{file}.yaml").read_text()
+        apply = "$site/policy/apply"
+        return len(self.operator.request("POST", apply, manifests, "application/yaml")["applied"])
+
+    def site_of(self, name: str) -> Site:
+        """Return the site as a principal sees it."""
+        return Site(self.url, (self.tokens / f"{name}.token").read_text().strip())
+
+    def start(self, module: str, instance: str = "a", token: str = "") -> Child:
+        """Start a service with its own token."""
+        file = self.tokens / f"{token or module}.token"
+        options = ["--site", self.url, "--token-file", str(file), "--instance", instance]
+        return self.children.start(f"{module}-{instance}", f"examples.weight.{module}", *options)
+
+    def begin(self, speed: float) -> Clock:
+        """Begin the day: say when midnight was, on a channel that every service may read."""
+        obj = {"name": "Clock", "channels": {"day": {"durable": True}}}
+        manifest = {"microservice": "Clock", "version": "1.0.0", "lease": LEASE, "objects": [obj]}
+        self.operator.call("$site/registry/register", {"apiVersion": "hilum/v1", **manifest})
+        clock = Clock(time.time(), speed)
+        self.operator.call(CHANNEL, clock._asdict())
+        return clock
+
+    def explain(self, principal: str, name: str) -> dict[str, Any]:
+        """Ask the site how it decides about a call, and where the call would go."""
+        kind, _, _ = principal.partition(":")
+        asked = {"principal": principal, "kind": kind, "action": "call", "name": name}
+        answer: dict[str, Any] = self.operator.call("$site/policy/explain", asked)
+        return answer

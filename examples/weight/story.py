@@ -1,0 +1,98 @@
+"""What happens in the demo, step by step, and whether it did happen."""
+
+import signal
+
+from examples.weight.common import SiteError
+from examples.weight.day import rows, seconds
+from examples.weight.director import Director
+
+SERVICES = ("wristband", "phone", "weather", "calendar", "recommender")
+PROFILE = {"user": "alice", "weightKg": 82, "targetKg": 78, "weeks": 8}
+OLD, NEW = "1.0.0/a", "2.0.0/a"
+
+
+class Story(Director):
+    """A day of body-weight management."""
+
+    def tell(self, speed: float) -> None:
+        """Tell all of it; the day lasts 86,400 / ``speed`` seconds."""
+        children = [self.stage.start(name) for name in SERVICES]
+        children.append(self.stage.start("recommender", "b"))
+        for child in children:
+            child.wait_for("ready")
+        self.check("every service registered with a token of its own", ok=True)
+        self.clock = self.stage.begin(speed)
+        for when, step in {
+            "05:00": self.create_plan,
+            "08:00": self.kill_an_instance,
+            "11:00": self.deploy,
+            "13:00": self.share,
+            "15:30": self.switch,
+            "18:00": self.refuse,
+            "24:00": self.end,
+        }.items():
+            self.clock.wait(seconds(when))
+            step()
+
+    def create_plan(self) -> None:
+        plan = self.client.site.call("WeightManagementPlan/createPlan", PROFILE)["plan"]
+        self.check(f"createPlan created {plan}", plan == "WeightManagementPlan/plan1")
+        for instance in "ab":
+            self.stage.children.all[f"recommender-{instance}"].wait_for("offers plan1")
+        self.client.begin(plan)
+        self.check("two instances of 1.0.0 answer", set(self.answers(20)) == {OLD, "1.0.0/b"})
+
+    def kill_an_instance(self) -> None:
+        self.say("kill -9: the recommender's instance b is gone without a word")
+        self.stage.children.all["recommender-b"].signal(signal.SIGKILL)
+        self.check("instance a takes over", set(self.answers(20)) == {OLD})
+
+    def deploy(self) -> None:
+        self.say("version 2.0.0 of the recommender is started beside version 1.0.0")
+        self.stage.start("recommender2", token="recommender").wait_for("offers plan1")
+        self.check("2.0.0 gets no call before policy says so", set(self.answers(15)) == {OLD})
+
+    def share(self) -> None:
+        self.stage.apply("versions/half")
+        self.say("applied versions/half.yaml: half of the calls go to each version")
+        self.check("both versions answer", set(self.answers(30)) == {OLD, NEW})
+        for version, text in sorted(self.client.advice.items()):
+            self.say(f"{version} recommends: {text}")
+        self.check("they recommend different things", len(set(self.client.advice.values())) == 2)
+
+    def switch(self) -> None:
+        self.stage.apply("versions/2.0.0")
+        self.say("applied versions/2.0.0.yaml: all calls go to version 2.0.0")
+        self.check("2.0.0 answers alone", set(self.answers(20)) == {NEW})
+
+    def refuse(self) -> None:
+        method, denial = f"{self.client.plan}/getRecommendation", "nothing"
+        try:
+            self.stage.site_of("mallory").get(method)
+        except SiteError as error:
+            denial = str(error)
+        decision = self.stage.explain("user:mallory", method)
+        why = "; ".join(reason["why"] for reason in decision["reasons"])
+        self.say(f"mallory, whom nobody invited, is told {denial}")
+        self.say(f"the operator is told why: {why}")
+        self.check("an uninvited principal is denied", denial.startswith("403: "))
+        self.check("with reasons", not decision["allowed"] and "user:mallory" in why)
+
+    def end(self) -> None:
+        recorded = [float(row["kcal"]) for row in rows("wristband")]
+        self.wait(lambda: len(self.watcher.burned) == 1440 and self.client.goal["reached"])
+        whole = len(self.watcher.burned) == 1440
+        exact = abs(sum(self.watcher.burned.values()) - sum(recorded)) < 0.01
+        self.check(f"{len(recorded)} samples were rolled up to 1440 minutes", whole and exact)
+        self.check("the goal of the day is reached", self.client.goal["reached"])
+        self.check("the killed instance's lease ran out", self.wait(lambda: not self.is_live("b")))
+        for failure in self.client.failures[:5]:
+            self.say(f"a failed call: {failure}")
+        self.check(f"none of {self.client.calls()} calls failed", not self.client.failures)
+        self.check("no process ended but the one that was killed", not self.stage.children.ended())
+
+    def is_live(self, instance: str) -> bool:
+        """Ask the registry whether an instance of the recommender has a lease."""
+        registry = "$site/registry/introspect"
+        known = self.stage.operator.call(registry, {"name": "Recommender"})["registrations"]
+        return any(one["live"] and one["instance"] == instance for one in known)
