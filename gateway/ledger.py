@@ -49,6 +49,7 @@ class Ledger:
         self._drafted = 0
         self._settled = 0
         self._moved = asyncio.Event()
+        self._broken: Exception | None = None
         self._snapshotting: asyncio.Future[None] | None = None
         self._owed: deque[tuple[str, Plan]] = deque()
 
@@ -96,6 +97,11 @@ class Ledger:
             self._owed.append((actor, plan))
             return False
         return True
+
+    def give_up(self, error: Exception) -> None:
+        """Fail whoever waits: the log cannot be followed any further."""
+        self._broken = error
+        self._moved.set()
 
     async def replay(self, upto: int) -> None:
         """Bring the catalog to entry ``upto`` at least, from the snapshot and the log."""
@@ -187,6 +193,9 @@ class Ledger:
 
     async def _reach(self, seq: int) -> None:
         while self._settled < seq:
+            if self._broken is not None:
+                detail = "the change is written, but this site cannot follow its log any further"
+                raise Refusal(Status.INTERNAL, detail) from self._broken
             await self._moved.wait()
 
 

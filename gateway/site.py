@@ -25,8 +25,8 @@ from registry.changes import (
     TokenIssued,
     TokenRevoked,
 )
-from registry.model import RegistrationId
-from registry.names import Name, Pattern
+from registry.model import Kind, Method, Registration, RegistrationId
+from registry.names import Name, Pattern, decoded
 
 log = logging.getLogger("hilum.site")
 
@@ -100,6 +100,8 @@ class Site:
             self.sessions.of,
         )
         self._leases: dict[RegistrationId, float] = {}
+        self._microservices: dict[str, set[RegistrationId]] = {}
+        self.view.implicit = self._introspection
         self._tasks: list[asyncio.Task[None]] = []
 
     def own(self, routes: Iterable[Route]) -> None:
@@ -115,6 +117,7 @@ class Site:
         for token in self.catalog.tokens.values():
             self.credentials.put(token)
         for id_, registration in self.catalog.registrations.items():
+            self._microservices.setdefault(id_.microservice, set()).add(id_)
             if registration.live:
                 self._leases[id_] = now + registration.lease
         self.view.install(dict(self._own))
@@ -164,6 +167,18 @@ class Site:
         self._end_credential(token)
         return await self.ledger.withdraw(actor, lambda _: [TokenRevoked(token)])
 
+    async def sweep_tokens(self) -> None:
+        """End what is open with expired tokens, and forget them."""
+        now = self.time()
+        expired = [t.id for t in self.catalog.tokens.values() if t.expires <= now]
+        for token in expired:
+            await self.revoke(SYSTEM, token)
+
+    def registrations_of(self, microservice: str) -> list[Registration]:
+        """Return the registrations of a microservice, all versions and instances."""
+        registrations = self.catalog.registrations
+        return [registrations[id_] for id_ in sorted(self._microservices.get(microservice, ()))]
+
     def allowed(self, principal: Principal, action: Action, name: Name) -> bool:
         """Decide about a name as it is now."""
         route = self.view.routes.get(name)
@@ -175,8 +190,9 @@ class Site:
             await self.ledger.run(self._applied)
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception as error:
             self.ready = False
+            self.ledger.give_up(error)
             log.exception("the change log cannot be followed any further: the site is not ready")
             raise
 
@@ -229,10 +245,33 @@ class Site:
     def _lease(self, id_: RegistrationId) -> None:
         registration = self.catalog.registrations.get(id_)
         self._compiler.dead.discard(id_)
+        self._count(id_, exists=registration is not None)
         if registration is None or not registration.live:
             self._leases.pop(id_, None)
         else:
             self._leases[id_] = self._clock() + registration.lease
+
+    def _count(self, id_: RegistrationId, *, exists: bool) -> None:
+        ids = self._microservices.setdefault(id_.microservice, set())
+        if exists:
+            ids.add(id_)
+        else:
+            ids.discard(id_)
+        if not ids:
+            del self._microservices[id_.microservice]
+
+    def _introspection(self, name: Name) -> Route | None:
+        """Every microservice answers ``introspect`` without registering it (S3 III-D)."""
+        authority, _, rest = name.partition("/")
+        microservice, _, method = rest.partition("/")
+        if method != "introspect" or authority != self.authority:
+            return None
+        if decoded(microservice) not in self._microservices:
+            return None
+        route = Route(name, Kind.METHOD, "", self.view.meter_of("$site"))
+        route.method = Method(safe=True)
+        route.action = Action.DESCRIBE
+        return route
 
     def _matching(self, pattern: Pattern) -> set[Name]:
         if pattern.literal:
