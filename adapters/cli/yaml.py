@@ -39,6 +39,6 @@ def _entry(key: str, value: Any) -> list[str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
         return value
-    # JSON is YAML, but for two characters that JSON lets stand and YAML takes for ends of lines.
+    # JSON is YAML, but for characters that JSON lets stand and YAML takes for ends of lines.
     text = json.dumps(value, ensure_ascii=False)
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
