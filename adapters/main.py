@@ -91,6 +91,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.deliveries.close()
+        await self.channels.close()
         self.http.close()
         await self.site.stop()
         await self.store.close()
@@ -111,9 +112,14 @@ class Application:
         )
         site.plane.providers["http"] = self.http
         streams = EventStreams(site.plane, self.channels)
-        sockets = Sockets(site, self.channels, config.limits)
+        sockets = self.sockets = Sockets(site, self.channels, config.limits)
         site.plane.providers["session"] = sockets.provider
-        self.takeovers = Takeovers(streams.stream, sockets.socket)
+
+        def drain() -> None:
+            streams.drain()
+            sockets.drain()
+
+        self.takeovers = Takeovers(streams.stream, sockets.socket, drain)
         self.deliveries = Deliveries(
             site.plane,
             self.channels,
@@ -156,6 +162,8 @@ class Application:
         watchers.gone.append(channels.forget)
         watchers.credential.append(channels.end_of)
         watchers.access.append(lambda: channels.redecide(partial(refuse_subscription, site.plane)))
+        watchers.credential.append(self.sockets.end_of)
+        watchers.access.append(self.sockets.redecide)
         watchers.deliveries.append(lambda: self.deliveries.reconcile(site.policies.deliveries))
 
     async def _listen(self) -> None:

@@ -28,6 +28,8 @@ class Takeovers(NamedTuple):
 
     stream: Callable[[Inbound, Call, Route], None]
     socket: Callable[[Inbound, Call], None]
+    drain: Callable[[], None] = lambda: None
+    """End all of these: by themselves they would go on until the time to drain is over."""
 
 
 class Listener:
@@ -46,6 +48,7 @@ class Listener:
         self.clock = clock
         self.stream = takeovers.stream
         self.socket = takeovers.socket
+        self._end_takeovers = takeovers.drain
         self.socket_name = Name(f"{site.authority}/{SOCKET}")
         self.date = render.date_line(site.time())
         self.draining = False
@@ -90,6 +93,7 @@ class Listener:
         self.draining = True
         for server in self._servers:
             server.close()
+        self._end_takeovers()
         for connection in list(self.connections):
             connection.drain()
         if self.connections:
