@@ -37,7 +37,7 @@ _REFERENCE = "#/components/schemas/{name}"
 
 def document(version: str) -> dict[str, Any]:
     """Return the document; ``version`` is the program's."""
-    types = [t for o in OPERATIONS for t in (o.answer, o.body) if t is not None]
+    types = [t for o in OPERATIONS for t in (o.answer, o.body, o.dry_run_answer) if t]
     schemas, components = msgspec.json.schema_components(
         [*types, answers.Problem], ref_template=_REFERENCE
     )
@@ -78,6 +78,9 @@ def document(version: str) -> dict[str, Any]:
 
 
 def _operation(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
+    answer = schema_of[id(operation.answer)]
+    if operation.dry_run_answer is not None:
+        answer = {"anyOf": [answer, schema_of[id(operation.dry_run_answer)]]}
     described: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -87,7 +90,7 @@ def _operation(operation: Operation, schema_of: dict[int, Any]) -> dict[str, Any
         "responses": {
             "200": {
                 "description": "Done.",
-                "content": {JSON: {"schema": schema_of[id(operation.answer)]}},
+                "content": {JSON: {"schema": answer}},
             },
             **{
                 str(status.wire.http): {"$ref": f"#/components/responses/{_title(status)}"}

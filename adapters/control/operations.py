@@ -42,6 +42,7 @@ class Operation(NamedTuple):
     parameters: Parameters | None = None
     body: Any = None
     dry_run: str = ""
+    dry_run_answer: Any = None
 
     @property
     def tag(self) -> str:
@@ -86,9 +87,9 @@ OPERATIONS = (
         V1 + "/policies",
         "policy/apply",
         "Create or replace policies, all or none; dryRun=true only says what would change.",
-        answers.ApplyAnswer | answers.PreviewAnswer,
+        answers.ApplyAnswer,
         Manifest | list[Manifest],
-    )._replace(dry_run="policy/preview"),
+    )._replace(dry_run="policy/preview", dry_run_answer=answers.PreviewAnswer),
     _end("deletePolicy", POLICY, "policy/delete", "Delete a policy.", answers.PolicyGone, Which),
     _read(
         "getPolicySchema",
