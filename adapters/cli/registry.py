@@ -16,6 +16,9 @@ def list_names(
         str, typer.Argument(metavar="NAME", help="Only names at or below this one.")
     ] = "",
     kind: Annotated[str, typer.Option(help="Only object, method or channel.")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show the site's own names too, those with a $.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10_000,
     url: Url = DEFAULT_URL,
     token: Token = "",
@@ -27,17 +30,13 @@ def list_names(
     items: list[dict[str, Any]] = []
     after = ""
     while len(items) < limit:
-        asked = {
-            "prefix": under,
-            "kind": kind,
-            "after": after,
-            "limit": min(PAGE, limit - len(items)),
-        }
+        asked = {"prefix": under, "kind": kind, "after": after, "limit": PAGE}
         answer = client.ask("registry/list", asked)
-        items += answer["items"]
+        items += [i for i in answer["items"] if everything or "$" in under or "/$" not in i["name"]]
         after = answer["next"]
         if not after:
             break
+    items = items[:limit]
     columns = ("name", "kind", "owner", "live")
     rows = [
         [i["name"], i["kind"], i["owner"], "live" if i["live"] else "no endpoint"] for i in items

@@ -17,7 +17,6 @@ _HINTS = {
     Status.UNAUTHENTICATED: "--token, --token-file, HILUM_TOKEN or HILUM_TOKEN_FILE gives a token; "
     "hilum token issue makes one",
     Status.DENIED: "hilum explain NAME --as PRINCIPAL --do ACTION says which policy decides",
-    Status.NOT_FOUND: "hilum registry list shows what exists",
 }
 
 
@@ -40,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _report(problem: Problem) -> None:
     problems = problem.extra.get("problems")
     hint = problem.hint or _HINTS.get(problem.status, "")
+    if "near" in problem.extra and not problem.extra["near"]:
+        hint = "hilum registry list shows what exists"
     if isinstance(problems, list) and problems:
         file = str(problem.extra.get("file", ""))
         for one in problems:

@@ -128,8 +128,10 @@ def _checked(settings: Config, path: Path | None) -> None:
 
 
 def _refuse_config(path: Path | None, error: ConfigError) -> NoReturn:
-    where = f"{path}: " if path else ""
-    said = "\n       ".join(f"{where}{problem}" for problem in error.problems)
+    said = "\n       ".join(
+        f"{path}: {problem}" if path and str(path) not in problem else problem
+        for problem in error.problems
+    )
     hint = "docs/configuration.md lists every setting; hilum check shows those in force"
     refuse(said, status=Status.INVALID, hint=hint)
 
@@ -186,5 +188,5 @@ def _url(listen: Listen, port: int) -> str:
     return f"{scheme}://{host}:{port}"
 
 
-def _setting(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _setting(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.cli.offline import issue_offline
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, say, show
 from adapters.cli.policies import pairs
@@ -56,6 +55,8 @@ def issue(
     seconds = duration(ttl)
     if offline:
         principal, kind = principal or "site:admin", kind if principal else "administrator"
+        from adapters.cli.offline import issue_offline  # the store is needed only here
+
         folder = state or default_state()
         issued = issue_offline(
             folder, principal, kind, seconds, remark, pairs(attribute or []), save=save

@@ -4,10 +4,8 @@ import codecs
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.calls import MAX_MESSAGE
-
-MAX_LINE = 4 * MAX_MESSAGE
-"""Characters of one line; one event has at most as many."""
+MAX_LINE = 4 * 1024 * 1024
+"""Characters of one line and of one event: room for the largest message in its JSON form."""
 
 
 class ServerEvent(NamedTuple):
