@@ -4,7 +4,8 @@ The text is for exchange and for tests: casbin is the reference that the compile
 with (evidence: decisions), never what traffic is decided by. A reader in another language needs
 three functions beside the text: ``nameMatch`` (a name against a pattern of design 2, ``**`` alone
 for any name), ``endpointMatch`` (a URL against a prefix) and ``protected`` (an administrator's
-``call`` or ``administer`` under ``$site/policy``). Subjects and groups are percent-encoded.
+``call`` or ``administer`` under ``$site/policy``). Subjects, groups and prefixes are
+percent-encoded.
 """
 
 import itertools
@@ -158,9 +159,9 @@ def name_match(name: str, pattern: str) -> bool:
 
 
 def endpoint_match(endpoint: str, prefix: str, effect: str) -> bool:
-    """Match a URL against a prefix; what cannot be read is denied and never allowed."""
+    """Match a URL against an encoded prefix; what cannot be read is denied, never allowed."""
     try:
-        url, within = parse_url(endpoint, template=True), parse_url(prefix)
+        url, within = parse_url(endpoint, template=True), parse_url(unquote(prefix))
     except InvalidUrl:
         return effect == "deny" and bool(endpoint)
     return url.may_reach(within) if effect == "deny" else url.within(within)
