@@ -9,6 +9,8 @@ import hmac
 from hashlib import sha256
 from urllib.parse import quote
 
+from mypy_extensions import mypyc_attr
+
 from policy.model import Principal
 
 LINES = 10_000
@@ -23,6 +25,7 @@ def service_key(site_key: bytes, owner: str, microservice: str) -> str:
     return hmac.new(site_key, said, sha256).hexdigest()
 
 
+@mypyc_attr(native_class=False)  # weak references need an ordinary class
 class Assertions:
     """The header lines for one microservice, cached for a minute."""
 

@@ -5,6 +5,8 @@ import ssl
 from collections import deque
 from typing import cast
 
+from mypy_extensions import mypyc_attr
+
 from adapters.http.egress import Egress, Forbidden, Origin
 from adapters.http.upstream import UpstreamConnection
 from gateway.config import Upstream
@@ -72,6 +74,7 @@ class Pending:
             self.answer.resume_body()
 
 
+@mypyc_attr(native_class=False)  # weak references need an ordinary class
 class Pool:
     """The connections to one origin, for endpoints bound from one peer."""
 

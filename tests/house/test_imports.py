@@ -25,6 +25,7 @@ COMING = {"policy.quality"}
 LIBRARIES = {
     "casbin": "policy/casbin_store.py",
     "httptools": "adapters/http/*.py",
+    "mypy_extensions": "*",  # marks for the optional compiled form
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
     "prometheus_client": "adapters/control/metrics.py",
     "rich": "adapters/cli/*.py",
