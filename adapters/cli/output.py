@@ -18,9 +18,9 @@ from rich.text import Text
 from adapters.cli.yaml import to_yaml
 
 STYLES = {
-    **dict.fromkeys(("allow", "allowed", "yes", "created", "live", "healthy"), "green"),
-    **dict.fromkeys(("deny", "denied", "no", "failing"), "red"),
-    **dict.fromkeys(("replaced", "expired"), "yellow"),
+    **dict.fromkeys(("allow", "yes", "created", "live"), "green"),
+    **dict.fromkeys(("deny", "no"), "red"),
+    **dict.fromkeys(("replaced", "near miss", "no endpoint"), "yellow"),
     **dict.fromkeys(("unchanged", "-"), "dim"),
 }
 """How words stand out in tables."""
@@ -96,9 +96,9 @@ def note(text: str, style: str = "dim") -> None:
 def complain(text: str, hint: str = "") -> None:
     """Say what went wrong, and what to do."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text("error: ", "bold red") + Text(printable(text, lines=True)))
+    console.print(Text.assemble(("error: ", "bold red"), printable(text, lines=True)))
     if hint:
-        console.print(Text("hint:  ", "bold") + Text(printable(hint, lines=True)))
+        console.print(Text.assemble(("hint:  ", "bold"), printable(hint, lines=True)))
 
 
 def raw(body: bytes) -> None:

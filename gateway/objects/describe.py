@@ -66,7 +66,9 @@ class DescribeObject:
         """Return a page of names with what they are and whose."""
         asked = await read(call, payload, Listing)
         site = self._site
-        prefix = name_of(site, asked.prefix) if asked.prefix else Name(site.authority)
+        prefix = (
+            name_of(site, asked.prefix, reserved=True) if asked.prefix else Name(site.authority)
+        )
         found = (
             route
             for route in self._routes(prefix)
