@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
+from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from adapters.store.database import explain
+from adapters.store.turns import Turns
 from gateway.ports import StoreBusy, StoreError
 
 T = TypeVar("T")
@@ -159,6 +162,9 @@ class Writer:
         # Only the event loop touches these two, so that neither side ever waits for a lock.
         self._jobs = 0
         self._bytes = 0
+        self._turns = Turns(self._loop, self._answer)
+        self._done: deque[list[_Outcome]] = deque()
+        self._typical = 0.0
         self._closed = False
         self._ended = False
         self._pages = 0
@@ -186,6 +192,7 @@ class Writer:
         self._jobs += 1
         self._bytes += cost
         self._queue.put(_Job(work, future, cost))
+        self._turns.watch()
         return future
 
     async def close(self) -> None:
@@ -195,8 +202,15 @@ class Writer:
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    def _answer(self, outcomes: list[_Outcome]) -> None:
-        self._ledger.announce()
+    def _answer(self) -> bool:
+        """Answer the callers of all groups that are done; True while others wait."""
+        while self._done:
+            outcomes = self._done.popleft()
+            self._ledger.announce()
+            self._answer_group(outcomes)
+        return self._jobs > 0
+
+    def _answer_group(self, outcomes: list[_Outcome]) -> None:
         for job, result, error in outcomes:
             self._jobs -= 1
             self._bytes -= job.cost
@@ -212,9 +226,10 @@ class Writer:
     def _run(self) -> None:
         while not self._ended:
             if jobs := self._take():
-                outcomes = self._commit(jobs)
+                self._done.append(self._commit(jobs))
                 with contextlib.suppress(RuntimeError):  # the event loop is gone
-                    self._loop.call_soon_threadsafe(self._answer, outcomes)
+                    self._loop.call_soon_threadsafe(self._answer)
+                self._turns.taken()
                 self._checkpoint()
 
     def _take(self) -> list[_Job]:
@@ -229,7 +244,11 @@ class Writer:
         try:
             outcomes = [_perform(job, transaction) for job in jobs]
             self._ledger.settle(transaction)
+            begin = perf_counter()
+            self._turns.taken(self._typical)
             transaction.commit()
+            # Not an average: under load it would hold the time that the lock was waited for.
+            self._typical = min(perf_counter() - begin, self._typical * 1.02 + 1e-6)
         except Exception as error:  # whatever it was: nobody may wait for ever
             self._roll_back()
             if len(jobs) > 1 and not isinstance(error, sqlite3.OperationalError):
