@@ -1,4 +1,4 @@
-"""Patterns that every engine matches in linear time, or an error that says why not (ECMA-262).
+"""Patterns that are matched in linear time, or an error that says why not (ECMA-262).
 
 The rule is the one that XML Schema calls unique particle attribution: whatever was read so far,
 the next character alone decides which part of the pattern reads it. Then a backtracking engine
@@ -6,12 +6,14 @@ never has two ways to try: a wrong one fails at its first character. For the sam
 that may be empty is repeated or made optional. A pattern that repeats must also begin with ``^``,
 since an engine otherwise starts again at each character of the text.
 
-Understood are characters, ``.``, classes, groups, ``|``, ``* + ? {m,n}`` and ``^ $`` at the ends.
+Understood are characters, ``.``, classes, groups, ``|``, ``* + ? {m,n}`` and ``^ $`` at the ends,
+all as ECMA-262 means them: ``compile_pattern`` writes each class out, since Python's differ.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 MAX_PATTERN: Final = 256
@@ -82,10 +84,23 @@ class _Part:
 
 
 def check_pattern(text: str) -> None:
-    """Raise UnsafePattern unless ``text`` is matched in linear time by any engine."""
+    """Raise UnsafePattern unless ``text`` is matched in linear time."""
     if len(text) > MAX_PATTERN:
         raise UnsafePattern(f"the pattern is longer than {MAX_PATTERN} characters")
     _Parser(text).parse()
+
+
+@lru_cache(maxsize=1024)
+def compile_pattern(text: str) -> re.Pattern[str]:
+    """Return a pattern to ``search`` with. Raises UnsafePattern."""
+    check_pattern(text)
+    return re.compile(_Parser(text).parse())
+
+
+def _source(ranges: Ranges) -> str:
+    """Write a class for Python's engine."""
+    pairs = (f"\\U{low:08x}-\\U{high:08x}" for low, high in ranges)
+    return f"[{''.join(pairs)}]"
 
 
 def _ambiguous(what: str) -> UnsafePattern:
@@ -107,9 +122,10 @@ class _Parser:
         self._distinct: set[tuple[int, ...]] = set()
         self._anchored = True
         self._repeats = False
+        self._written: list[str] = []
 
-    def parse(self) -> None:
-        """Check the whole pattern."""
+    def parse(self) -> str:
+        """Check the whole pattern and return it for Python's engine."""
         whole = self._alternatives()
         if self._at < len(self._text):
             raise self._error("a ')' without its '('")
@@ -117,6 +133,7 @@ class _Parser:
             self._check_distinct(tuple(sorted(places)))
         if self._repeats and not self._anchored:
             raise UnsafePattern("a pattern that repeats must begin with '^': write ^.*$ in full")
+        return "".join(self._written)
 
     def _check_distinct(self, places: tuple[int, ...]) -> None:
         """Check that no character can be read at two of these places, nor at one in two ways."""
@@ -138,6 +155,7 @@ class _Parser:
     def _alternatives(self) -> _Part:
         part = self._sequence()
         while self._take("|"):
+            self._written.append("|")
             other = self._sequence()
             if part.nullable and other.nullable:
                 raise self._error("two alternatives may be empty: one is enough")
@@ -148,7 +166,9 @@ class _Parser:
 
     def _sequence(self) -> _Part:
         is_top = self._depth == 0
-        if is_top and not self._take("^"):
+        if is_top and self._take("^"):
+            self._written.append("\\A")
+        elif is_top:
             self._anchored = False
         whole = _Part()
         while self._at < len(self._text) and self._text[self._at] not in "|)":
@@ -156,6 +176,7 @@ class _Parser:
                 self._at += 1
                 if self._text[self._at : self._at + 1] not in ("", "|"):
                     raise self._error("'$' stands at the end only")
+                self._written.append("\\Z")
                 break
             whole = self._join(whole, self._quantified())
         return whole
@@ -171,7 +192,9 @@ class _Parser:
     def _quantified(self) -> _Part:
         start = self._at
         part = self._atom()
+        sign = self._at
         low, high = self._quantifier()
+        self._written.append(self._text[sign : self._at])
         if (low, high) == (1, 1):
             return part
         if self._text.startswith(("*", "+", "?", "{"), self._at):
@@ -189,7 +212,9 @@ class _Parser:
     def _twice(self, part: _Part, start: int) -> _Part:
         """Read a group again: two copies show how each repetition but the last goes on."""
         end, self._at = self._at, start
+        written = len(self._written)
         copy = self._atom()
+        del self._written[written:]
         self._at = end
         return self._join(part, copy)
 
@@ -233,6 +258,7 @@ class _Parser:
             raise self._error("the pattern has too many parts")
         self._sets.append(ranges)
         self._follow.append([])
+        self._written.append(_source(ranges))
         place = len(self._sets) - 1
         return _Part(nullable=False, first=[place], last=[place], single=True)
 
@@ -243,9 +269,11 @@ class _Parser:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise self._error("groups are nested too deeply")
+        self._written.append("(?:")
         part = self._alternatives()
         if not self._take(")"):
             raise self._error("a '(' without its ')'")
+        self._written.append(")")
         self._depth -= 1
         return _Part(part.nullable, part.first, part.last)
 
