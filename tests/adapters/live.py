@@ -1,0 +1,169 @@
+"""A whole site in the test's own process, so that a test can look inside and make time pass."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from adapters.main import Application
+from gateway.config import Config, Control, Limits, Listen, Site
+
+OBJECT = "Band"
+CHANNELS = {
+    "steps": {},
+    "kept": {"durable": True},
+    "short": {"retain": {"count": 3}},
+    "strict": {"overflow": "disconnect"},
+}
+METHODS = {"add": {}, "sum": {"idempotent": True}}
+
+
+class Answer(NamedTuple):
+    status: int
+    head: str
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class LiveSite:
+    """The application, and how a client on a raw socket talks to it."""
+
+    def __init__(self, application: Application, state: Path) -> None:
+        self.application = application
+        self.state = state
+        self.token = (state / "admin.token").read_text().strip()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def port(self) -> int:
+        return self.application.http_port
+
+    @property
+    def channels(self) -> Any:
+        return self.application.channels
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect; the site's end closes what the test does not."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return reader, writer
+
+    def head(self, verb: str, path: str, *lines: str, token: str | None = None) -> str:
+        token = self.token if token is None else token
+        fields = [f"{verb} {path} HTTP/1.1", "Host: localhost", *lines]
+        if token:
+            fields.append(f"Authorization: Bearer {token}")
+        return "\r\n".join(fields) + "\r\n"
+
+    async def ask(
+        self, verb: str, path: str, body: bytes = b"", *lines: str, token: str | None = None
+    ) -> Answer:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        head = self.head(verb, path, *lines, token=token)
+        writer.write(f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode())
+        writer.write(body)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        top, _, rest = answer.partition(b"\r\n\r\n")
+        return Answer(int(top[9:12]), top.decode(), rest)
+
+    async def call(self, method: str, document: Any) -> Any:
+        answer = await self.ask(
+            "POST",
+            f"/$site/{method}",
+            json.dumps(document).encode(),
+            "Content-Type: application/json",
+        )
+        assert answer.status == 200, answer
+        return answer.json()
+
+    async def register(self, **manifest: Any) -> None:
+        document = {
+            "apiVersion": "hilum/v1",
+            "microservice": "Band",
+            "version": "1.0.0",
+            "instance": "a",
+            "lease": 3600,
+            "objects": [{"name": OBJECT, "channels": CHANNELS, "methods": METHODS}],
+        }
+        await self.call("registry/register", {**document, **manifest})
+
+    async def publish(self, member: str, *texts: str, kind: str = "text/plain") -> list[str]:
+        ids = []
+        for text in texts:
+            answer = await self.ask(
+                "POST", f"/{OBJECT}/{member}", text.encode(), f"Content-Type: {kind}"
+            )
+            assert answer.status == 200, answer
+            ids.append(answer.json()["id"])
+        return ids
+
+    async def token_for(self, principal: str, kind: str = "user", ttl: int = 3600) -> str:
+        issued = await self.call("token/issue", {"principal": principal, "kind": kind, "ttl": ttl})
+        return str(issued["token"])
+
+    async def allow(
+        self, name: str, actions: str, principal: str = "*", names: str = "**", **more: Any
+    ) -> None:
+        await self.apply(
+            "AccessPolicy",
+            name,
+            {
+                "effect": "allow",
+                "subjects": [{"principal": principal}],
+                "actions": actions.split(),
+                "names": [names],
+                **more,
+            },
+        )
+
+    async def apply(self, kind: str, name: str, spec: Any) -> None:
+        await self.call(
+            "policy/apply",
+            {"apiVersion": "hilum/v1", "kind": kind, "metadata": {"name": name}, "spec": spec},
+        )
+
+
+LIMITS = Limits(drain_seconds=1.0)
+
+
+@contextlib.asynccontextmanager
+async def live_site(state: Path, limits: Limits = LIMITS) -> AsyncIterator[LiveSite]:
+    """Run a site with one registered object; ``limits`` are the listener's."""
+    config = Config(
+        site=Site(state=state), http=Listen(port=0), control=Control(port=0), limits=limits
+    )
+    application = Application(config)
+    await application.start()
+    site = LiveSite(application, state)
+    try:
+        await site.register()
+        yield site
+    finally:
+        await application.stop()
+        for writer in site.writers:
+            writer.close()
+        await asyncio.sleep(0)
+
+
+async def until(condition: Any, seconds: float = 5.0) -> None:
+    """Wait until something is so."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not condition():
+        assert loop.time() < end, "it did not happen"
+        await asyncio.sleep(0.005)
+
+
+def small_socket(port: int) -> socket.socket:
+    """Return a connected socket whose receive buffer is full soon."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", port))
+    client.setblocking(False)
+    return client
