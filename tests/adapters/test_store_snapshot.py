@@ -153,15 +153,16 @@ async def test_a_hundred_thousand_records_are_read_well_below_a_second(path):
     records = [os.urandom(600)] * 100_000
     await store.save_snapshot(0, records)
     await store.close()
-    times = []
-    for _ in range(3):
+    fastest, rounds = 9.0, 0
+    while fastest > 1.0 and rounds < 5:  # usually 0.25 s; other tests run beside this one
         begin = time.perf_counter()
         store = await open_store(path)
         found = await store.snapshot()
-        times.append(time.perf_counter() - begin)
+        fastest = min(fastest, time.perf_counter() - begin)
+        rounds += 1
         await store.close()
     assert len(found.records) == 100_000
-    assert min(times) < 1.0  # usually 0.25 s, with both integrity checks
+    assert fastest < 1.0
 
 
 def test_parts_hold_bounded_bytes_and_all_records():
