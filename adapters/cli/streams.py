@@ -98,7 +98,7 @@ def replay(
     begin, end = _stretch(client, channel, first, last)
     published = 0
     started, origin = time.monotonic(), 0
-    with _progress() as progress:
+    with client, _progress() as progress:
         bar = progress.add_task(channel, total=max(0, end.sequence - begin.sequence))
         for event in _recorded(client, channel, begin, end):
             origin = origin or event["time"]

@@ -64,7 +64,10 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Calls names at one gateway. ``url`` is its data listener's."""
+    """Calls names at one gateway. ``url`` is its data listener's.
+
+    In a ``with`` block it keeps its connection from one call to the next.
+    """
 
     def __init__(self, url: str, token: str = "", timeout: float = 30.0) -> None:
         try:
@@ -75,7 +78,16 @@ class Client:
         self.timeout = timeout
         self._token = token
         self._connection: http.client.HTTPConnection | None = None
+        self._keep = False
         self._used = 0.0
+
+    def __enter__(self) -> "Client":
+        self._keep = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._keep = False
+        self.close()
 
     def call(
         self,
@@ -100,12 +112,14 @@ class Client:
         try:
             response = self._send(verb, name, payload, fields, seconds + MARGIN)
             body = response.read(MAX_REPLY + 1)
+            if len(body) > MAX_REPLY:
+                raise Problem(Status.TOO_LARGE, f"the reply is larger than {MAX_REPLY} bytes")
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise self._unreachable(error) from error
-        if len(body) > MAX_REPLY:
-            self.close()
-            raise Problem(Status.TOO_LARGE, f"the reply is larger than {MAX_REPLY} bytes")
+        finally:
+            if not self._keep:
+                self.close()
         self._used = time.monotonic()
         return _answer(response, body)
 
@@ -141,7 +155,11 @@ class Client:
             if response.status >= 400:
                 raise _problem(response.status, response.read(MAX_REPLY))
         except (OSError, http.client.HTTPException) as error:
+            self.close()
             raise self._unreachable(error) from error
+        except Problem:
+            self.close()
+            raise
         return self._events(response)
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
