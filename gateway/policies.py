@@ -32,7 +32,7 @@ class PolicyBook:
             self.access.put(record.kind, record.name, spec)
         elif isinstance(spec, ResolutionPolicy):
             for pattern in self._patterns(spec):
-                self._resolutions.put(pattern, spec)
+                self._resolutions.put(pattern, record.name, spec)
                 touched.append(pattern)
         elif spec.call:
             self.deliveries[record.name] = (record.owner, spec)
@@ -52,7 +52,7 @@ class PolicyBook:
         if isinstance(spec, ResolutionPolicy):
             patterns = self._patterns(spec)
             for pattern in patterns:
-                self._resolutions.remove(pattern, spec)
+                self._resolutions.remove(pattern, name)
             return patterns
         if spec.call:
             del self.deliveries[name]
@@ -65,12 +65,11 @@ class PolicyBook:
 
     def resolution_of(self, name: Name) -> ResolutionPolicy | None:
         """Return the resolution policy with the most specific pattern for a name."""
-        found = self._resolutions.matching(name)
-        return found[0] if found else None
+        return next(self._resolutions.matching(name), None)
 
     def static_of(self, name: Name) -> Sequence[Binding]:
-        """Return the operator's own bindings of a name."""
-        return list(self._static.get(name, {}).values())
+        """Return the operator's own bindings of a name, the same order after every replay."""
+        return [binding for _, binding in sorted(self._static.get(name, {}).items())]
 
     def specs(self) -> dict[tuple[str, str], Policy]:
         """Return a copy of what is in force, by kind and name."""
@@ -81,7 +80,7 @@ class PolicyBook:
         return set(self._static)
 
     def _patterns(self, spec: ResolutionPolicy) -> list[Pattern]:
-        return [self._pattern(text) for text in spec.names]
+        return list(dict.fromkeys(map(self._pattern, spec.names)))
 
     def _pattern(self, text: str) -> Pattern:
         return Pattern.parse(text, authority=self._authority, aliases=self._aliases)

@@ -8,9 +8,11 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from weakref import WeakValueDictionary
 
+from mypy_extensions import mypyc_attr
+
 from gateway.message import Status
-from policy.model import Action, Binding, ResolutionPolicy
-from policy.resolution import STATIC, Health, Selection, Source, compile_selection
+from policy.model import Action, Binding, HealthCheck, ResolutionPolicy
+from policy.resolution import STATIC, Health, Selection, Source, Target, compile_selection
 from registry.catalog import Catalog
 from registry.model import (
     Definition,
@@ -29,6 +31,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 """Upper bounds of the latency histogram, in seconds."""
 
 
+@mypyc_attr(native_class=False)  # weak references need an ordinary class
 class Meter:
     """Counters of one microservice, shared by its Routes; ``counts`` by (action, status)."""
 
@@ -89,19 +92,25 @@ class View:
         self.children: dict[Name, dict[Name, None]] = {}
         self.implicit: Callable[[Name], Route | None] = _nothing
         """Routes that are made when asked for: every microservice's ``introspect``."""
-        self._healths: WeakValueDictionary[str, Health] = WeakValueDictionary()
+        self._healths: WeakValueDictionary[tuple[str, HealthCheck | None], Health]
+        self._healths = WeakValueDictionary()
         self._meters: WeakValueDictionary[str, Meter] = WeakValueDictionary()
+        self._probed: dict[Health, dict[Target, HealthCheck]] = {}
 
     def install(self, routes: dict[Name, Route | None]) -> None:
         """Put all touched Routes in place at once; None removes a name."""
         for name, route in routes.items():
-            if route is None:
-                if self.routes.pop(name, None) is not None:
-                    self._forget(name)
-            else:
-                if name not in self.routes:
-                    self._remember(name)
+            old = self.routes.get(name)
+            if route is not None:
                 self.routes[name] = route
+                if old is None:
+                    self._remember(name)
+                self._probe(route)
+            elif old is not None:
+                del self.routes[name]
+                self._forget(name)
+            if old is not None:
+                self._probe_no_more(old)
 
     def find(self, name: Name) -> Route | None:
         """Return the Route of a name, None when nothing has that name."""
@@ -114,12 +123,20 @@ class View:
                 yield child
             yield from self.under(child)
 
-    def health_of(self, origin: str) -> Health:
-        """Return the shared health of an origin; it lives as long as a Route uses it."""
-        health = self._healths.get(origin)
+    def health_of(self, origin: str, check: HealthCheck | None) -> Health:
+        """Return the shared health of an origin; it lives as long as a Route uses it.
+
+        Probes that differ may find different things, so each kind has a health of its own.
+        """
+        health = self._healths.get((origin, check))
         if health is None:
-            health = self._healths[origin] = Health()
+            health = self._healths[origin, check] = Health()
         return health
+
+    def probed(self) -> Iterator[tuple[Target, HealthCheck]]:
+        """Yield one target of each origin that is to be probed, and how; sessions never are."""
+        for targets in self._probed.values():
+            yield next(iter(targets.items()))
 
     def meter_of(self, microservice: str) -> Meter:
         """Return the shared counters of a microservice."""
@@ -131,6 +148,21 @@ class View:
     def meters(self) -> list[Meter]:
         """Return the counters of every microservice that has Routes."""
         return list(self._meters.values())
+
+    def _probe(self, route: Route) -> None:
+        selection = route.selection
+        if selection is not None and selection.health_check is not None:
+            for target in selection.targets():
+                if not target.session:
+                    self._probed.setdefault(target.health, {})[target] = selection.health_check
+
+    def _probe_no_more(self, route: Route) -> None:
+        selection = route.selection
+        if selection is not None and selection.health_check is not None:
+            for target in selection.targets():
+                targets = self._probed.get(target.health, {})
+                if targets.pop(target, None) is not None and not targets:
+                    del self._probed[target.health]
 
     def _remember(self, name: Name) -> None:
         above = _above(name)
@@ -144,6 +176,8 @@ class View:
     def _forget(self, name: Name) -> None:
         while name not in self.routes and name not in self.children:
             above = _above(name)
+            if not above:
+                return
             siblings = self.children[above]
             del siblings[name]
             if siblings:
@@ -203,17 +237,18 @@ class Compiler:
         return live[0].definition
 
     def _sources(self, record: NameRecord) -> list[Source]:
-        sources = list(self._sessions_of(record.name))
-        for offer in self._catalog.live_offers(record):
-            registration = self._catalog.registrations[offer.registration]
-            if offer.registration in self.dead:
-                continue
-            if isinstance(offer.definition, Method):
-                sources.extend(
-                    Source(offer.registration, e, registration.peer, owner=registration.owner)
-                    for e in offer.definition.endpoints
-                )
-        return sources
+        """Return what provides a method, in the order of registration: the first is established."""
+        sessions = list(self._sessions_of(record.name))
+        sources: list[Source] = []
+        for id_, definition in self._catalog.live_offers(record):
+            sources += [s for s in sessions if s.registration == id_]
+            if isinstance(definition, Method) and id_ not in self.dead:
+                registration = self._catalog.registrations[id_]
+                sources += [
+                    Source(id_, endpoint, registration.peer, owner=registration.owner)
+                    for endpoint in definition.endpoints
+                ]
+        return sources + [s for s in sessions if s not in sources]
 
     def _static_route(self, name: Name, static: Sequence[Binding]) -> Route:
         route = Route(name, Kind.METHOD, "", self._view.meter_of(STATIC.microservice))

@@ -1,23 +1,32 @@
 """Resolution: which endpoint gets a call (S3 III-B). Pure: health takes ``now``, nothing probes.
 
-A ``Selection`` is compiled once per Route: tiers of targets (failover order), each tier a table
+A ``Selection`` is compiled once per Route: tiers of targets (failover order), each with a table
 whose slots repeat targets by weight, so that a pick is an index and a health check.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import log
 from typing import NamedTuple
 from zlib import crc32
 
-from policy.model import Choice, Passive, ResolutionPolicy
+from mypy_extensions import mypyc_attr
+
+from policy.model import Choice, HealthCheck, Passive, ResolutionPolicy
 from registry.model import Endpoint, RegistrationId
 from registry.names import Name
-from registry.urls import parse_url
+from registry.urls import InvalidUrl, parse_url
 
 SLOTS = 64
 STATIC = RegistrationId("$binding", "", "")
 """The registration of endpoints that an operator bound."""
 
+_BEFORE_PATH = re.compile(r"[^/?#]*//[^/?#]*")
+_WORD = 0xFFFFFFFF
 
+
+@mypyc_attr(native_class=False)  # weak references need an ordinary class
 class Health:
     """What is known of one origin (scheme, host, port); shared by all its targets.
 
@@ -49,6 +58,10 @@ class Health:
             self.failures = 0
 
 
+HealthOf = Callable[[str, HealthCheck | None], Health]
+"""Returns the shared health of an origin, as far as it is probed in the same way."""
+
+
 class Source(NamedTuple):
     """An endpoint and who offers it: what the compiler chooses from.
 
@@ -76,6 +89,7 @@ class Target:
         "peer",
         "prepared",
         "registration",
+        "seed",
         "session",
         "site",
     )
@@ -96,10 +110,43 @@ class Target:
         self.passive = passive
         self.site = site
         self.prepared: object | None = None
+        self.seed = crc32(str(self).encode())
 
     def __str__(self) -> str:
         where = self.site or self.endpoint.url or f"session {self.session}"
         return f"{self.registration} at {where}"
+
+
+class Tier:
+    """Targets of one failover order: ``weights`` says how traffic is shared among them."""
+
+    __slots__ = ("slots", "weights")
+
+    def __init__(self, weights: dict[Target, float]) -> None:
+        self.weights = weights
+        self.slots = table(weights)
+
+    def at(self, turn: int, now: float, tried: Sequence[Target]) -> Target | None:
+        """Return the target whose turn it is, or one that takes its place."""
+        slots = self.slots
+        target = slots[turn % len(slots)]
+        if target.health.ok(now) and target not in tried:
+            return target
+        # Scattered, so that not the next one alone takes the load of one that failed.
+        fit = [t for t in slots if t.health.ok(now) and t not in tried]
+        return fit[_scatter(turn) % len(fit)] if fit else None
+
+    def stick(self, key: int, now: float, tried: Sequence[Target]) -> Target | None:
+        """Return the target for a key: weighted rendezvous hashing.
+
+        When a target comes or goes, only keys that go to it or were on it move.
+        """
+        fit = [t for t in self.weights if t.health.ok(now) and t not in tried]
+        return max(fit, key=lambda t: self._draw(key, t), default=None)
+
+    def _draw(self, key: int, target: Target) -> float:
+        lot = (_scatter(key ^ target.seed) + 0.5) / (_WORD + 1)
+        return self.weights[target] / -log(lot)
 
 
 class Selection:
@@ -107,18 +154,17 @@ class Selection:
 
     __slots__ = ("health_check", "single", "sticky", "tiers", "turn")
 
-    def __init__(self, tiers: Sequence[tuple[Target, ...]], policy: ResolutionPolicy) -> None:
+    def __init__(self, tiers: Sequence[Tier], policy: ResolutionPolicy, turn: int = 0) -> None:
         self.tiers = tuple(tiers)
         self.sticky = policy.sticky
         self.health_check = policy.health
-        self.turn = 0
-        only = {t for tier in self.tiers for t in tier}
-        self.single: Target | None = only.pop() if len(only) == 1 else None
+        self.turn = turn
+        every = tuple(self.targets())
+        self.single: Target | None = every[0] if len(every) == 1 else None
 
     def targets(self) -> Iterable[Target]:
-        """Yield each target once, the preferred tier first."""
-        for tier in self.tiers:
-            yield from dict.fromkeys(tier)
+        """Return each target once, the preferred tier first."""
+        return dict.fromkeys(target for tier in self.tiers for target in tier.weights)
 
     def pick(self, now: float, key: bytes, tried: Sequence[Target]) -> Target | None:
         """Return the target for a call, or None when there is none left to try.
@@ -128,10 +174,10 @@ class Selection:
         """
         if self.single is not None:
             return None if self.single in tried or self.single.health.down else self.single
-        start = crc32(key) if key else self.turn
+        number = crc32(key) if key else self.turn
         self.turn += 1
         for tier in self.tiers:
-            found = _first(tier, start, now, tried)
+            found = tier.stick(number, now, tried) if key else tier.at(number, now, tried)
             if found is not None:
                 return found
         return self._last_resort(tried)
@@ -141,87 +187,95 @@ class Selection:
         return min(left, key=lambda t: t.health.ejected_until, default=None)
 
 
-def _first(
-    tier: tuple[Target, ...], start: int, now: float, tried: Sequence[Target]
-) -> Target | None:
-    size = len(tier)
-    for step in range(size):
-        target = tier[(start + step) % size]
-        if target.health.ok(now) and target not in tried:
-            return target
-    return None
-
-
 def compile_selection(
     name: Name,
     sources: Sequence[Source],
     policy: ResolutionPolicy,
-    health_of: Callable[[str], Health],
+    health_of: HealthOf,
 ) -> Selection:
-    """Compile what a name resolves to; ``health_of`` returns the shared health of an origin."""
-    tiers: dict[int, list[tuple[Target, float]]] = {}
-    for choice, chosen in choose(sources, policy):
-        tier = tiers.setdefault(choice.order, [])
-        if choice.site:
-            url = f"{choice.site.rstrip('/')}/{name.partition('/')[2]}"
-            source = Source(STATIC, Endpoint(url), "")
-            health = health_of(origin(url))
-            tier.append((Target(source, health, policy.passive, choice.site), choice.weight))
-        for source in chosen:
-            health = health_of(source.session or origin(source.endpoint.url))
-            target = Target(source, health, policy.passive)
-            tier.append((target, choice.weight / len(chosen)))
-    tables = [table(tiers[order]) for order in sorted(tiers)]
-    return Selection([slots for slots in tables if slots], policy)
+    """Compile what a name resolves to; an endpoint that nobody here can reach is left out."""
+    targets = [
+        Target(source, health_of(where, policy.health), policy.passive)
+        for source in sources
+        if (where := source.session or origin(source.endpoint.url))
+    ]
+    tiers: dict[int, dict[Target, float]] = {}
+    for choice, matching in choose(targets, policy):
+        remote = [_redirect(name, choice.site, policy, health_of)] if choice.site else []
+        chosen = matching + remote
+        if choice.weight:
+            weights = tiers.setdefault(choice.order, {})
+            for target in chosen:
+                share = choice.weight / len(chosen)
+                weights[target] = weights.get(target, 0.0) + share
+    found = [Tier(tiers[order]) for order in sorted(tiers) if tiers[order]]
+    # Each Route begins elsewhere, else the first calls of many names would hit one instance.
+    return Selection(found, policy, crc32(name.encode()))
+
+
+def _redirect(name: Name, site: str, policy: ResolutionPolicy, health_of: HealthOf) -> Target:
+    url = f"{site.rstrip('/')}/{name.partition('/')[2]}"
+    health = health_of(origin(url), policy.health)
+    return Target(Source(STATIC, Endpoint(url), ""), health, policy.passive, site)
 
 
 def origin(url: str) -> str:
-    """Return ``scheme://host:port`` of an absolute URL in one spelling."""
-    parsed = parse_url(url, template=True)
+    """Return ``scheme://host:port`` of an absolute URL in one spelling, "" if there is none."""
+    found = _BEFORE_PATH.match(url)
+    return _origin(found[0]) if found is not None else ""
+
+
+@lru_cache(maxsize=1024)
+def _origin(url: str) -> str:
+    try:
+        parsed = parse_url(url)
+    except InvalidUrl:
+        return ""
     return f"{parsed.scheme}://{parsed.host}:{parsed.port}"
 
 
 def choose(
-    sources: Sequence[Source], policy: ResolutionPolicy
-) -> list[tuple[Choice, list[Source]]]:
-    """Match a policy's choices with the live sources of a name.
+    targets: Sequence[Target], policy: ResolutionPolicy
+) -> list[tuple[Choice, list[Target]]]:
+    """Match a policy's choices with the live targets of a name.
 
     Without choices the operator's own bindings win; else the version that has been there longest
     keeps the traffic until a policy names another (design 5).
     """
     if policy.choices:
-        return [(c, [s for s in sources if _matches(c, s)]) for c in policy.choices]
-    static = [s for s in sources if s.registration.microservice == STATIC.microservice]
+        return [(c, [t for t in targets if _matches(c, t)]) for c in policy.choices]
+    static = [t for t in targets if t.registration == STATIC]
     if static:
         return [(Choice(), static)]
-    established = {s.registration[:2] for s in sources[:1]}
-    return [(Choice(), [s for s in sources if s.registration[:2] in established])]
+    established = {t.registration[:2] for t in targets[:1]}
+    return [(Choice(), [t for t in targets if t.registration[:2] in established])]
 
 
-def _matches(choice: Choice, source: Source) -> bool:
+def _matches(choice: Choice, target: Target) -> bool:
     wanted = RegistrationId(choice.microservice, choice.version, choice.instance)
-    pairs = zip(wanted, source.registration, strict=True)
+    pairs = zip(wanted, target.registration, strict=True)
     return not choice.site and all(want in ("", have) for want, have in pairs)
 
 
-def table(weighted: Sequence[tuple[Target, float]]) -> tuple[Target, ...]:
-    """Spread targets over slots by weight, evenly interleaved (smooth weighted round robin).
+def table(weights: Mapping[Target, float]) -> tuple[Target, ...]:
+    """Spread targets over slots by weight, each evenly over the whole table.
 
-    Equal weights give one slot each. Every positive weight gets at least one of at least 64.
+    Equal weights give one slot each. Every target gets at least one of at least 64.
     """
-    weighted = [(target, weight) for target, weight in weighted if weight > 0]
-    if len({weight for _, weight in weighted}) <= 1:
-        return tuple(target for target, _ in weighted)
-    total = sum(weight for _, weight in weighted)
-    size = max(SLOTS, len(weighted))
-    shares = {target: max(1, round(size * weight / total)) for target, weight in weighted}
-    credit = dict.fromkeys(shares, 0)
-    slots = []
-    length = sum(shares.values())
-    for _ in range(length):
-        for target, share in shares.items():
-            credit[target] += share
-        best = max(credit, key=credit.__getitem__)
-        credit[best] -= length
-        slots.append(best)
-    return tuple(slots)
+    if len(set(weights.values())) <= 1:
+        return tuple(weights)
+    total = sum(weights.values())
+    size = max(SLOTS, len(weights))
+    places: list[tuple[float, int, Target]] = []
+    for number, (target, weight) in enumerate(weights.items()):
+        share = max(1, round(size * weight / total))
+        places += [((turn + 0.5) / share, number, target) for turn in range(share)]
+    return tuple(target for _, _, target in sorted(places))
+
+
+def _scatter(number: int) -> int:
+    """Mix the bits of a number (the finalizer of MurmurHash3): neighbours end far apart."""
+    number &= _WORD
+    number = (number ^ number >> 16) * 0x85EBCA6B & _WORD
+    number = (number ^ number >> 13) * 0xC2B2AE35 & _WORD
+    return number ^ number >> 16
