@@ -16,13 +16,16 @@ from policy.resolution import Target
 HELD = 64 * 1024
 """A request of at most this many bytes is kept, so that it can be sent again (design 4)."""
 ATTEMPTS = 3
+FAIR_SECONDS = 1.0
+"""A deadline sooner than this says nothing about the endpoint that missed it."""
 NEVER = float("inf")
-UNDECIDED = Decision(allowed=False, reasons=())
-RETRIED = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
+FAULTS = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
+"""Failures that count against an endpoint's health."""
+RETRIED = (*FAULTS, Status.THROTTLED)
 
 
 class Plane:
-    """What every exchange decides on; ``clock`` is the loop's time in seconds."""
+    """What every exchange decides on; ``now`` is the loop's time in seconds."""
 
     def __init__(self, view: View, access: AccessIndex, local: Provider) -> None:
         self.view = view
@@ -39,26 +42,30 @@ class Plane:
             exchange.expire()
 
     def end_of(self, credential: str) -> None:
-        """Cancel every exchange of a revoked credential."""
+        """End every exchange of a credential that is no longer valid."""
         for exchange in [e for e in self.live if e.call.principal.credential == credential]:
             exchange.revoke()
 
 
 class Exchange:
-    """One call between its caller and a provider; see the ports for who calls what."""
+    """One call between its caller and a provider; see the ports for who calls what.
+
+    It is answered exactly once, by a whole reply, ``refuse`` or ``abort``, unless it is cancelled.
+    """
 
     __slots__ = (
-        "_attempts",
+        "_body_paused",
         "_caller",
         "_decision",
         "_ended",
+        "_head",
         "_held",
         "_plane",
-        "_replied",
+        "_reply_paused",
         "_route",
+        "_sent",
         "_sink",
         "_started",
-        "_target",
         "_tried",
         "call",
         "deadline",
@@ -71,60 +78,61 @@ class Exchange:
         self._route = route
         self._caller = caller
         self.deadline = call.deadline
-        self._started = plane.now
-        self._decision = UNDECIDED
+        self._started = self._sent = plane.now
+        self._decision: Decision
         self._sink: Sink | None = None
-        self._target: Target | None = None
         self._tried: tuple[Target, ...] = ()
-        self._attempts = 0
         self._held: bytes | None = b""
+        self._head: Reply | None = None
         self._ended = False
-        self._replied = False
+        self._body_paused = False
+        self._reply_paused = False
         self.done = False
 
     # What the caller's adapter calls
 
     def begin(self, body: bytes, end: bool) -> None:
-        """Decide and send. Whatever is wrong is answered through the caller's ``refuse``."""
+        """Decide and send; called first, and once. What is wrong is answered by ``refuse``."""
         call, route, plane = self.call, self._route, self._plane
         decision = plane.access.check(call.principal, call.action, call.name, route.owner)
-        self._decision = decision
         if not decision.allowed:
             self._refuse(denial(plane.access, call, route, decision))
             return
-        if len(body) <= HELD:
-            self._held = body
-        else:
-            self._held = None
+        self._decision = decision
+        self._held = body if len(body) <= HELD else None
         self._ended = end
         plane.live.add(self)
-        self._send(body)
+        if not self._send(body):
+            self._refuse(no_endpoint(route))
 
     def body(self, data: bytes, end: bool) -> None:
         """Take more of the request's payload."""
-        if self.done:
+        sink = self._sink
+        if self.done or sink is None:
             return
         self._ended = end
         held = self._held
         if held is not None:
             self._held = held + data if len(held) + len(data) <= HELD else None
-        if self._sink is not None:
-            self._sink.body(data, end)
+        sink.body(data, end)
 
     def cancel(self) -> None:
-        """The caller is gone: stop the provider's work."""
+        """The caller is gone: stop the provider's work and say nothing more."""
         if not self.done:
+            self._body_paused = False
             self._finish(Status.CANCELLED)
             if self._sink is not None:
                 self._sink.cancel()
 
     def pause_reply(self) -> None:
         """The caller takes no more reply payload for now."""
+        self._reply_paused = True
         if self._sink is not None and not self.done:
             self._sink.pause()
 
     def resume_reply(self) -> None:
         """The caller takes reply payload again."""
+        self._reply_paused = False
         if self._sink is not None and not self.done:
             self._sink.resume()
 
@@ -132,39 +140,35 @@ class Exchange:
 
     def reply(self, head: Reply, body: bytes, end: bool) -> None:
         """The provider's reply began: the deadline has been met."""
-        if self.done:
+        if self.done or self._head is not None:
             return
-        self._replied = True
+        self._head = head
         self.deadline = NEVER
-        if self._target is not None:
-            self._judge(self._target, head)
+        if self._tried:
+            self._judge(self._tried[-1], head)
         if end:
             self._finish(head.status)
         self._caller.reply(head, body, end)
 
     def reply_body(self, data: bytes, end: bool) -> None:
         """The provider's reply goes on."""
-        if self.done:
+        if self.done or self._head is None:
             return
         if end:
-            self._finish(Status.OK)
+            self._finish(self._head.status)
         self._caller.reply_body(data, end)
 
     def failed(self, status: Status, why: str, *, written: bool) -> None:
         """The provider failed: try another endpoint if that is safe, else say so."""
         if self.done:
             return
-        target = self._target
-        if target is not None and status in RETRIED:
-            target.health.failed(self._plane.now, target.passive)
         self._sink = None
-        if self._replied:
-            self._finish(status)
-            self._caller.abort()
-        elif status in RETRIED and self._may_retry(written=written):
-            self._send(self._held or b"")
-        else:
-            self._refuse(Refusal(status, why, retry_after=status is Status.UNAVAILABLE))
+        if self._tried and status in FAULTS:
+            self._blame(self._tried[-1])
+        if self._head is not None:
+            self._break_off(status)
+        elif not (self._may_retry(status, written=written) and self._retry()):
+            self._refuse(Refusal(status, why, retry_after=int(status is Status.UNAVAILABLE)))
 
     def refused(self, refusal: Refusal) -> None:
         """The gateway's own object refuses the call."""
@@ -174,63 +178,85 @@ class Exchange:
     def pause_body(self) -> None:
         """The provider takes no more request payload for now."""
         if not self.done:
+            self._body_paused = True
             self._caller.pause()
 
     def resume_body(self) -> None:
         """The provider takes request payload again."""
         if not self.done:
+            self._body_paused = False
             self._caller.resume()
 
     # What the plane calls
 
     def expire(self) -> None:
         """The deadline has passed without a reply."""
+        if self.done:
+            return
+        if self._tried and self._plane.now - self._sent >= FAIR_SECONDS:
+            self._blame(self._tried[-1])
         self._stop(Refusal(Status.TIMEOUT, "no reply before the deadline"))
 
     def revoke(self) -> None:
         """The caller's credential is no longer valid."""
-        self._stop(Refusal(Status.UNAUTHENTICATED, "the credential was revoked"))
+        if not self.done:
+            self._stop(Refusal(Status.UNAUTHENTICATED, "the credential is no longer valid"))
+
+    # Inside
+
+    def _send(self, body: bytes) -> bool:
+        """Resolve, admit and send; return False when no endpoint is left."""
+        call, route, plane = self.call, self._route, self._plane
+        selection = route.selection
+        if call.action is not Action.CALL or selection is None:
+            target, provider = None, plane.local
+        else:
+            target = selection.pick(plane.now, call.sticky, self._tried)
+            if target is None:
+                return False
+            self._tried = (*self._tried, target)
+            provider = plane.providers["session" if target.session else "http"]
+        permit = Permit(call, route, self._decision, target)
+        sink = self._sink = provider.send(permit, self, body, self._ended)
+        if self._reply_paused:
+            sink.pause()
+        return True
+
+    def _may_retry(self, status: Status, *, written: bool) -> bool:
+        method = self._route.method
+        if status not in RETRIED or method is None or self._held is None:
+            return False
+        if not 0 < len(self._tried) < ATTEMPTS:
+            return False
+        return not written or method.safe or method.idempotent
+
+    def _retry(self) -> bool:
+        """Send what is held once more; return False when no other endpoint is left."""
+        self._sent = self._plane.now
+        self._let_go()
+        return self._send(self._held or b"")
 
     def _stop(self, refusal: Refusal) -> None:
         if self._sink is not None:
             self._sink.cancel()
-        if self._replied:
-            self._finish(refusal.status)
-            self._caller.abort()
+        if self._head is not None:
+            self._break_off(refusal.status)
         else:
             self._refuse(refusal)
-
-    def _send(self, body: bytes) -> None:
-        """Resolve, admit and send, or refuse when no endpoint is left."""
-        call, route, plane = self.call, self._route, self._plane
-        decision = self._decision
-        selection = route.selection
-        if call.action is not Action.CALL or selection is None:
-            permit = Permit(call, route, decision, None)
-            self._sink = plane.local.send(permit, self, body, self._ended)
-            return
-        target = selection.pick(plane.now, call.sticky, self._tried)
-        if target is None:
-            self._refuse(no_endpoint(route, self._tried))
-            return
-        self._target = target
-        self._attempts += 1
-        self._tried = (*self._tried, target)
-        provider = plane.providers["session" if target.session else "http"]
-        self._sink = provider.send(Permit(call, route, decision, target), self, body, self._ended)
-
-    def _may_retry(self, *, written: bool) -> bool:
-        method = self._route.method
-        if self._held is None or method is None or self._attempts >= ATTEMPTS:
-            return False
-        return not written or method.safe or method.idempotent
 
     def _judge(self, target: Target, head: Reply) -> None:
         """A provider's 5xx counts against it (RFC 9110 section 15.6), anything else for it."""
         if head.code >= 500:
-            target.health.failed(self._plane.now, target.passive)
+            self._blame(target)
         elif target.health.failures or target.health.ejected_until:
             target.health.succeeded()
+
+    def _blame(self, target: Target) -> None:
+        target.health.failed(self._plane.now, target.passive)
+
+    def _break_off(self, status: Status) -> None:
+        self._finish(status)
+        self._caller.abort()
 
     def _refuse(self, refusal: Refusal) -> None:
         self._finish(refusal.status)
@@ -240,4 +266,12 @@ class Exchange:
         self.done = True
         plane = self._plane
         plane.live.discard(self)
+        if self._body_paused:
+            self._let_go()
         self._route.meter.observe(self.call.action, status, plane.now - self._started)
+
+    def _let_go(self) -> None:
+        """Take payload again that a provider which is not asked any more did not want."""
+        if self._body_paused:
+            self._body_paused = False
+            self._caller.resume()

@@ -45,7 +45,7 @@ class Caller(Protocol):
         ...
 
     def pause(self) -> None:
-        """Stop giving request payload: the provider is slow."""
+        """Stop giving request payload: the provider is slow. The call's end also ends this."""
         ...
 
     def resume(self) -> None:
