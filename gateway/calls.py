@@ -6,6 +6,7 @@ from typing import NamedTuple
 from gateway.exchange import Exchange, Plane
 from gateway.message import Call, Refusal, Reply, Status
 from gateway.refusals import unknown
+from policy.model import Action
 
 MAX_MESSAGE = 1024 * 1024
 """Bytes of a message that is collected before it goes on (design 4)."""
@@ -23,7 +24,6 @@ class _Collector:
 
     def __init__(self, limit: int) -> None:
         self.future: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        self.exchange: Exchange | None = None
         self._limit = limit
         self._head: Reply | None = None
         self._parts: list[bytes] = []
@@ -36,10 +36,10 @@ class _Collector:
     def reply_body(self, data: bytes, end: bool) -> None:
         self._parts.append(data)
         self._size += len(data)
-        if self._size > self._limit and self.exchange is not None:
-            self.exchange.cancel()
-            detail = f"the reply is larger than {self._limit} bytes"
-            self.refuse(Refusal(Status.TOO_LARGE, detail))
+        if self._size > self._limit:
+            # ``ask`` hears of it and cancels: a port does not call back within a call.
+            self._parts.clear()
+            self.refuse(Refusal(Status.TOO_LARGE, f"the reply is larger than {self._limit} bytes"))
         elif end and not self.future.done() and self._head is not None:
             self.future.set_result(Answered(self._head, b"".join(self._parts)))
 
@@ -65,9 +65,11 @@ async def ask(plane: Plane, call: Call, payload: bytes, limit: int = MAX_MESSAGE
     route = plane.view.find(call.name)
     if route is None:
         raise unknown(plane.access, plane.view, call)
+    if call.action is Action.CALL:
+        call.action = route.action
     call.length = len(payload)
     collector = _Collector(limit)
-    exchange = collector.exchange = Exchange(plane, call, route, collector)
+    exchange = Exchange(plane, call, route, collector)
     exchange.begin(payload, end=True)
     try:
         return await collector.future

@@ -69,7 +69,10 @@ WIRE = (
     Wire(502, "5.02", 0x83, 14, "Provider error"),
     Wire(500, "5.00", 0x80, 1, "Internal error"),
 )
-"""HTTP: RFC 9110 and RFC 6585; CoAP: RFC 7252 and RFC 8516; MQTT 5: reason codes of table 2-6."""
+"""HTTP: RFC 9110 and RFC 6585; CoAP: RFC 7252, 8132 and 8516; MQTT 5: reason codes of table 2-6.
+
+499 is nobody's standard: it stands in counters only, for a client that is gone reads no answer.
+"""
 
 _OF_HTTP = {wire.http: Status(number) for number, wire in enumerate(WIRE)}
 _CLASS_OF_HTTP = {4: Status.BAD_REQUEST, 5: Status.PROVIDER_ERROR}
@@ -77,7 +80,8 @@ _CLASS_OF_HTTP = {4: Status.BAD_REQUEST, 5: Status.PROVIDER_ERROR}
 
 def status_of_http(code: int) -> Status:
     """Return the Status that an HTTP status code means."""
-    return _OF_HTTP.get(code) or _CLASS_OF_HTTP.get(code // 100, Status.OK)
+    status = _OF_HTTP.get(code)
+    return _CLASS_OF_HTTP.get(code // 100, Status.OK) if status is None else status
 
 
 class Origin(StrEnum):

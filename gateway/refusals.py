@@ -1,14 +1,12 @@
 """What a refusal says, and to whom: reasons only for those allowed to know (design 4)."""
 
-from collections.abc import Sequence
 from itertools import islice
 
 from gateway.message import Call, Refusal, Status
 from gateway.view import Route, View
 from policy.access import AccessIndex
 from policy.decision import Decision
-from policy.model import Action
-from policy.resolution import Target
+from policy.model import ANONYMOUS, Action
 from registry.names import Name, member, near
 
 SIBLINGS = 1000
@@ -17,12 +15,12 @@ SIBLINGS = 1000
 
 def denial(access: AccessIndex, call: Call, route: Route, decision: Decision) -> Refusal:
     """Refuse a call that policy denies."""
+    closed = _closed(call)
     if not access.check(call.principal, Action.DESCRIBE, call.name, route.owner).allowed:
-        return _closed(call)
-    why = "; ".join(str(reason) for reason in decision.reasons)
-    extra: dict[str, object] = {"reasons": [str(reason) for reason in decision.reasons]}
-    detail = f"{call.principal.id} may not {call.action} {call.name}: {why}"
-    return Refusal(_closed(call).status, detail, extra=extra)
+        return closed
+    reasons = [str(reason) for reason in decision.reasons]
+    detail = f"{call.principal.id} may not {call.action} {call.name}: {'; '.join(reasons)}"
+    return Refusal(closed.status, detail, extra={"reasons": reasons})
 
 
 def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
@@ -36,7 +34,7 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
     siblings = islice(view.children.get(above, ()), SIBLINGS)
     close = [
         name
-        for name in near(call.name, siblings)
+        for name in near(call.name, (s for s in siblings if s in view.routes))
         if access.check(call.principal, Action.DESCRIBE, Name(name), "").allowed
     ]
     hint = f"; did you mean {', '.join(close)}?" if close else ""
@@ -44,17 +42,19 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
     return Refusal(Status.NOT_FOUND, f"{call.name} is not registered here{hint}", extra=extra)
 
 
-def no_endpoint(route: Route, tried: Sequence[Target]) -> Refusal:
-    """Refuse a call that no endpoint is left for."""
-    if tried:
-        detail = f"no healthy endpoint of {route.name} is left (tried {len(tried)})"
+def no_endpoint(route: Route) -> Refusal:
+    """Refuse a call that there is no endpoint for."""
+    selection = route.selection
+    if selection is not None and selection.tiers:
+        detail = f"every endpoint of {route.name} fails its health checks now"
     else:
         detail = f"{member(route.name)} has no live endpoint: its service is not registered now"
     return Refusal(Status.UNAVAILABLE, detail, retry_after=1)
 
 
 def _closed(call: Call) -> Refusal:
-    if call.principal.kind == "anonymous":
+    """Refuse without telling what there is; the action would tell, it follows from the kind."""
+    if call.principal.kind == ANONYMOUS.kind:
         detail = "authentication is needed: send a bearer token in the Authorization header"
         return Refusal(Status.UNAUTHENTICATED, detail)
-    return Refusal(Status.DENIED, f"{call.principal.id} may not {call.action} {call.name}")
+    return Refusal(Status.DENIED, f"{call.principal.id} may not do that with {call.name}")
