@@ -102,8 +102,8 @@ def load(catalog: Catalog, records: Iterable[bytes]) -> None:
                 catalog.policies[policy.kind, policy.name] = policy
             case _Token(token):
                 catalog.tokens[token.id] = token
-            case _Generation(generation):
-                catalog.generation = generation
+            case last:
+                catalog.generation = last.generation
                 whole = True
     if not whole:
         raise ValueError("the snapshot ends too early")
