@@ -62,7 +62,7 @@ class Gateway:
             self._options += ["--config", str(directory / "site.toml")]
 
     def __enter__(self) -> "Gateway":
-        return self.start()
+        return self if self.process is not None else self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()

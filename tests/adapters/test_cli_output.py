@@ -86,7 +86,8 @@ def test_a_reply_for_a_pipe_is_not_touched(capsysbinary):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)],
 )
 def test_durations(text, seconds):
     assert duration(text) == seconds
