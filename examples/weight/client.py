@@ -11,7 +11,7 @@ RECENT = 40
 
 
 class Client(threading.Thread):
-    """Calls the two methods of a plan in turn until it is stopped."""
+    """Calls the two methods of a plan in turn."""
 
     def __init__(self, site: Site, rate: float) -> None:
         super().__init__(daemon=True)
@@ -26,7 +26,6 @@ class Client(threading.Thread):
         self.goal: dict[str, Any] = {}
         self.advice: dict[str, str] = {}
         self.latest = ""
-        self._stopped = threading.Event()
 
     def begin(self, plan: str) -> None:
         """Call the methods of a plan from now on."""
@@ -38,7 +37,7 @@ class Client(threading.Thread):
         return self.ok + len(self.failures)
 
     def run(self) -> None:
-        while not self._stopped.is_set():
+        while True:
             for method, take in (("checkGoal", self._goal), ("getRecommendation", self._advice)):
                 began = time.perf_counter()
                 try:
@@ -51,12 +50,7 @@ class Client(threading.Thread):
                     self.by[answer["by"]] += 1
                     self.recent.append(answer["by"])
                     take(answer)
-                self._stopped.wait(self.pause)
-
-    def stop(self) -> None:
-        """Make no more calls."""
-        self._stopped.set()
-        self.join()
+                time.sleep(self.pause)
 
     def _goal(self, answer: dict[str, Any]) -> None:
         self.goal = answer

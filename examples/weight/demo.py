@@ -16,7 +16,7 @@ from examples.weight.stage import Stage
 from examples.weight.story import Story
 
 DAY = 86_400
-ONCE, LIVE = 20.0, 60.0
+ONCE, LIVE = 24.0, 60.0
 """Seconds that a day lasts."""
 
 
@@ -72,17 +72,20 @@ def play(options: Namespace, screen: Screen, stage: Stage) -> Story:
 
 def stay(screen: Screen, story: Story) -> None:
     """Say what the reader can do, and go on until Ctrl-C; changes are told."""
-    screen.print("\nThe site goes on, and alice goes on calling. In another terminal:\n")
-    for about, command in commands(story.stage, story.client.plan):
-        screen.print(f"\n# {about}\n{command}" if about else command)
-    screen.print("\nCtrl-C ends everything.\n")
-    told: object = None
+    lines = [f"\n# {about}\n{command}" if about else command for about, command in commands(story)]
+    screen.print("\nThe day is over, the site goes on, and alice goes on calling. Try:")
+    screen.print("\n".join([*lines, "\n# Ctrl-C here ends everything\n"]))
+    told: list[str] = []
     while True:
-        time.sleep(2)
-        by, failed = sorted(set(story.client.recent)), len(story.client.failures)
-        if told != (by, failed):
-            told = (by, failed)
-            screen.say(f"answers come from {' and '.join(by)}; {failed} calls failed so far")
+        time.sleep(1)
+        client = story.client
+        news = [f"{' and '.join(sorted(set(client.recent)))} answer"]
+        news += [f"{version} recommends: {text}" for version, text in client.advice.items()]
+        news += [f"failed: {failure}" for failure in client.failures]
+        for line in news:
+            if line not in told:
+                screen.say(line)
+        told = news
 
 
 def _leave(number: int, _: FrameType | None) -> None:

@@ -10,8 +10,10 @@ from examples.weight.plans import Recommender
 def advise(goal: Goal, day: Day) -> str:
     """Recommend one exercise: what suits the sky now, in the next free minute."""
     todo, free = missing(goal, day), next(day.free(), None)
-    if not todo or free is None:
+    if not todo:
         return "Nothing to do: you are on your way."
+    if free is None:
+        return "It is too late for exercise today."
     exercise = RUN if day.outdoors(day.now) else BIKE
     return f"At {clock(free[0] * 60)}, {exercise.name} for {ceil(todo / exercise.kcal)} minutes."
 

@@ -14,7 +14,7 @@ from examples.weight.director import Director
 from examples.weight.watcher import by_hour
 
 BARS = " ▁▂▃▄▅▆▇█"
-LINES = 10  # of the story that are shown
+LINES = 12  # of the story that are shown
 
 
 class Screen:
@@ -42,7 +42,7 @@ class Screen:
             self.print(self._story[-1])
 
     def print(self, text: str) -> None:
-        """Print a line that stays: above the panels, where there are any."""
+        """Print what stays: above the panels, where there are any."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def _time(self) -> str:
@@ -55,7 +55,8 @@ class Screen:
         if self.director is not None:
             grid.add_row(self._day(self.director), self._calls(self.director))
             grid.add_row(self._advice(self.director), self._decision(self.director))
-        story = Panel(Text("\n".join(self._story)), title="what happens", height=LINES + 2)
+        lines = Text("\n".join(self._story), no_wrap=True, overflow="ellipsis")
+        story = Panel(lines, title="what happens", height=LINES + 2)
         return Group(grid, story)
 
     def _day(self, director: Director) -> Panel:
@@ -65,7 +66,7 @@ class Screen:
             total = sum(kcal.copy().values())
             table.add_row(name, f"{total:5.0f} kcal", _bars(by_hour(kcal)))
         table.add_row("goal", f"{goal.get('goal', 0):5} kcal", "more burned than eaten")
-        state = "reached" if goal.get("reached") else "to go with exercise"
+        state = "reached" if goal.get("reached") else "for exercise to burn"
         table.add_row("missing", f"{goal.get('missing', 0):5} kcal", state)
         return Panel(table, title=f"alice's day, {self._time()}", height=6)
 
@@ -87,12 +88,12 @@ class Screen:
 
     def _decision(self, director: Director) -> Panel:
         decision = director.watcher.decision
-        text = Text()
+        text = Text(no_wrap=True, overflow="ellipsis")
         for reason in decision.get("reasons", []):
-            text.append(f"{reason['effect']}: {reason['why']} ({reason['policy']})\n")
+            text.append(f"{reason['effect']}: {reason['policy']}\n")
         for one in decision.get("resolvesTo", []):
             text.append(f"{'→' if one['healthy'] else '✗'} {one['target']}\n")
-        return Panel(text, title="the gateway decides", height=6)
+        return Panel(text, title="getRecommendation, as the gateway decides now", height=6)
 
 
 def _bars(values: list[float]) -> str:

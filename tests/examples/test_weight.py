@@ -206,7 +206,7 @@ def test_the_demo_runs_once_and_everything_happens(demo):
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
     checks = [line for line in output.splitlines() if line.startswith(("ok    ", "FAILED"))]
-    assert len(checks) == 17
+    assert len(checks) == 16
     assert all(line.startswith("ok ") for line in checks)
     assert not any(map(is_running, below(process.pid) if process.poll() is None else ()))
 
@@ -233,3 +233,33 @@ def test_a_demo_that_cannot_start_says_why_and_leaves_nothing(demo):
     assert process.returncode == 1
     assert "the demo cannot go on" in output
     assert "in use" in output
+
+
+@pytest.mark.full
+def test_what_the_demo_tells_the_reader_to_type_works(demo):
+    process = demo("--day", "20", "--plain")
+    lines = iter(process.stdout.readline, "")
+    for line in lines:
+        if "The day is over" in line:
+            break
+    commands = []
+    for line in lines:
+        if "Ctrl-C here" in line:
+            break
+        commands += [line.strip()] if line.strip() and not line.startswith("#") else []
+    assert len(commands) == 14
+    script = "set -e\n"
+    for command in commands:
+        endless = " -N " in command or " watch " in command
+        script += f"timeout 2 {command} || test $? = 124\n" if endless else f"{command}\n"
+        script += "sleep 2\n" if command.endswith("&") else ""
+    shell = ["bash", "-c", script + "kill %1\n"]
+    done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for expected in ('"recommendation": ', "oatmeal", "replaced", "denied", "Recommender"):
+        assert expected in done.stdout
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=SECONDS)[0]
+    for expected in ("recommends: Eat ", "1.0.0/a and 2.0.0/a answer", "2.0.0/c"):
+        assert expected in told
+    assert "failed: " not in told
