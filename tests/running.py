@@ -50,13 +50,16 @@ class HttpReply(NamedTuple):
 class Gateway:
     """One site's process and its state; ``start`` again takes the same ports and state."""
 
-    def __init__(self, directory: Path, *options: str, config: str = "") -> None:
+    def __init__(
+        self, directory: Path, *options: str, config: str = "", control: str = "127.0.0.1:0"
+    ) -> None:
         self.directory = directory
         self.state = directory / "state"
         self.log = directory / "site.log"
         self.url = self.control = self.token = ""
         self.process: subprocess.Popen[bytes] | None = None
         self._options = list(options)
+        self._control = control
         if config:
             (directory / "site.toml").write_text(config)
             self._options += ["--config", str(directory / "site.toml")]
@@ -69,9 +72,10 @@ class Gateway:
 
     def start(self) -> "Gateway":
         """Start the process and wait until the site is ready."""
-        addresses = [urlsplit(url).netloc or "127.0.0.1:0" for url in (self.url, self.control)]
+        http = urlsplit(self.url).netloc or "127.0.0.1:0"
+        control = urlsplit(self.control).netloc or self._control
         command = [*HILUM, "serve", "--output", "json", "--state", str(self.state), *self._options]
-        command += ["--http", addresses[0], "--control", addresses[1]]
+        command += ["--http", http, "--control", control]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log
