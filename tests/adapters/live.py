@@ -1,4 +1,7 @@
-"""A whole site in the test's own process, so that a test can look inside and make time pass."""
+"""A whole site in the test's own process, so that a test can look inside and make time pass.
+
+Starting it takes longer than most tests: those of a module share one, each with its own object.
+"""
 
 import asyncio
 import contextlib
@@ -10,8 +13,8 @@ from typing import Any, NamedTuple
 
 from adapters.main import Application
 from gateway.config import Config, Control, Limits, Listen, Site
+from registry.names import Name
 
-OBJECT = "Band"
 CHANNELS = {
     "steps": {},
     "kept": {"durable": True},
@@ -31,17 +34,45 @@ class Answer(NamedTuple):
 
 
 class LiveSite:
-    """The application, and how a client on a raw socket talks to it."""
+    """The application, one object in it, and how a client on a raw socket talks to it."""
 
-    def __init__(self, application: Application, state: Path) -> None:
+    def __init__(self, application: Application, state: Path, name: str = "Band") -> None:
         self.application = application
         self.state = state
+        self.object = name
         self.token = (state / "admin.token").read_text().strip()
         self.writers: list[asyncio.StreamWriter] = []
+        self._policies: list[dict[str, str]] = []
+
+    async def begin(self) -> None:
+        """Register the object."""
+        await self.register()
+
+    async def end(self) -> None:
+        """Take back what the test applied and close what it left open."""
+        for policy in self._policies:
+            await self.call("policy/delete", policy)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the test's connections."""
+        for writer in self.writers:
+            writer.close()
+        await asyncio.sleep(0)
 
     @property
     def port(self) -> int:
         return self.application.http_port
+
+    @property
+    def streams(self) -> Any:
+        return self.application.takeovers.stream.__self__  # type: ignore[attr-defined]
+
+    def path(self, member: str) -> str:
+        return f"/{self.object}/{member}"
+
+    def name(self, member: str) -> Name:
+        return Name(f"localhost/{self.object}/{member}")
 
     @property
     def channels(self) -> Any:
@@ -54,7 +85,9 @@ class LiveSite:
         return reader, writer
 
     def head(self, verb: str, path: str, *lines: str, token: str | None = None) -> str:
+        """Return a request's head; ``/Band/`` in a path stands for the test's own object."""
         token = self.token if token is None else token
+        path = path.replace("/Band/", f"/{self.object}/", 1)
         fields = [f"{verb} {path} HTTP/1.1", "Host: localhost", *lines]
         if token:
             fields.append(f"Authorization: Bearer {token}")
@@ -85,11 +118,11 @@ class LiveSite:
     async def register(self, **manifest: Any) -> None:
         document = {
             "apiVersion": "hilum/v1",
-            "microservice": "Band",
+            "microservice": self.object,
             "version": "1.0.0",
             "instance": "a",
             "lease": 3600,
-            "objects": [{"name": OBJECT, "channels": CHANNELS, "methods": METHODS}],
+            "objects": [{"name": self.object, "channels": CHANNELS, "methods": METHODS}],
         }
         await self.call("registry/register", {**document, **manifest})
 
@@ -97,7 +130,7 @@ class LiveSite:
         ids = []
         for text in texts:
             answer = await self.ask(
-                "POST", f"/{OBJECT}/{member}", text.encode(), f"Content-Type: {kind}"
+                "POST", self.path(member), text.encode(), f"Content-Type: {kind}"
             )
             assert answer.status == 200, answer
             ids.append(answer.json()["id"])
@@ -122,7 +155,15 @@ class LiveSite:
             },
         )
 
+    async def delete(self, name: str) -> None:
+        """Delete a policy of this test."""
+        policy = next(p for p in self._policies if p["name"] == f"{self.object}-{name}".lower())
+        self._policies.remove(policy)
+        await self.call("policy/delete", policy)
+
     async def apply(self, kind: str, name: str, spec: Any) -> None:
+        name = f"{self.object}-{name}".lower()
+        self._policies.append({"kind": kind, "name": name})
         await self.call(
             "policy/apply",
             {"apiVersion": "hilum/v1", "kind": kind, "metadata": {"name": name}, "spec": spec},
@@ -142,13 +183,24 @@ async def live_site(state: Path, limits: Limits = LIMITS) -> AsyncIterator[LiveS
     await application.start()
     site = LiveSite(application, state)
     try:
-        await site.register()
+        await site.begin()
         yield site
     finally:
         await application.stop()
-        for writer in site.writers:
-            writer.close()
-        await asyncio.sleep(0)
+        await site.close()
+
+
+def parse_events(text: str) -> list[dict[str, str]]:
+    """Read blocks as the HTML standard says (section 9.2.6), with comments under ``:``."""
+    blocks = []
+    for part in text.split("\n\n")[:-1]:
+        block: dict[str, str] = {}
+        for line in part.split("\n"):
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            block[name or ":"] = f"{block[name]}\n{value}" if name in block else value
+        blocks.append(block)
+    return blocks
 
 
 async def until(condition: Any, seconds: float = 5.0) -> None:

@@ -2,45 +2,34 @@
 
 import asyncio
 import base64
-import contextlib
 import json
+from itertools import count
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest_asyncio
 
-from adapters.http import events
-from adapters.http.events import event_block, read_wish
-from gateway.message import Event, EventId
 from gateway.subscriptions import Bounds
-from registry.names import Name
-from tests.adapters.live import live_site, small_socket, until
+from tests.adapters.live import LiveSite, live_site, parse_events, small_socket, until
 
 SSE = "Accept: text/event-stream"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_objects = count(1)
 
 
-@pytest.fixture
-async def site(tmp_path):
-    async with live_site(tmp_path) as made:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory):
+    async with live_site(tmp_path_factory.mktemp("site")) as made:
         yield made
 
 
-class Block(dict):
-    """One block of a stream, its comments under ``:``."""
-
-
-def parse(text):
-    """Read blocks as the HTML standard says (section 9.2.6), keeping what it would ignore."""
-    blocks = []
-    for part in text.split("\n\n")[:-1]:
-        block = Block()
-        for line in part.split("\n"):
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            block[name or ":"] = f"{block[name]}\n{value}" if name in block else value
-        blocks.append(block)
-    return blocks
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(shared):
+    """The module's site, with an object of the test's own."""
+    mine = LiveSite(shared.application, shared.state, f"Band{next(_objects)}")
+    await mine.begin()
+    yield mine
+    await mine.end()
 
 
 class Stream:
@@ -89,7 +78,9 @@ class Stream:
         self.ended = size == 0
 
     def _found(self):
-        return [block for block in parse(self.text) if block.keys() & {"id", "data", "event"}]
+        return [
+            block for block in parse_events(self.text) if block.keys() & {"id", "data", "event"}
+        ]
 
     def close(self):
         self.writer.close()
@@ -104,7 +95,7 @@ class TestStream:
         ids = await site.publish("steps", "one", '{"n": 2}')
         blocks = await stream.blocks(2)
         assert blocks == [{"id": ids[0], "data": "one"}, {"id": ids[1], "data": '{"n": 2}'}]
-        assert parse(stream.text)[0] == {"retry": "2000"}
+        assert parse_events(stream.text)[0] == {"retry": "2000"}
         stream.close()
 
     async def test_text_of_several_lines_arrives_exactly(self, site):
@@ -138,7 +129,7 @@ class TestStream:
         documents = [json.loads(block["data"]) for block in await stream.blocks(3)]
         first = documents[0]
         assert first["specversion"] == "1.0"
-        assert first["source"] == "urn:hilum:localhost/Band/steps"
+        assert first["source"] == f"urn:hilum:{site.name('steps')}"
         assert first["type"] == "hilum.event"
         assert first["datacontenttype"] == "application/json"
         assert first["data"] == {"n": 1}
@@ -164,7 +155,7 @@ class TestStream:
 
     async def test_a_standard_client_reads_it(self, site):
         headers = {"accept": "text/event-stream", "authorization": f"Bearer {site.token}"}
-        url = f"http://127.0.0.1:{site.port}/Band/steps"
+        url = f"http://127.0.0.1:{site.port}{site.path('steps')}"
         async with (
             httpx.AsyncClient(headers=headers, timeout=5) as client,
             client.stream("GET", url) as response,
@@ -177,7 +168,7 @@ class TestStream:
             assert await anext(lines) == "data: one"
 
     async def test_heartbeats_keep_an_idle_stream_alive(self, site, monkeypatch):
-        streams = site.application.takeovers.stream.__self__
+        streams = site.streams
         monkeypatch.setattr(streams, "_heartbeat", 0.05)
         stream = await Stream.open(site)
         while stream.text.count("\n:\n") < 2 and stream.text.count(":\n\n") < 2:
@@ -303,7 +294,7 @@ class TestEnds:
         await site.allow("ann", "subscribe", "user:ann")
         stream = await Stream.open(site, token=token)
         other = await Stream.open(site)
-        await site.call("policy/delete", {"kind": "AccessPolicy", "name": "ann"})
+        await site.delete("ann")
         (end,) = await stream.rest()
         assert end["event"] == "end"
         assert json.loads(end["data"])["status"] == 403
@@ -322,7 +313,8 @@ class TestEnds:
     async def test_a_destroyed_channel_ends_its_streams(self, site):
         stream = await Stream.open(site)
         await site.call(
-            "registry/deregister", {"microservice": "Band", "version": "1.0.0", "instance": "a"}
+            "registry/deregister",
+            {"microservice": site.object, "version": "1.0.0", "instance": "a"},
         )
         (end,) = await stream.rest()
         assert json.loads(end["data"])["status"] == 404
@@ -338,21 +330,21 @@ class TestEnds:
         assert [block.get("event") for block in blocks] == [None, "end"]
 
     async def test_a_client_that_leaves_is_forgotten(self, site):
-        streams = site.application.takeovers.stream.__self__
+        streams = site.streams
         stream = await Stream.open(site)
         half = await Stream.open(site)
         await until(lambda: len(streams._streams) == 2)
         stream.writer.transport.abort()
         half.writer.write_eof()
         await until(lambda: not streams._streams)
-        topic = site.channels._topics[Name("localhost/Band/steps")]
+        topic = site.channels._topics[site.name("steps")]
         assert not topic.everyone
 
     async def test_the_connection_can_be_used_again_after_the_end(self, site):
         token = await site.token_for("user:ann")
         await site.allow("ann", "subscribe", "user:ann")
         stream = await Stream.open(site, token=token)
-        await site.call("policy/delete", {"kind": "AccessPolicy", "name": "ann"})
+        await site.delete("ann")
         await stream.rest()
         stream.writer.write((site.head("GET", "/Band/steps") + "\r\n").encode())
         line = await asyncio.wait_for(stream.reader.readline(), 5)
@@ -376,7 +368,7 @@ class TestGroups:
         stream.close()
 
     async def test_a_policy_dispatches_among_plain_subscribers(self, site):
-        spec = {"names": ["Band/steps"], "delivery": "one-of-group"}
+        spec = {"names": [f"{site.object}/steps"], "delivery": "one-of-group"}
         await site.apply("ResolutionPolicy", "share", spec)
         members = [await Stream.open(site) for _ in range(2)]
         await site.publish("steps", *"abcd")
@@ -390,14 +382,14 @@ class TestSlowClients:
         client = small_socket(site.port)
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(client, f"{site.head('GET', path, SSE)}\r\n".encode())
-        await until(lambda: site.application.takeovers.stream.__self__._streams)
+        await until(lambda: site.streams._streams)
         return client
 
     async def _flood(self, site, member):
-        topic = site.channels._topics[Name(f"localhost/Band/{member}")]
+        topic = site.channels._topics[site.name(member)]
         (subscription,) = topic.everyone
         subscription._bounds = Bounds(10, 1 << 20)
-        route = site.application.site.view.find(Name(f"localhost/Band/{member}"))
+        route = site.application.site.view.find(site.name(member))
         for number in range(400):
             text = f"{number} ".ljust(20_000, "x").encode()
             await site.channels.publish(route, "user:band", "text/plain", text)
@@ -436,44 +428,15 @@ class TestSlowClients:
     async def test_or_the_client_is_disconnected(self, site):
         client = await self._open(site, "/Band/strict")
         await self._flood(site, "strict")
-        streams = site.application.takeovers.stream.__self__
+        streams = site.streams
         await until(lambda: not streams._streams)
         assert len(await self._read_all(client)) < 400 * 20_000
         client.close()
 
     async def test_a_client_that_takes_nothing_at_all_is_disconnected(self, site, monkeypatch):
-        streams = site.application.takeovers.stream.__self__
+        streams = site.streams
         monkeypatch.setattr(streams, "_heartbeat", 0.05)
         client = await self._open(site, "/Band/steps")
         await self._flood(site, "steps")
         await until(lambda: not streams._streams)
         client.close()
-
-
-class TestParsing:
-    @given(st.binary(max_size=200), st.binary(max_size=200))
-    def test_any_query_and_header_are_read_or_refused(self, query, header):
-        with contextlib.suppress(ValueError):
-            wish = read_wish(query, header)
-            assert len(wish.after) <= 128
-            assert not (wish.after and wish.group)
-
-    @given(st.text(max_size=60), st.sampled_from(["text/plain", "application/json", "", "a/b"]))
-    def test_every_payload_is_recovered_exactly(self, text, kind):
-        payload = text.encode("utf-8", "surrogatepass")
-        event = Event(Name("localhost/a/b"), EventId("i", 7), 0, "u:x", kind, payload)
-        block = event_block(event)
-        assert block.endswith(b"\n\n")
-        assert b"\r" not in block
-        (parsed,) = parse(block.decode())
-        assert parsed["id"] == "i-7"
-        data = parsed["data"].encode()
-        if parsed.get("event") == "base64":
-            data = base64.b64decode(data)
-        assert data == payload
-
-    def test_a_last_event_id_is_only_a_text(self):
-        assert read_wish(b"", b" a-1 ").after == "a-1"
-        assert read_wish(b"", b"\xff\xfe").after == "��"
-        assert len(read_wish(b"", b"x" * 9999).after) == 128
-        assert read_wish(b"after=oldest", b"").after == events.OLDEST
