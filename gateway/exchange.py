@@ -4,6 +4,8 @@ An exchange has no task, future or await: adapters call it and it calls back thr
 Its deadline is an attribute that ``Plane.sweep`` looks at.
 """
 
+from typing import Final
+
 from gateway.message import Call, Refusal, Reply, Status
 from gateway.ports import Caller, Permit, Provider, Sink
 from gateway.refusals import denial, no_endpoint
@@ -18,6 +20,7 @@ HELD = 64 * 1024
 ATTEMPTS = 3
 FAIR_SECONDS = 1.0
 """A deadline sooner than this says nothing about the endpoint that missed it."""
+CALL: Final = Action.CALL
 NEVER = float("inf")
 FAULTS = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
 """Failures that count against an endpoint's health."""
@@ -208,7 +211,7 @@ class Exchange:
         """Resolve, admit and send; return False when no endpoint is left."""
         call, route, plane = self.call, self._route, self._plane
         selection = route.selection
-        if call.action is not Action.CALL or selection is None:
+        if call.action is not CALL or selection is None:
             target, provider = None, plane.local
         else:
             target = selection.pick(plane.now, call.sticky, self._tried)

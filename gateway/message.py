@@ -142,18 +142,25 @@ class Call:
         name: Name,
         principal: Principal,
         deadline: float,
+        fields: Fields | None = None,
+        length: int = 0,
+        content_type: bytes = b"",
+        verb: bytes = b"POST",
+        query: bytes = b"",
+        hops: int = 0,
+        peer: str = "",
     ) -> None:
         self.action = action
         self.name = name
         self.principal = principal
         self.deadline = deadline
-        self.verb = b"POST"
-        self.query = b""
-        self.content_type = b""
-        self.length = 0
-        self.fields: Fields = []
-        self.hops = 0
-        self.peer = ""
+        self.fields: Fields = [] if fields is None else fields
+        self.length = length
+        self.content_type = content_type
+        self.verb = verb
+        self.query = query
+        self.hops = hops
+        self.peer = peer
         self.sticky = b""
 
 
@@ -169,7 +176,6 @@ class Reply:
     def __init__(
         self,
         status: Status,
-        *,
         origin: Origin = Origin.GATEWAY,
         code: int = 0,
         content_type: bytes = b"",

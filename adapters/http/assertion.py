@@ -33,7 +33,7 @@ class Assertions:
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
-        self._lines: dict[tuple[str, str], bytes] = {}
+        self._lines: dict[Principal, bytes] = {}
         self._minute = 0
 
     def line(self, principal: Principal, minute: int) -> bytes:
@@ -41,10 +41,9 @@ class Assertions:
         if minute != self._minute or len(self._lines) >= LINES:
             self._lines.clear()
             self._minute = minute
-        key = (principal.id, principal.kind)
-        line = self._lines.get(key)
+        line = self._lines.get(principal)
         if line is None:
-            line = self._lines[key] = self._sign(principal, minute)
+            line = self._lines[principal] = self._sign(principal, minute)
         return line
 
     def _sign(self, principal: Principal, minute: int) -> bytes:

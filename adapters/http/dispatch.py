@@ -1,7 +1,7 @@
 """From a request to a Call: host, name, principal, action (design 2, 4 and 6)."""
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qs
 
 from adapters.http.inbound import Inbound
@@ -21,6 +21,10 @@ CACHED = 65_536
 MAX_HOPS = 8
 SOCKET = "$site/socket"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+CALL: Final = Action.CALL
+METHOD: Final = Kind.METHOD
 
 
 class Relay(Protocol):
@@ -51,22 +55,28 @@ class Dispatcher:
         self.message_limit = listener.limits.message
         self._site = listener.site
         self._plane = listener.plane
+        self._authorize = listener.site.credentials.authorization
+        self._time = listener.site.time
         self._names: dict[bytes, Name] = {}
         self._hosts: dict[bytes, bool] = {}
 
     def __call__(self, inbound: Inbound) -> None:
         """Answer a request, or begin to."""
-        target = inbound.target
-        if not target.startswith(b"/"):
-            target = _origin_form(inbound, target)
-        path, _, query = target.partition(b"?")
-        if inbound.host is not None and not self._known_host(inbound.host):
-            inbound.fault(421, f"this site is not {inbound.host.decode('latin-1')}")
-            return
-        name = self._names.get(path) or self._name(inbound, path)
+        target, query = inbound.target, b""
+        name = self._names.get(target)
         if name is None:
+            if not target.startswith(b"/"):
+                target = _origin_form(inbound, target)
+            target, _, query = target.partition(b"?")
+            name = self._names.get(target) or self._name(inbound, target)
+            if name is None:
+                return
+        host = inbound.host
+        if host is not None and not self._hosts.get(host) and not self._known_host(host):
+            inbound.fault(421, f"this site is not {host.decode('latin-1')}")
             return
-        principal = self._principal(inbound)
+        raw = inbound.authorization
+        principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
         if principal is None:
             detail = "the bearer token is not valid here: unknown, expired or revoked"
             inbound.refuse(Refusal(Status.UNAUTHENTICATED, detail))
@@ -78,20 +88,26 @@ class Dispatcher:
 
     def start(self, inbound: Inbound, name: Name, principal: Principal, query: bytes) -> None:
         """Start what a request means, once its name and principal are known."""
-        route = self._plane.view.find(name)
-        call = Call(Action.CALL, name, principal, 0.0)
-        call.verb = inbound.verb
-        call.query = query
-        call.fields = inbound.call_fields
-        call.length = inbound.length
-        call.content_type = inbound.content_type
-        call.hops = inbound.hops
-        call.peer = inbound.owner.peer
+        view = self._plane.view
+        route = view.routes.get(name) or view.implicit(name)
+        call = Call(
+            CALL,
+            name,
+            principal,
+            0.0,
+            inbound.call_fields,
+            inbound.length,
+            inbound.content_type,
+            inbound.verb,
+            query,
+            inbound.hops,
+            inbound.owner.peer,
+        )
         if route is None:
             self._without_route(inbound, call)
             return
         call.deadline = self._deadline(inbound, route)
-        if route.kind is Kind.METHOD:
+        if route.kind is METHOD:
             self._method(inbound, call, route)
         elif route.kind is Kind.CHANNEL:
             self._channel(inbound, call, route)
@@ -109,9 +125,12 @@ class Dispatcher:
 
     def _method(self, inbound: Inbound, call: Call, route: Route) -> None:
         verb = inbound.verb
-        safe = route.method is not None and route.method.safe
         call.action = route.action
-        if verb == b"POST" or (safe and verb in (b"GET", b"HEAD")):
+        if verb == b"POST":
+            self.begin(inbound, call, route)
+            return
+        safe = route.method is not None and route.method.safe
+        if safe and verb in (b"GET", b"HEAD"):
             self.begin(inbound, call, route)
         else:
             self._wrong_verb(inbound, call, route, "GET, HEAD, POST" if safe else "POST")
@@ -163,11 +182,6 @@ class Dispatcher:
         limits = self._listener.limits
         wanted = inbound.timeout or own or limits.timeout
         return self._plane.now + min(wanted, limits.timeout_cap) / 1000
-
-    def _principal(self, inbound: Inbound) -> Principal | None:
-        if not inbound.authorization:
-            return ANONYMOUS
-        return self._site.credentials.authorization(inbound.authorization, self._site.time())
 
     def _name(self, inbound: Inbound, path: bytes) -> Name | None:
         site = self._site

@@ -12,19 +12,21 @@ CRLF = b"\r\n"
 
 # What a field of the tables below means to the gateway itself: small integers, because they are
 # compared for every field of every message.
-DROP: Final = 0
-HOST: Final = 1
-LENGTH: Final = 2
-TRANSFER: Final = 3
-CONNECTION: Final = 4
-EXPECT: Final = 5
-AUTHORIZATION: Final = 6
-TIMEOUT: Final = 7
-HOPS: Final = 8
-ACCEPT: Final = 9
-TYPE: Final = 10
-UPGRADE: Final = 11
-LAST_EVENT: Final = 12
+PASS: Final = 0
+ACCEPT: Final = 1
+TYPE: Final = 2
+"""Up to here a field passes on, whether or not the gateway reads it too."""
+DROP: Final = 3
+HOST: Final = 4
+LENGTH: Final = 5
+TRANSFER: Final = 6
+CONNECTION: Final = 7
+EXPECT: Final = 8
+AUTHORIZATION: Final = 9
+TIMEOUT: Final = 10
+HOPS: Final = 11
+UPGRADE: Final = 12
+LAST_EVENT: Final = 13
 
 _HOP_BY_HOP = (
     b"keep-alive",
@@ -73,6 +75,34 @@ RESPONSE: dict[bytes, int] = {
     b"connection": CONNECTION,
     b"content-type": TYPE,
 }
+
+
+KNOWN = 4096
+"""Raw names whose meaning is remembered; more are looked up each time."""
+REQUESTS: dict[bytes, int] = {}
+RESPONSES: dict[bytes, int] = {}
+
+
+def of_request(name: bytes) -> int:
+    """Return what a request's field means, by its name as it was sent."""
+    kind = REQUESTS.get(name)
+    if kind is None:
+        lowered = name.lower()
+        kind = REQUEST.get(lowered, DROP if is_foreign(lowered) else PASS)
+        if len(REQUESTS) < KNOWN:
+            REQUESTS[name] = kind
+    return kind
+
+
+def of_response(name: bytes) -> int:
+    """Return what a response's field means, by its name as it was sent."""
+    kind = RESPONSES.get(name)
+    if kind is None:
+        lowered = name.lower()
+        kind = RESPONSE.get(lowered, DROP if lowered.startswith(b"hilum") else PASS)
+        if len(RESPONSES) < KNOWN:
+            RESPONSES[name] = kind
+    return kind
 
 
 def is_foreign(lowered: bytes) -> bool:

@@ -5,7 +5,7 @@ It is the ``Caller`` of an exchange. Which action a verb means depends on what t
 channel's last value or describes an object.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapters.http import render
 from adapters.http.fields import (
@@ -25,6 +25,8 @@ from adapters.http.fields import (
     UPGRADE,
 )
 from gateway.message import Origin, Refusal, Reply, Status
+
+PROVIDER: Final = Origin.PROVIDER
 
 if TYPE_CHECKING:
     from adapters.http.dispatch import Relay
@@ -59,6 +61,7 @@ class Inbound:
         "owner",
         "parts",
         "paused",
+        "plain",
         "relay",
         "replied",
         "swallowed",
@@ -78,6 +81,7 @@ class Inbound:
         self.ended = False
         self.http10 = False
         self.keep_alive = True
+        self.plain = False
         self.error: tuple[int, str] | None = None
         self.host: bytes | None = None
         self.length = -1
@@ -141,7 +145,12 @@ class Inbound:
 
     def check(self, version: str) -> None:
         """Refuse what the parser lets through but no request may be (RFC 9112 section 3.2)."""
+        if self.length < 0 and not self.transfer:
+            self.length = 0
         if self.error is not None:
+            return
+        if version == "1.1" and self.host is not None and not self.expect and self.verb == b"POST":
+            self.plain = self.keep_alive
             return
         if version not in ("1.1", "1.0"):
             self.error = (505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
@@ -153,8 +162,6 @@ class Inbound:
             self.error = (400, "an HTTP/1.0 request cannot be chunked")
         elif self.expect and self.expect.lower() != b"100-continue":
             self.error = (417, "the only expectation understood here is 100-continue")
-        if not self.transfer and self.length < 0:
-            self.length = 0
 
     def _note_length(self, value: bytes) -> None:
         if self.length >= 0 or not value.isdigit() or len(value) > 18:
@@ -241,15 +248,17 @@ class Inbound:
         """Send the head and what there is of the payload, in one write."""
         self.replied = True
         code = head.code or head.status.wire.http
-        parts = [render.STATUS_LINES[code]]
-        parts += head.fields
-        if head.content_type and head.origin is Origin.GATEWAY:
-            parts += (b"Content-Type", COLON, head.content_type, CRLF)
-        if head.origin is Origin.PROVIDER:
+        parts = [render.STATUS_LINES[code], *head.fields]
+        if head.origin is PROVIDER:
             parts.append(render.VIA)
             if code >= 400:
                 parts.append(render.ORIGIN_PROVIDER)
-        self._frame(parts, head, code, body, end)
+        elif head.content_type:
+            parts += (b"Content-Type", COLON, head.content_type, CRLF)
+        if end and self.plain and code not in (204, 304):
+            parts += (render.length(len(body)), CRLF, body)
+        else:
+            self._frame(parts, head, code, body, end)
         self.owner.write(b"".join(parts))
         if end:
             self._answered()
@@ -326,6 +335,7 @@ class Inbound:
 
     def _answered(self) -> None:
         self.answered = True
+        self.relay = None  # or the collector of cycles would have to find them
         if self.ended:
             self.owner.finished(self, keep=self.keep_alive)
         elif not self.keep_alive or self.length > SWALLOW:

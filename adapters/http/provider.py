@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from adapters.http import render
@@ -23,7 +23,8 @@ HOPS = tuple(b"Hilum-Hops: %d\r\n" % (n + 1) for n in range(16))
 FORWARDED = 10_000
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Prepared:
     """What is known of a target before a call: its pool and the beginning of its heads."""
 
     pool: Pool
@@ -34,6 +35,17 @@ class Prepared(NamedTuple):
     assertions: Assertions
     mapped: bool
     credential: bytes
+
+
+TIMEOUTS: dict[int, bytes] = {}
+
+
+def timeout_line(left: int) -> bytes:
+    """Return what is left of the deadline, in milliseconds."""
+    line = b"Hilum-Timeout: %d\r\n" % max(1, left)
+    if len(TIMEOUTS) < 4096:
+        TIMEOUTS[left] = line
+    return line
 
 
 class HttpProvider:
@@ -120,7 +132,7 @@ class HttpProvider:
             prepared.credential,
             forwarded,
             HOPS[call.hops],
-            b"Hilum-Timeout: %d\r\n" % (max(1, left)),
+            TIMEOUTS.get(left) or timeout_line(left),
         )
 
     def _forward(self, peer: str) -> bytes:

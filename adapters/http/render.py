@@ -21,9 +21,17 @@ ORIGIN_PROVIDER = b"Hilum-Origin: provider\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
+_LENGTHS: dict[int, bytes] = {}
+
+
 def length(size: int) -> bytes:
     """Return a Content-Length field."""
-    return b"Content-Length: %d\r\n" % size
+    line = _LENGTHS.get(size)
+    if line is None:
+        line = b"Content-Length: %d\r\n" % size
+        if len(_LENGTHS) < 4096:
+            _LENGTHS[size] = line
+    return line
 
 
 def chunk(data: bytes, *, end: bool) -> bytes:

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapters.http.fields import ACCEPT, COLON, CRLF, REQUEST, TYPE, is_foreign, without
+from adapters.http.fields import COLON, CRLF, DROP, PASS, REQUESTS, TYPE, of_request, without
 from adapters.http.inbound import Inbound
 from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 WAITING = 32
 """Pipelined requests that wait; then the connection is not read any further."""
-PASSED = (TYPE, ACCEPT)
-"""Fields that the gateway reads and the provider gets too."""
 
 
 class ServerConnection:
@@ -27,6 +25,7 @@ class ServerConnection:
     __slots__ = (
         "closing",
         "current",
+        "fields",
         "head_bytes",
         "head_done",
         "head_since",
@@ -52,6 +51,7 @@ class ServerConnection:
         self.current: Inbound | None = None
         self.parsing: Inbound | None = None
         self.waiting: deque[Inbound] = deque()
+        self.fields: list[bytes] = []
         self.head_bytes = 0
         self.head_done = True
         self.requests = 0
@@ -131,7 +131,8 @@ class ServerConnection:
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self.parsing = Inbound(self)
+        self.parsing = inbound = Inbound(self)
+        self.fields = inbound.call_fields
         self.head_done = False
         self.head_bytes = 0
         self.head_since = self.idle_since
@@ -143,19 +144,13 @@ class ServerConnection:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field, or a trailer field: those end here (RFC 9110 section 6.5.1)."""
-        inbound = self.parsing
-        if inbound is None or self.head_done:
-            return
-        lowered = name.lower()
-        special = REQUEST.get(lowered)
-        if special is None:
-            if not is_foreign(lowered):
-                inbound.call_fields += (name, COLON, value, CRLF)
-        elif special in PASSED:
-            inbound.call_fields += (name, COLON, value, CRLF)
-            inbound.note(special, value)
-        else:
-            inbound.note(special, value)
+        kind = REQUESTS.get(name)
+        if kind is None:
+            kind = of_request(name)
+        if kind <= TYPE:
+            self.fields += (name, COLON, value, CRLF)
+        if kind not in (PASS, DROP) and not self.head_done and self.parsing is not None:
+            self.parsing.note(kind, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: queue the request."""
@@ -163,10 +158,12 @@ class ServerConnection:
         if inbound is None:
             return
         self.head_done = True
+        self.fields = []
         self.requests += 1
         parser = self.parser
         inbound.verb = parser.get_method()
-        inbound.http10 = parser.get_http_version() == "1.0"
+        version = parser.get_http_version()
+        inbound.http10 = version == "1.0"
         inbound.keep_alive = (
             parser.should_keep_alive() and self.requests < self.listener.limits.requests
         )
@@ -174,8 +171,8 @@ class ServerConnection:
             inbound.error = (431, "the request has too many header fields")
         elif inbound.connection:
             inbound.call_fields = without(inbound.call_fields, inbound.connection)
-        inbound.check(parser.get_http_version())
-        if parser.should_upgrade():
+        inbound.check(version)
+        if inbound.upgrade_to and parser.should_upgrade():
             self._check_upgrade(inbound)
         self.waiting.append(inbound)
 
@@ -208,7 +205,7 @@ class ServerConnection:
         if self.current is not inbound:
             return
         self.current = None
-        self.idle_since = self.listener.clock()
+        self.idle_since = self.listener.plane.now
         if not keep or self.listener.draining or (self.closing and not self.waiting):
             self.close()
         elif not self.pumping:

@@ -1,7 +1,7 @@
 """One connection to an endpoint: a call's head and payload out, the reply in (RFC 9112)."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapters.http import render
 from adapters.http.fields import (
@@ -9,14 +9,19 @@ from adapters.http.fields import (
     CONNECTION,
     CRLF,
     LENGTH,
-    RESPONSE,
+    PASS,
+    RESPONSES,
     TRANSFER,
     TYPE,
+    of_response,
     without,
 )
 from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from gateway.message import Origin, Reply, Status, status_of_http
 from gateway.ports import Answer
+
+OK: Final = Status.OK
+PROVIDER: Final = Origin.PROVIDER
 
 if TYPE_CHECKING:
     from adapters.http.pool import Pool
@@ -68,23 +73,18 @@ class UpstreamConnection:
         self.heard = 0.0
         self.parts: list[bytes] = []
         self.chunked = False
+        self.code = 0
+        self.request_done = self.keep = self.surplus = False
         self._reset()
 
     def _reset(self) -> None:
-        self.code = 0
+        """Forget the last reply. What each reply sets anew is not here: this is the hot path."""
         self.fields: list[bytes] = []
         self.length = -1
-        self.content_type = b""
-        self.connection = b""
+        self.content_type = self.connection = b""
         self.close_delimited = True
         self.head_bytes = 0
-        self.head_done = False
-        self.head_only = False
-        self.replied = False
-        self.reply_done = False
-        self.request_done = False
-        self.keep = False
-        self.surplus = False
+        self.head_done = self.head_only = self.replied = self.reply_done = False
 
     # The loop's side
 
@@ -151,11 +151,11 @@ class UpstreamConnection:
         """One field of the head (trailer fields end here)."""
         if self.head_done:
             return
-        lowered = name.lower()
-        special = RESPONSE.get(lowered)
+        special = RESPONSES.get(name)
         if special is None:
-            if not lowered.startswith(b"hilum"):
-                self.fields += (name, COLON, value, CRLF)
+            special = of_response(name)
+        if special == PASS:
+            self.fields += (name, COLON, value, CRLF)
         elif special == LENGTH:
             self.length = int(value) if value.isdigit() and len(value) < 19 else -1
             self.close_delimited = False
@@ -273,14 +273,9 @@ class UpstreamConnection:
                 answer.reply_body(body, end)
             return
         self.replied = True
-        reply = Reply(
-            status_of_http(self.code),
-            origin=Origin.PROVIDER,
-            code=self.code,
-            content_type=self.content_type,
-            length=self.length,
-            fields=self.fields,
-        )
+        code = self.code
+        status = OK if 200 <= code < 300 else status_of_http(code)
+        reply = Reply(status, PROVIDER, code, self.content_type, self.length, self.fields)
         if end:
             self._release()
         answer.reply(reply, body, end)
@@ -289,7 +284,8 @@ class UpstreamConnection:
         """Give the connection back, or close it when it cannot serve another call."""
         self.answer = None
         if self.keep and self.request_done and not self.surplus and not self.close_delimited:
-            self.resume()
+            if self.read_paused:
+                self.resume()
             self._reset()
             self.pool.free(self)
         else:
