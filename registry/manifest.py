@@ -112,7 +112,10 @@ class _Objects:
 
     def check(self, path: Path, obj: VirtualObject) -> VirtualObject:
         """Return the object with canonical names."""
+        found = len(self._findings.problems)
         name = self._findings.name((*path, "name"), obj.name, registrable=True)
+        if len(self._findings.problems) > found:
+            return obj  # Its members would only repeat what is wrong with its name.
         self._claim((*path, "name"), name, "object")
         size = len(obj.methods) + len(obj.channels)
         if size > MAX_MEMBERS:

@@ -149,7 +149,7 @@ def test_problems_say_line_and_column() -> None:
         (manifest(microservice="$binding"), "cannot be the microservice"),
         (manifest(description="x" * 4097), "<= 4096"),
         (manifest(*[{"name": f"o{i}"} for i in range(1001)]), "length <= 1000"),
-        (manifest({"name": "a//b"}), "empty segment"),
+        (manifest({"name": "a//b", "methods": {"m": {}}}), "empty segment"),
         (manifest({"name": "$site/x"}), "cannot start with '$'"),
         (manifest({"name": ".well-known/x"}), "belongs to HTTP"),
         (manifest({"name": "other.example/x"}), "belongs to the site"),
