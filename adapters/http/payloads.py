@@ -64,15 +64,18 @@ def json_of(content_type: str, payload: bytes) -> msgspec.Raw | None:
 def members(content_type: str, payload: bytes) -> dict[str, object]:
     """Return a payload as members of a JSON message: ``payload``, ``contentType``, ``encoding``.
 
-    JSON is embedded as it is, text is a string, anything else is base64 and says so.
+    JSON is embedded as it is, text is a string, anything else is base64 and says so. An empty
+    payload has no member, and a string without a type would be read as JSON: it gets one.
     """
     found: dict[str, object] = {"contentType": content_type} if content_type else {}
+    if not payload:
+        return found
     embedded = json_of(content_type, payload)
     if embedded is not None:
         return {**found, "payload": embedded}
     text = None if is_json(content_type) else text_of(content_type, payload)
     if text is not None:
-        return {**found, "payload": text}
+        return {"contentType": "text/plain", **found, "payload": text}
     return {**found, "payload": b64encode(payload).decode(), "encoding": "base64"}
 
 
