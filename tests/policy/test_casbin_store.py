@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("casbin")
-
 from policy.access import AccessIndex, Rules
 from policy.casbin_store import (
     MODEL,
