@@ -28,7 +28,12 @@ Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
 
 
 def default_state() -> Path:
-    """Return where a site keeps its state: one place per user, whatever directory it starts in."""
+    """Return where a site keeps its state: one place per user, whatever directory it starts in.
+
+    The variable ``HILUM_STATE`` names another place, for the site and its command line alike.
+    """
+    if named := os.environ.get("HILUM_STATE", ""):
+        return Path(named)
     if os.geteuid() == 0:
         return Path("/var/lib/hilum")
     base = os.environ.get("XDG_STATE_HOME", "")

@@ -224,6 +224,7 @@ def hilum(*arguments: str, stdin: str = "", **variables: str) -> subprocess.Comp
     return subprocess.CompletedProcess(arguments, code, said, errors)
 
 
+NOWHERE = "/nonexistent"
 HILUM = (sys.executable, "-m", "gateway")
 
 
@@ -232,7 +233,8 @@ def environment(**variables: str) -> dict[str, str]:
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith("HILUM_") and k != "FORCE_COLOR"
     }
-    return {**kept, "TERM": "dumb", "COLUMNS": "100", "PYTHONPATH": str(ROOT), **variables}
+    own = {"TERM": "dumb", "COLUMNS": "100", "PYTHONPATH": str(ROOT), "HILUM_STATE": NOWHERE}
+    return {**kept, **own, **variables}
 
 
 def cli(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:

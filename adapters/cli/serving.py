@@ -174,7 +174,7 @@ def _ready(application: "Application", output: Format) -> None:
     say("\nIn another terminal:")
     if http != DEFAULT_URL:
         say(f"  export HILUM_URL={http}")
-    if config.site.state.absolute() != default_state():
+    if config.site.state.absolute() != default_state().absolute():
         say(f"  export HILUM_TOKEN_FILE={shlex.quote(str(token_file))}")
     say("  hilum registry list")
     say("  hilum token issue service:weather")

@@ -110,6 +110,26 @@ class Names(Answer, frozen=True):
     next: str
 
 
+class Registered(Answer, frozen=True):
+    """A registration; ``lease`` in seconds, ``objects`` is their number."""
+
+    microservice: str
+    version: str
+    instance: str
+    owner: str
+    live: bool
+    lease: int
+    objects: int
+    description: str
+
+
+class Registrations(Answer, frozen=True):
+    """A page of registrations; ``next`` is the ``after`` of the next page, "" for none."""
+
+    items: list[Registered]
+    next: str
+
+
 class RegistrationAnswer(Answer, frozen=True):
     """What was registered; ``key`` checks that a call comes from this site."""
 

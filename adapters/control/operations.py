@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from adapters.control import answers
 from gateway.objects.channel import History, Letter, Letters
-from gateway.objects.describe import Introspect, Listing
+from gateway.objects.describe import Introspect, Listing, Registrations
 from gateway.objects.policy import Explain, Which
 from gateway.objects.registry import Id
 from gateway.objects.token import Issue, Revoke
@@ -106,6 +106,14 @@ OPERATIONS = (
         "Ask how a question is decided, by which policies, and what the name resolves to.",
         answers.Explanation,
         Explain,
+    ),
+    _read(
+        "listRegistrations",
+        V1 + "/registrations",
+        "registry/registrations",
+        "List registrations by pages.",
+        answers.Registrations,
+        Registrations,
     ),
     _write(
         "register",

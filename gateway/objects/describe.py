@@ -4,7 +4,9 @@ Whoever asks sees only what policy lets it describe.
 """
 
 from collections.abc import Iterable
+from heapq import nsmallest
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from gateway.message import Call, Refusal, Status
@@ -30,6 +32,14 @@ class Listing(Request, frozen=True):
     limit: int = 100
 
 
+class Registrations(Request, frozen=True):
+    """A page of registrations after the id ``after``, of one microservice or of all."""
+
+    microservice: str = ""
+    after: str = ""
+    limit: int = 100
+
+
 class Introspect(Request, frozen=True):
     """An object or a microservice by its name."""
 
@@ -44,7 +54,11 @@ class DescribeObject:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the methods of ``$site/registry`` by name."""
-        return {"list": self.list_names, "introspect": self.introspect}
+        return {
+            "list": self.list_names,
+            "registrations": self.registrations,
+            "introspect": self.introspect,
+        }
 
     async def describe(self, call: Call, route: Route, _: bytes) -> Result:
         """Describe an object, or introspect a microservice: as JSON, or text if asked for."""
@@ -83,6 +97,21 @@ class DescribeObject:
         ]
         more = page[-1].name if len(page) == limit else ""
         return answer({"items": items, "next": more})
+
+    async def registrations(self, call: Call, _: Route, payload: bytes) -> Result:
+        """Return a page of registrations, in the order of their ids."""
+        asked = await read(call, payload, Registrations)
+        found = (
+            (str(id_), registration)
+            for id_, registration in self._site.catalog.registrations.items()
+            if str(id_) > asked.after
+            and asked.microservice in ("", id_.microservice)
+            and self._may_describe(call, registration)
+        )
+        limit = max(1, min(asked.limit, PAGE))
+        page = nsmallest(limit, found, key=itemgetter(0))
+        items = [_registration(registration) for _, registration in page]
+        return answer({"items": items, "next": page[-1][0] if len(page) == limit else ""})
 
     def _routes(self, prefix: Name) -> Iterable[Route]:
         """Yield the Routes at and below a prefix in the order of their names."""
@@ -132,6 +161,18 @@ class DescribeObject:
                     for target in route.selection.targets()
                 ]
         return bindings
+
+
+def _registration(registration: Registration) -> dict[str, Any]:
+    id_ = registration.id
+    return {
+        **id_._asdict(),
+        "owner": registration.owner,
+        "live": registration.live,
+        "lease": registration.lease,
+        "objects": len(registration.everything()),
+        "description": registration.description,
+    }
 
 
 def _is_live(route: Route) -> bool:

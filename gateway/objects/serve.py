@@ -20,6 +20,7 @@ from registry.names import Name
 SAFE = frozenset(
     {
         "registry/list",
+        "registry/registrations",
         "registry/introspect",
         "policy/get",
         "policy/schema",

@@ -179,9 +179,9 @@ def test_state_and_save_mean_nothing_online(tmp_path):
     assert "--offline" in done.stderr
 
 
-def test_the_token_of_the_default_state_is_found_and_stays_on_this_machine(tmp_path, monkeypatch):
+def test_the_token_of_a_local_site_is_found_and_stays_on_this_machine(tmp_path, monkeypatch):
     (tmp_path / "admin.token").write_text("hlm_local\n")
-    monkeypatch.setattr(options, "default_state", lambda: tmp_path)
+    monkeypatch.setenv("HILUM_STATE", str(tmp_path))
     for name in ("HILUM_TOKEN", "HILUM_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     assert options.connect("http://127.0.0.1:8080", "", None)._token == "hlm_local"

@@ -119,7 +119,7 @@ def test_who_may_not_is_told_which_policy_says_so(site):
 
 def test_without_a_token_nothing_is_shown(site, tmp_path):
     code = Status.UNAUTHENTICATED.wire.exit
-    said = run(site, "get", code=code, HILUM_TOKEN="", XDG_STATE_HOME=str(tmp_path))
+    said = run(site, "get", code=code, HILUM_TOKEN="", HILUM_STATE=str(tmp_path))
     assert "--token" in said
 
 

@@ -90,6 +90,13 @@ def test_registrations_names_and_descriptions(api):
     registered = api("register", "POST", "/registrations", MANIFEST)
     assert registered["id"] == "Control/1.0.0/a+b"
     path = "/registrations/Control/1.0.0/a+b"
+    listed = api("listRegistrations", "GET", "/registrations?microservice=Control")["items"]
+    assert [(item["instance"], item["live"]) for item in listed] == [("a+b", True)]
+    first = api("listRegistrations", "GET", "/registrations?limit=1")
+    assert first["next"]
+    after = api("listRegistrations", "GET", f"/registrations?after={quote(first['next'])}")
+    assert first["items"][0] not in after["items"]
+    assert first["items"] or after["items"]
     assert api("renewRegistration", "POST", path + "/renew")["lease"] == 600
     names = api("listNames", "GET", "/names?prefix=control&kind=object&limit=5")["items"]
     assert [item["name"] for item in names] == ["localhost/control/room%201"]

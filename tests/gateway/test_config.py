@@ -78,11 +78,17 @@ def test_paths_are_relative_to_the_file(tmp_path, monkeypatch):
     ],
 )
 def test_state_lies_in_one_place_per_user(uid, base, expected, monkeypatch, tmp_path):
+    monkeypatch.delenv("HILUM_STATE", raising=False)
     monkeypatch.setattr("os.geteuid", lambda: uid)
     monkeypatch.setenv("XDG_STATE_HOME", base)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_state() == Path(expected.replace("HOME", str(tmp_path)))
     assert Config().site.state == default_state()
+
+
+def test_a_variable_names_another_place_for_the_state(monkeypatch, tmp_path):
+    monkeypatch.setenv("HILUM_STATE", str(tmp_path))
+    assert default_state() == tmp_path
 
 
 WRONG = [
@@ -308,7 +314,7 @@ def test_every_setting_is_documented_with_its_default():
     assert documented() == {
         name: {info.name: default(info) for info in fields(kind)} for name, kind in tables.items()
     }
-    for value in ("/var/lib/hilum", "$XDG_STATE_HOME/hilum", "~/.local/state/hilum"):
+    for value in ("HILUM_STATE", "/var/lib/hilum", "$XDG_STATE_HOME/hilum", "~/.local/state/hilum"):
         assert f"`{value}`" in DOCUMENT
 
 

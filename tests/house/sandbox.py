@@ -40,6 +40,7 @@ class Sandbox:
         return {
             "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin",
             "HOME": str(self.home),
+            "HILUM_STATE": str(self.home / "state"),
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "NO_COLOR": "1",
