@@ -1,0 +1,1 @@
+"""Measurements against peers on the same machine: ``make bench`` (bench/run.py)."""

@@ -1,0 +1,236 @@
+"""Python time per relayed call without sockets: ``python -m bench.relay_micro [--profile]``.
+
+A real site, listener and provider; only the two transports are in memory. What the kernel and the
+event loop add is not in these figures, so they show what our own code costs (budget: 7 µs).
+"""
+
+import argparse
+import asyncio
+import cProfile
+import pstats
+import secrets
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httptools
+import msgspec
+import uvloop
+
+from adapters.http.egress import Egress
+from adapters.http.listener import Listener
+from adapters.http.pool import Origin
+from adapters.http.provider import HttpProvider
+from adapters.http.server import ServerConnection
+from adapters.http.upstream import UpstreamConnection
+from adapters.store import open_store
+from bench import workload
+from gateway.config import Limits, Upstream
+from gateway.objects.local import LocalProvider
+from gateway.site import Clocks, Identity, Site
+from policy.identity import new_token
+from policy.model import AccessPolicy, Action, Subject
+from registry.changes import Change, PolicyApplied, Registered, TokenIssued
+from registry.model import (
+    Endpoint,
+    Method,
+    PolicyRecord,
+    Registration,
+    RegistrationId,
+    VirtualObject,
+)
+
+BUDGET = 7.0
+"""Microseconds of Python per request (evidence, rule 1)."""
+ORIGIN = Origin("http", "127.0.0.1", 9, "127.0.0.1")
+
+
+class Wire:
+    """A transport that keeps what was last written."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def write(self, data: bytes) -> None:
+        self.sent = data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("127.0.0.1", 50_000) if name == "peername" else None
+
+    def pause_reading(self) -> None:
+        raise RuntimeError("nothing here is ever slow")
+
+    resume_reading = close = abort = pause_reading
+
+
+class Silent:
+    """A parser's protocol that does nothing: what parsing alone costs."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        pass
+
+    def on_headers_complete(self) -> None:
+        pass
+
+    def on_message_complete(self) -> None:
+        pass
+
+
+class NoStreams:
+    """No request here asks for events or a WebSocket."""
+
+    def stream(self, *_: object) -> None:
+        raise NotImplementedError
+
+    socket = drain = stream
+
+
+def changes(now: float) -> tuple[list[Change], list[str]]:
+    """Return what the site's log says, and the callers' tokens."""
+    name = f"localhost/{workload.OBJECT}"
+    methods = {
+        workload.method(number): Method(endpoints=(Endpoint(f"http://127.0.0.1:9/echo/{number}"),))
+        for number in range(workload.METHODS)
+    }
+    registration = Registration(
+        id=RegistrationId("Bench", "1.0.0", "a"),
+        owner="site:bench",
+        peer="127.0.0.1",
+        lease=3600,
+        generation=1,
+        objects=(VirtualObject(name, methods=methods),),
+    )
+    policy = AccessPolicy(
+        "allow", (Subject(kind=workload.CALLER_KIND),), (Action.CALL,), ("localhost/**",)
+    )
+    record = PolicyRecord(
+        "AccessPolicy", "callers", 1, "site:admin", msgspec.json.encode(policy).decode()
+    )
+    tokens, issued = [], []
+    for number in range(workload.CALLERS):
+        secret, token = new_token(
+            secrets.token_bytes,
+            principal=workload.caller(number),
+            kind=workload.CALLER_KIND,
+            now=now,
+            lifetime=3600,
+        )
+        tokens.append(secret)
+        issued.append(TokenIssued(token))
+    return [Registered(registration), PolicyApplied(record), *issued], tokens
+
+
+class Rig:
+    """A site with one client connection and one endpoint connection, both in memory."""
+
+    def __init__(self, site: Site, tokens: list[str]) -> None:
+        clock = asyncio.get_running_loop().time
+        egress = Egress(())
+        provider = HttpProvider(site.plane, egress, secrets.token_bytes(32), time.time, Upstream())
+        site.plane.providers["http"] = provider
+        self.listener = Listener(site, Limits(requests=1 << 40), NoStreams(), clock)
+        self.client = ServerConnection(self.listener)
+        self.client_wire = Wire()
+        self.client.connection_made(self.client_wire)
+        pool = provider._pool(ORIGIN)  # noqa: SLF001
+        self.endpoint = UpstreamConnection(pool)
+        self.endpoint_wire = Wire()
+        self.endpoint.connection_made(self.endpoint_wire)
+        pool.free(self.endpoint)
+        self.requests = [
+            workload.request("localhost", number, tokens[number % len(tokens)], workload.BODY)
+            for number in range(workload.METHODS)
+        ]
+        self.reply = workload.REPLY % len(workload.BODY) + workload.BODY
+
+    def check(self) -> None:
+        """Look at one relayed call, so that the figures are about calls that were answered."""
+        self.client.data_received(self.requests[3])
+        asked = self.endpoint_wire.sent
+        self.endpoint.data_received(self.reply)
+        answered = self.client_wire.sent
+        if b"POST /echo/3 HTTP/1.1\r\n" not in asked or workload.BODY not in asked:
+            raise RuntimeError(f"the endpoint got {asked!r}, the client {answered!r}")
+        if b"Authorization" in asked or not answered.startswith(b"HTTP/1.1 200 OK\r\n"):
+            raise RuntimeError(f"the endpoint got {asked!r}, the client {answered!r}")
+
+    def relay(self, rounds: int) -> None:
+        """Relay ``rounds`` times each of the requests."""
+        client, endpoint, reply = self.client.data_received, self.endpoint.data_received, self.reply
+        for _ in range(rounds):
+            for request in self.requests:
+                client(request)
+                endpoint(reply)
+
+    def parse(self, rounds: int) -> None:
+        """Only parse the same bytes: what no gateway on this parser can save."""
+        requests = httptools.HttpRequestParser(Silent())
+        replies = httptools.HttpResponseParser(Silent())
+        for _ in range(rounds):
+            for request in self.requests:
+                requests.feed_data(request)
+                replies.feed_data(self.reply)
+
+
+def cost(work: Callable[[int], None], rounds: int, repeats: int) -> list[float]:
+    """Return CPU microseconds per request, one figure for each repetition."""
+    figures = []
+    for _ in range(repeats):
+        begin = time.process_time()
+        work(rounds)
+        figures.append((time.process_time() - begin) / (rounds * workload.METHODS) * 1e6)
+    return figures
+
+
+async def start_site(folder: Path) -> tuple[Site, list[str]]:
+    """Start a site whose log holds the workload."""
+    store = await open_store(folder / "changes.db")
+    loop = asyncio.get_running_loop()
+    site = Site(Identity("localhost"), store, LocalProvider(), Clocks(loop.time, time.time))
+    await site.start()
+    asked, tokens = changes(time.time())
+    await site.ledger.change("bench", lambda _: asked)
+    return site, tokens
+
+
+async def run(rounds: int, repeats: int, profile: bool) -> dict[str, list[float]]:
+    """Return the figures of each part; with ``profile`` print where the time goes."""
+    with tempfile.TemporaryDirectory() as folder:
+        site, tokens = await start_site(Path(folder))
+        rig = Rig(site, tokens)
+        rig.check()
+        rig.relay(20)
+        figures = {
+            "both parsers alone": cost(rig.parse, rounds, repeats),
+            "relayed call": cost(rig.relay, rounds, repeats),
+        }
+        if profile:
+            profiler = cProfile.Profile()
+            profiler.runcall(rig.relay, rounds)
+            pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
+        await site.stop()
+        await site._store.close()  # noqa: SLF001
+        return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument("--rounds", type=int, default=300, help="of 64 requests")
+    parser.add_argument("--repeats", type=int, default=9)
+    args = parser.parse_args()
+    figures = uvloop.run(run(args.rounds, args.repeats, args.profile))
+    for name, values in figures.items():
+        print(f"{name:20}  median {statistics.median(values):5.2f} µs  best {min(values):5.2f} µs")
+    print(f"budget for a relayed call: {BUDGET} µs")
+
+
+if __name__ == "__main__":
+    main()
