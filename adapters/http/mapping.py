@@ -4,12 +4,17 @@ The values of a template's places are percent-encoded, so that no value can reac
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
+from adapters.http.fields import PASS, of_request
 from registry.model import Endpoint
-from registry.urls import parse_url
+from registry.urls import parse_url, placeholders
+
+BODILESS = ("GET", "HEAD", "DELETE")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+")
 
 
 class BadArguments(ValueError):
@@ -25,30 +30,40 @@ class Mapped(NamedTuple):
 
 
 def map_call(endpoint: Endpoint, payload: bytes, query: bytes) -> Mapped:
-    """Lay the arguments of a call (a JSON object, or the query of a GET) out over a request."""
+    """Lay the arguments of a call (a JSON object, or the query of a GET) out over a request.
+
+    What ``args`` does not name goes where its ``*`` says, else to the body, or to the query of a
+    request that has no body.
+    """
     arguments = _arguments(payload, query)
     url = parse_url(endpoint.url, template=True)
-    rest = endpoint.args.get("*", "body")
-    path, fields = url.path or "/", []
+    rest = endpoint.args.get("*", "query" if endpoint.method in BODILESS else "body")
+    path, filled, fields = url.path or "/", url.query, []
     in_query: list[tuple[str, str]] = []
     in_body: dict[str, object] = {}
     for name, value in arguments.items():
-        place = endpoint.args.get(name, rest)
+        place, hole = endpoint.args.get(name, rest), "{" + name + "}"
         if place == "path":
-            path = path.replace("{" + name + "}", _segment(name, value))
+            path = path.replace(hole, _segment(name, value))
+        elif place == "query" and hole in filled:
+            filled = filled.replace(hole, quote(_text(name, value), safe=""))
         elif place == "query":
             in_query.append((name, _text(name, value)))
         elif place == "header":
-            fields += [name.encode(), b": ", _field(name, value), b"\r\n"]
+            fields += [_field_name(name), b": ", _field(name, value), b"\r\n"]
         else:
             in_body[name] = value
-    missing = [n for n, place in endpoint.args.items() if place == "path" and n not in arguments]
-    if missing:
-        raise BadArguments(f"the argument {missing[0]!r} is missing")
-    parts = [part for part in (url.query, urlencode(in_query)) if part]
+    _check_holes(path + filled, arguments)
+    parts = [part for part in (filled, urlencode(in_query)) if part]
     target = f"{path}?{'&'.join(parts)}" if parts else path
     body = json.dumps(in_body).encode() if in_body or rest == "body" else b""
     return Mapped(target.encode("ascii"), fields, body)
+
+
+def _check_holes(target: str, arguments: Mapping[str, object]) -> None:
+    for name in placeholders(target):
+        if name not in arguments:
+            raise BadArguments(f"the argument {name!r} is missing")
 
 
 def _arguments(payload: bytes, query: bytes) -> Mapping[str, object]:
@@ -76,6 +91,14 @@ def _segment(name: str, value: object) -> str:
     if text in ("", ".", ".."):
         raise BadArguments(f"the argument {name!r} may not be {text!r}: it is part of a path")
     return quote(text, safe="", errors="strict")
+
+
+def _field_name(name: str) -> bytes:
+    """Return an argument's name as a field's: never one that means something to a gateway."""
+    encoded = name.encode()
+    if _TOKEN.fullmatch(name) is None or of_request(encoded) != PASS:
+        raise BadArguments(f"the argument {name!r} cannot be a header field")
+    return encoded
 
 
 def _field(name: str, value: object) -> bytes:

@@ -124,7 +124,7 @@ class RegistryObject:
         def plan(catalog: Catalog) -> Sequence[Change]:
             if not self._own(call, catalog, id_).live:
                 raise Refusal(Status.CONFLICT, f"the lease of {id_} ran out: register again")
-            self._check_clashes(call, catalog, [obj])
+            self._check_clashes(call, catalog, id_, [obj])
             return [ObjectCreated(id_, obj)]
 
         await self._site.ledger.change(call.principal.id, plan)
@@ -199,7 +199,7 @@ class RegistryObject:
         def plan(catalog: Catalog) -> Sequence[Change]:
             if id_ in catalog.registrations:
                 self._own(call, catalog, id_)
-            self._check_clashes(call, catalog, objects)
+            self._check_clashes(call, catalog, id_, objects)
             return [Registered(replace(draft, generation=catalog.next_generation()))]
 
         await self._site.ledger.change(owner, plan)
@@ -214,10 +214,10 @@ class RegistryObject:
         )
 
     def _check_clashes(
-        self, call: Call, catalog: Catalog, objects: Iterable[VirtualObject]
+        self, call: Call, catalog: Catalog, id_: RegistrationId, objects: Iterable[VirtualObject]
     ) -> None:
         """Refuse names that are somebody else's, unless policy lets them be bound too."""
-        for clash in catalog.clashes(call.principal.id, objects):
+        for clash in catalog.clashes(call.principal.id, objects, by=id_):
             known = self._site.allowed(call.principal, Action.DESCRIBE, clash.name)
             why = clash.why if known else f"{clash.name} is taken"
             if not clash.owner or not self._site.allowed(call.principal, Action.BIND, clash.name):
