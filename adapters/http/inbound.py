@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from adapters.http.server import ServerConnection
 
 VERBS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-SWALLOW = 1024 * 1024
-"""Bytes of a refused request's payload that are read and thrown away before closing."""
 
 
 class Inbound:
@@ -52,16 +50,19 @@ class Inbound:
         "endless",
         "error",
         "expect",
+        "fed",
         "hops",
         "host",
         "http10",
         "keep_alive",
         "last_event",
         "length",
+        "limit",
         "owner",
         "parts",
         "paused",
         "plain",
+        "received",
         "relay",
         "replied",
         "swallowed",
@@ -79,6 +80,10 @@ class Inbound:
         self.call_fields: list[bytes] = []
         self.parts: list[bytes] = []
         self.ended = False
+        self.fed = False
+        """The end of the payload has been passed on."""
+        self.limit = self.received = 0
+        """Bytes that the payload may have (0: any number), and what came of it since."""
         self.http10 = False
         self.keep_alive = True
         self.plain = False
@@ -143,18 +148,16 @@ class Inbound:
         elif special == LAST_EVENT:
             self.last_event = value
 
-    def check(self, version: str) -> None:
+    def check(self) -> None:
         """Refuse what the parser lets through but no request may be (RFC 9112 section 3.2)."""
         if self.length < 0 and not self.transfer:
             self.length = 0
         if self.error is not None:
             return
-        if version == "1.1" and self.host is not None and not self.expect and self.verb == b"POST":
-            self.plain = self.keep_alive
+        if self.host is not None and not (self.http10 or self.expect) and self.verb == b"POST":
+            self.plain = self.keep_alive and not self.owner.listener.draining
             return
-        if version not in ("1.1", "1.0"):
-            self.error = (505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
-        elif self.host is None and not self.http10:
+        if self.host is None and not self.http10:
             self.error = (400, "an HTTP/1.1 request needs a Host field")
         elif self.verb not in VERBS:
             self.error = (501, f"the method {self.verb.decode('latin-1')} is not known here")
@@ -172,7 +175,7 @@ class Inbound:
     def _note_connection(self, value: bytes) -> None:
         lowered = value.lower()
         if lowered not in (b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade"):
-            self.connection = value
+            self.connection += b"," + value
 
     def _number(self, value: bytes, field: str) -> int:
         if not value.isdigit() or len(value) > 9:
@@ -184,14 +187,24 @@ class Inbound:
 
     def start(self) -> None:
         """Begin to answer: it is this request's turn."""
+        self.fed = self.ended
         if self.error is not None:
             code, detail = self.error
             self.keep_alive = False
             self.fault(code, detail)
             return
         self.owner.listener.dispatch(self)
-        if self.expect and not self.ended and not self.answered and not self.parts:
+        if self.expect and not (self.http10 or self.ended or self.replied or self.parts):
             self.owner.write(render.CONTINUE)
+
+    def within(self, limit: int) -> bool:
+        """Bound the payload; answers when it is too large already, else when it turns out so."""
+        self.limit = limit
+        self.received = sum(map(len, self.parts))
+        if max(self.length, self.received) > limit:
+            self._too_large()
+            return False
+        return True
 
     def take(self) -> bytes:
         """Return the payload bytes that came since the last time."""
@@ -204,10 +217,18 @@ class Inbound:
 
     def feed(self) -> None:
         """More of the payload came, or its end."""
+        self.fed = self.ended
+        data = self.take()
         if self.answered or self.relay is None:
-            self._swallow(len(self.take()))
-        else:
-            self.relay.body(self.take(), self.ended)
+            self._swallow(len(data))
+            return
+        if self.limit:
+            self.received += len(data)
+            if self.received > self.limit:
+                self.relay.cancel()
+                self._too_large()
+                return
+        self.relay.body(data, self.ended)
 
     def lost(self) -> None:
         """The client is gone."""
@@ -225,22 +246,22 @@ class Inbound:
         if self.relay is not None:
             self.relay.resume_reply()
 
-    def broken(self, detail: str) -> None:
-        """The rest of the payload is malformed: nothing after it can be trusted."""
+    def broken(self, code: int, detail: str) -> None:
+        """The rest of the payload will not come: nothing after it can be trusted."""
         self.keep_alive = False
+        if self.answered:
+            self.owner.finished(self, keep=False)
+            return
         if self.relay is not None:
             self.relay.cancel()
         if self.replied:
-            self.owner.close()
+            self.abort()
         else:
-            self.fault(400, f"malformed HTTP: {detail}")
+            self.fault(code, detail)
 
     def stalled(self) -> None:
         """The client stopped in the middle of its payload."""
-        if self.answered:
-            self.owner.close()
-        elif not self.paused:
-            self.broken("the payload did not come in time")
+        self.broken(408, "the payload did not come in time")
 
     # The Caller port
 
@@ -288,12 +309,12 @@ class Inbound:
     def pause(self) -> None:
         """Read no more of the client's payload for now."""
         self.paused = True
-        self.owner.hold(paused=True)
+        self.owner.regulate()
 
     def resume(self) -> None:
         """Read the client's payload again."""
         self.paused = False
-        self.owner.hold(paused=False)
+        self.owner.regulate()
 
     def fault(self, code: int, detail: str, *fields: bytes) -> None:
         """Answer with an error that only HTTP has."""
@@ -318,7 +339,7 @@ class Inbound:
         else:
             self.chunked_reply = True
             parts.append(render.CHUNKED)
-        if not self.keep_alive or self.owner.listener.draining:
+        if not self.keep_alive or (self.owner.listener.draining and not self.owner.waiting):
             parts.append(render.CLOSE)
         elif self.http10:
             parts.append(render.KEEP_ALIVE)
@@ -338,12 +359,21 @@ class Inbound:
         self.relay = None  # or the collector of cycles would have to find them
         if self.ended:
             self.owner.finished(self, keep=self.keep_alive)
-        elif not self.keep_alive or self.length > SWALLOW:
+        elif not self.keep_alive or self.length > self.owner.listener.limits.swallow:
             self.owner.finished(self, keep=False)
 
     def _swallow(self, size: int) -> None:
+        """Throw away payload that nobody wants; too much of it is not worth a connection."""
         self.swallowed += size
-        if self.swallowed > SWALLOW:
+        if self.swallowed > self.owner.listener.limits.swallow:
             self.owner.finished(self, keep=False)
         elif self.ended and self.answered:
             self.owner.finished(self, keep=self.keep_alive)
+
+    def _too_large(self) -> None:
+        self.relay = None
+        if self.replied:
+            self.abort()
+        else:
+            detail = f"a payload may have at most {self.limit} bytes here"
+            self.refuse(Refusal(Status.TOO_LARGE, detail))

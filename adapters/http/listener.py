@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable
 from typing import NamedTuple, cast
@@ -15,6 +16,8 @@ from gateway.message import Call
 from gateway.site import Site
 from gateway.view import Route
 from registry.names import Name
+
+log = logging.getLogger("hilum.http")
 
 SWEEP_SECONDS = 0.5
 FULL = (
@@ -66,8 +69,8 @@ class Listener:
             host,
             port,
             ssl=tls,
+            ssl_handshake_timeout=self.limits.head_seconds if tls is not None else None,
             backlog=1024,
-            reuse_port=False,
         )
         self._servers.append(server)
         if self._sweeping is None:
@@ -101,14 +104,18 @@ class Listener:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
         for connection in list(self.connections):
-            connection.close()
+            connection.abort()
         if self._sweeping is not None:
             self._sweeping.cancel()
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            now = self.clock()
+            self.plane.now = now = self.clock()
             self.date = render.date_line(self.site.time())
             for connection in list(self.connections):
-                connection.sweep(now)
+                try:
+                    connection.sweep(now)
+                except Exception:  # one connection must not end the limits of all others
+                    log.exception("a connection of %s failed", connection.peer)
+                    connection.abort()

@@ -1,65 +1,55 @@
 """One client connection: bytes in, requests out, one at a time and in order (RFC 9112).
 
-The parser's callbacks only collect; ``_pump`` acts once per read. Pipelined requests wait until
-the one before them is answered.
+The reader only collects; ``_pump`` acts once per read. Pipelined requests wait until the one
+before them is answered.
 """
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING
 
-from adapters.http.fields import COLON, CRLF, DROP, PASS, REQUESTS, TYPE, of_request, without
 from adapters.http.inbound import Inbound
-from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from adapters.http.parser import HttpParserError, HttpParserUpgrade
+from adapters.http.reading import RequestReader
 
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
 
-WAITING = 32
-"""Pipelined requests that wait; then the connection is not read any further."""
+LINGER = 2.0
+"""Seconds that a client which still sends gets to read its answer before the connection closes."""
+GRACE = 1.0
+"""Seconds without a request after which a connection is closed while the listener drains."""
+QUEUED = 64 * 1024
+"""Payload bytes held for a request that waits for its turn; then no more is read."""
 
 
-class ServerConnection:
+class ServerConnection(RequestReader):
     """A protocol of the loop (asyncio.Protocol by its methods) and of the HTTP parser."""
 
     __slots__ = (
         "closing",
-        "current",
-        "fields",
-        "head_bytes",
-        "head_done",
-        "head_since",
+        "held",
         "idle_since",
-        "listener",
-        "parser",
-        "parsing",
-        "payload_left",
+        "leave_at",
         "peer",
         "pumping",
-        "requests",
         "transport",
+        "unsent",
+        "unsent_since",
         "upgraded",
-        "waiting",
         "write_paused",
     )
 
     def __init__(self, listener: "Listener") -> None:
-        self.listener = listener
-        self.parser = HttpRequestParser(self)
+        super().__init__(listener)
         self.transport: asyncio.Transport | None = None
         self.peer = ""
-        self.current: Inbound | None = None
-        self.parsing: Inbound | None = None
-        self.waiting: deque[Inbound] = deque()
-        self.fields: list[bytes] = []
-        self.head_bytes = 0
-        self.head_done = True
-        self.requests = 0
         self.idle_since = 0.0
-        self.head_since = 0.0
+        self.unsent = 0
+        self.unsent_since = 0.0
+        self.leave_at = 0.0
+        self.held = False
         self.closing = False
         self.pumping = False
-        self.payload_left = 0
         self.write_paused = False
         self.upgraded: asyncio.Protocol | None = None
 
@@ -70,7 +60,7 @@ class ServerConnection:
         self.transport = transport
         address = transport.get_extra_info("peername")
         self.peer = address[0] if address else ""
-        self.idle_since = self.listener.clock()
+        self.heard = self.idle_since = self.listener.clock()
         self.listener.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -85,30 +75,36 @@ class ServerConnection:
             self.upgraded.connection_lost(exc)
 
     def eof_received(self) -> bool:
-        """Answer a half-closed client, as long as an answer is on its way."""
-        if self.upgraded is not None or (self.current is not None and self.current.endless):
-            return False
+        """The client has gone, or will send no more: that looks the same, and work costs.
+
+        As with other gateways a half-closed connection gets no answer.
+        """
         self.closing = True
-        return self.current is not None or bool(self.waiting)
+        self.waiting.clear()
+        current, self.current = self.current, None
+        if current is not None:
+            current.lost()
+        return False
 
     def data_received(self, data: bytes) -> None:
         """Parse one read, then act on it."""
         now = self.listener.clock()
-        self.listener.plane.now = now
-        self.idle_since = now
-        if self.upgraded is not None or self.payload_left:
-            self._beyond(memoryview(data))
+        self.listener.plane.now = self.heard = now
+        if self.upgraded is not None or self.payload_left or self.deaf:
+            self._beyond(data)
             return
+        self.data = data if self.head_done else self.data + data
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._beyond(memoryview(data)[upgrade.args[0] :])
+            self._beyond(data[upgrade.args[0] :])
         except HttpParserError as error:
-            self._malformed(f"{error}")
-        if not self.head_done:
-            self.head_bytes += len(data)
-            if self.head_bytes > self.listener.limits.head:
-                self.fault(431, "the request's head is too large")
+            self.malformed(f"{error}")
+        if self.parsing is not None:
+            self.bound(len(data))
+        if self.head_done:
+            self.data = b""
+            self.at = 0
         self._pump()
 
     def pause_writing(self) -> None:
@@ -126,66 +122,15 @@ class ServerConnection:
             self.upgraded.resume_writing()
         if self.current is not None:
             self.current.fast()
-
-    # The parser's side
+        elif not self.pumping:
+            self._pump()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins (says the parser)."""
         self.parsing = inbound = Inbound(self)
         self.fields = inbound.call_fields
         self.head_done = False
-        self.head_bytes = 0
-        self.head_since = self.idle_since
-
-    def on_url(self, url: bytes) -> None:
-        """Part of the request target; a long one may come in pieces."""
-        if self.parsing is not None:
-            self.parsing.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field, or a trailer field: those end here (RFC 9110 section 6.5.1)."""
-        kind = REQUESTS.get(name)
-        if kind is None:
-            kind = of_request(name)
-        if kind <= TYPE:
-            self.fields += (name, COLON, value, CRLF)
-        if kind not in (PASS, DROP) and not self.head_done and self.parsing is not None:
-            self.parsing.note(kind, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is complete: queue the request."""
-        inbound = self.parsing
-        if inbound is None:
-            return
-        self.head_done = True
-        self.fields = []
-        self.requests += 1
-        parser = self.parser
-        inbound.verb = parser.get_method()
-        version = parser.get_http_version()
-        inbound.http10 = version == "1.0"
-        inbound.keep_alive = (
-            parser.should_keep_alive() and self.requests < self.listener.limits.requests
-        )
-        if len(inbound.call_fields) > 4 * self.listener.limits.fields:
-            inbound.error = (431, "the request has too many header fields")
-        elif inbound.connection:
-            inbound.call_fields = without(inbound.call_fields, inbound.connection)
-        inbound.check(version)
-        if inbound.upgrade_to and parser.should_upgrade():
-            self._check_upgrade(inbound)
-        self.waiting.append(inbound)
-
-    def on_body(self, data: bytes) -> None:
-        """Part of the request's payload."""
-        if self.parsing is not None:
-            self.parsing.parts.append(data)
-
-    def on_message_complete(self) -> None:
-        """The request is all here."""
-        if self.parsing is not None and not self.payload_left:
-            self.parsing.ended = True
-            self.parsing = None
+        self.head_since = self.heard
 
     # What requests call
 
@@ -206,123 +151,142 @@ class ServerConnection:
             return
         self.current = None
         self.idle_since = self.listener.plane.now
-        if not keep or self.listener.draining or (self.closing and not self.waiting):
-            self.close()
+        if not keep or (self.listener.draining and not self.waiting):
+            self._leave(unread=bool(self.waiting) or not inbound.ended)
         elif not self.pumping:
             self._pump()
 
     def close(self) -> None:
         """Close once what was written has gone out."""
         self.closing = True
+        self.waiting.clear()
         if self.transport is not None:
             self.transport.close()
 
-    def hold(self, *, paused: bool) -> None:
-        """Stop or go on reading from the client."""
+    def regulate(self) -> None:
+        """Read from the client only while there is room for what it sends."""
+        held = self._full()
         transport = self.transport
-        if transport is None or transport.is_closing():
+        if held == self.held or transport is None or transport.is_closing():
             return
-        if paused:
+        self.held = held
+        if held:
             transport.pause_reading()
-        elif not self._too_much():
+        else:
+            self.heard = self.head_since = self.listener.plane.now
             transport.resume_reading()
-
-    def fault(self, code: int, detail: str) -> None:
-        """Answer a request that cannot be one, then close."""
-        inbound = self.parsing or Inbound(self)
-        inbound.error = (code, detail)
-        inbound.keep_alive = False
-        self.parsing = None
-        self.head_done = True
-        if inbound is not self.current and inbound not in self.waiting:
-            self.waiting.append(inbound)
 
     # What the listener calls
 
     def sweep(self, now: float) -> None:
-        """Close a connection that is idle, or whose sender is too slow."""
+        """Close a connection that is idle or left, or whose client is too slow."""
         if self.upgraded is not None:
             return
-        limits = self.listener.limits
-        current = self.current
-        if not self.head_done and now - self.head_since > limits.head_seconds:
-            self.fault(408, "the request's head did not come in time")
-            self._pump()
-        elif current is None:
-            if now - self.idle_since > limits.idle_seconds:
-                self.close()
-        elif not current.ended and now - self.idle_since > limits.body_seconds:
-            current.stalled()
+        if self._stuck(now):
+            self.abort()
+        elif self.leave_at:
+            if now >= self.leave_at and not self.unsent:
+                self.abort()
+        elif not self.held:  # else what is slow is on this side
+            self._hurry(now)
 
     def drain(self) -> None:
-        """Close now if nothing is asked, else after the answer."""
-        if self.upgraded is None and self.current is None and not self.waiting and self.head_done:
-            self.close()
+        """End with the requests that are here, or soon if there are none."""
+        for inbound in (self.current, *self.waiting):
+            if inbound is not None:
+                inbound.plain = False  # so that its answer says that it is the last
+        self.sweep(self.listener.clock())
+
+    def abort(self) -> None:
+        """Close at once, whatever is open."""
+        if self.transport is not None:
+            self.transport.abort()
 
     # Inside
 
-    def _malformed(self, detail: str) -> None:
-        if self.parsing is not None and self.parsing is self.current:
-            self.current.broken(detail)
+    def _leave(self, *, unread: bool) -> None:
+        """Close; a client that still sends may read its answer first (RFC 9112 section 9.6)."""
+        transport = self.transport
+        if transport is None or transport.is_closing() or not (unread or self.deaf):
+            self.close()
             return
-        self.fault(400, f"malformed HTTP: {detail}")
+        self.deafen()
+        self.waiting.clear()
+        self.closing = True
+        self.leave_at = self.listener.plane.now + LINGER
+        if self.held:
+            self.held = False
+            transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
 
-    def _too_much(self) -> bool:
-        return len(self.waiting) > WAITING
+    def _hurry(self, now: float) -> None:
+        """Wait no longer for a client that does not send what it should."""
+        limits = self.listener.limits
+        current = self.current
+        if not self.head_done:
+            if now - self.head_since > limits.head_seconds:
+                self.fault(408, "the request's head did not come in time")
+                self._pump()
+        elif current is not None:
+            if not current.ended and now - self.heard > limits.body_seconds:
+                current.stalled()
+        elif not self.waiting:
+            patience = GRACE if self.listener.draining else limits.idle_seconds
+            if now - self.idle_since > patience:
+                self.close()
 
-    def _check_upgrade(self, inbound: Inbound) -> None:
-        """See what follows a request to upgrade: to llhttp its payload is another protocol."""
-        if inbound.upgrade_to != b"websocket":
-            # Ignored (RFC 9110 section 7.8), as Java's client expects of its offer of HTTP/2.
-            self.payload_left = 0 if inbound.transfer else inbound.length
-            if inbound.transfer:
-                inbound.error = (400, "a request to upgrade cannot have a chunked payload")
-        elif inbound.transfer or inbound.length:
-            inbound.error = (400, "a WebSocket handshake has no payload")
-        elif self.waiting or self.current is not None:
-            inbound.error = (400, "a WebSocket cannot be opened behind an unanswered request")
+    def _full(self) -> bool:
+        """Return whether what the client sends has to wait on its side."""
+        current, waiting = self.current, self.waiting
+        if current is not None and current.paused and not current.ended:
+            return True
+        if len(waiting) > self.listener.limits.pipelined:
+            return True
+        return bool(waiting) and sum(map(len, waiting[-1].parts)) > QUEUED
 
-    def _beyond(self, rest: memoryview) -> None:
+    def _stuck(self, now: float) -> bool:
+        """Return whether the client takes nothing of what waits to be sent, for too long."""
+        transport, current = self.transport, self.current
+        if transport is None or (current is not None and current.endless):
+            return False
+        unsent = transport.get_write_buffer_size()
+        if unsent != self.unsent or not unsent:
+            self.unsent, self.unsent_since = unsent, now
+        return now - self.unsent_since > self.listener.limits.body_seconds
+
+    def _beyond(self, rest: bytes) -> None:
         """Go on behind a request to upgrade: its payload, the new protocol, the next request."""
-        while not self.closing:
+        while not self.deaf:
             if self.payload_left:
-                rest = self._payload(rest)
+                rest = self.payload(rest)
             self._pump()
             if not rest:
                 return
             if self.upgraded is not None:
-                self.upgraded.data_received(bytes(rest))
+                self.upgraded.data_received(rest)
                 return
+            self.data = rest
             try:
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as upgrade:
                 rest = rest[upgrade.args[0] :]
             except HttpParserError as error:
-                self._malformed(f"{error}")
-                rest = rest[:0]
+                self.malformed(f"{error}")
+                rest = b""
             else:
-                rest = rest[:0]
-
-    def _payload(self, rest: memoryview) -> memoryview:
-        """Take payload that the parser would not; return what is left."""
-        data = bytes(rest[: self.payload_left])
-        self.payload_left -= len(data)
-        if self.parsing is not None:
-            self.parsing.parts.append(data)
-            if not self.payload_left:
-                self.parsing.ended = True
-                self.parsing = None
-        return rest[len(data) :]
+                rest = b""
 
     def _pump(self) -> None:
+        """Pass on what came of the current request, or begin the next."""
         self.pumping = True
-        current = self.current
-        if current is not None and (current.parts or current.ended):
+        current, waiting = self.current, self.waiting
+        if current is not None and (current.parts or current.ended is not current.fed):
             current.feed()
-        while self.current is None and self.waiting:
-            inbound = self.waiting.popleft()
+        while self.current is None and waiting and not (self.write_paused or self.closing):
+            inbound = waiting.popleft()
             self.current = inbound
             inbound.start()
         self.pumping = False
-        if self.waiting and self._too_much():
-            self.hold(paused=True)
+        if waiting or self.held:
+            self.regulate()

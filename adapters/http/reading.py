@@ -1,0 +1,216 @@
+"""From bytes to requests: what one client connection sends, in order (RFC 9112).
+
+The parser's callbacks only collect. After anything malformed the reader is ``deaf``: what else
+comes is thrown away, because nobody can tell any more where a request begins.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from adapters.http.fields import COLON, CRLF, DROP, PASS, REQUESTS, TYPE, of_request, without
+from adapters.http.inbound import Inbound
+from adapters.http.parser import HttpRequestParser
+
+if TYPE_CHECKING:
+    from adapters.http.listener import Listener
+
+HEAD_END = b"\r\n\r\n"
+
+
+class RequestReader:
+    """The protocol of a request parser; ``waiting`` are the requests whose turn has not come.
+
+    A request waits from its head on, its payload may follow. ``current`` is the one in turn.
+    """
+
+    __slots__ = (
+        "at",
+        "current",
+        "data",
+        "deaf",
+        "fields",
+        "head_done",
+        "head_since",
+        "heard",
+        "listener",
+        "parser",
+        "parsing",
+        "payload_left",
+        "requests",
+        "stagnant",
+        "waiting",
+    )
+
+    def __init__(self, listener: "Listener") -> None:
+        self.listener = listener
+        self.parser = HttpRequestParser(self)
+        self.current: Inbound | None = None
+        self.parsing: Inbound | None = None
+        self.waiting: deque[Inbound] = deque()
+        self.fields: list[bytes] = []
+        self.data = b""
+        """The read that is being parsed, with what came before of a head in pieces."""
+        self.at = 0
+        """How much of ``data`` is certainly before the next request."""
+        self.head_done = True
+        self.stagnant = 0
+        """Bytes of chunk framing and trailers since the last byte of payload."""
+        self.requests = 0
+        self.heard = 0.0
+        self.head_since = 0.0
+        self.payload_left = 0
+        """Payload that follows behind an ignored offer to upgrade."""
+        self.deaf = False
+
+    # The parser's side
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        raise NotImplementedError
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the request target; a long one may come in pieces."""
+        if self.parsing is not None:
+            self.parsing.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field, or a trailer field: those end here (RFC 9110 section 6.5.1)."""
+        kind = REQUESTS.get(name)
+        if kind is None:
+            kind = of_request(name)
+        if kind <= TYPE:
+            self.fields += (name, COLON, value, CRLF)
+        if kind not in (PASS, DROP) and not self.head_done and self.parsing is not None:
+            self.parsing.note(kind, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete: queue the request."""
+        inbound = self.parsing
+        if inbound is None:
+            return
+        self.head_done = True
+        self.fields = []
+        self.requests += 1
+        parser = self.parser
+        limits = self.listener.limits
+        inbound.verb = parser.get_method()
+        if not self.data.startswith(b"%b %b HTTP/1.1\r\n" % (inbound.verb, inbound.target)):
+            self._check_line(inbound)
+        if len(self.data) > limits.head:
+            self._check_size(inbound)
+        inbound.keep_alive = parser.should_keep_alive() and self.requests < limits.requests
+        if len(inbound.call_fields) > 4 * limits.fields:
+            inbound.error = (431, "the request has too many header fields")
+        elif inbound.connection:
+            inbound.call_fields = without(inbound.call_fields, inbound.connection)
+        inbound.check()
+        if inbound.upgrade_to and parser.should_upgrade():
+            self._check_upgrade(inbound)
+        self.waiting.append(inbound)
+
+    def on_body(self, data: bytes) -> None:
+        """Part of the request's payload."""
+        self.stagnant = -1
+        if self.parsing is not None:
+            self.parsing.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """The request is all here."""
+        if self.parsing is not None and not self.payload_left:
+            self.parsing.ended = True
+            self.parsing = None
+
+    # What the connection calls
+
+    def fault(self, code: int, detail: str) -> None:
+        """Answer a request that cannot be one, then close."""
+        if self.parsing is None:
+            self.on_message_begin()
+        inbound = self.parsing
+        self.deafen()
+        if inbound is not None:
+            inbound.error = (code, detail)
+            if inbound not in self.waiting:
+                self.waiting.append(inbound)
+
+    def malformed(self, detail: str) -> None:
+        """Refuse the request that turned out not to be HTTP/1.1."""
+        inbound = self.parsing
+        if inbound is not None and inbound is self.current:
+            self.deafen()
+            inbound.broken(400, f"malformed HTTP: {detail}")
+        else:
+            self.fault(400, f"malformed HTTP: {detail}")
+
+    def deafen(self) -> None:
+        """Parse nothing more."""
+        self.deaf = True
+        self.parsing = None
+        self.head_done = True
+        self.payload_left = 0
+        self.data = b""
+
+    def bound(self, size: int) -> None:
+        """Bound what the parser would collect without end, after a read of ``size`` bytes."""
+        if not self.head_done:
+            begin = self.data.rfind(HEAD_END)
+            if begin >= 0:
+                self.data = self.data[begin + 4 :]
+                self.at = 0
+            if len(self.data) > self.listener.limits.head:
+                self.fault(431, "the request's head is too large")
+            return
+        if self.stagnant < 0:
+            self.stagnant = 0
+            return
+        self.stagnant += size
+        if self.stagnant > self.listener.limits.head:
+            self.malformed("too much between the chunks of the payload, or behind it")
+
+    def payload(self, rest: bytes) -> bytes:
+        """Take payload that the parser would not; return what is left."""
+        data = rest[: self.payload_left]
+        self.payload_left -= len(data)
+        if self.parsing is not None:
+            self.parsing.parts.append(data)
+            if not self.payload_left:
+                self.parsing.ended = True
+                self.parsing = None
+        return rest[len(data) :]
+
+    # Inside
+
+    def _check_line(self, inbound: Inbound) -> None:
+        """Look closer at a request line that is not what this read begins with.
+
+        To the parser any version is fine, and any number of spaces.
+        """
+        version = self.parser.get_http_version()
+        inbound.http10 = version == "1.0"
+        line = b"%b %b HTTP/%b\r\n" % (inbound.verb, inbound.target, version.encode())
+        begin = self.data.find(line, self.at)
+        if version not in ("1.1", "1.0"):
+            inbound.error = (505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
+        elif begin < 0:
+            inbound.error = (400, "a request line is METHOD target HTTP/1.1, with single spaces")
+        else:
+            self.at = begin + len(line)
+
+    def _check_size(self, inbound: Inbound) -> None:
+        """Measure the head in a read that is larger than a head may be."""
+        if self.data.find(HEAD_END, self.at) - self.at > self.listener.limits.head:
+            inbound.error = (431, "the request's head is too large")
+
+    def _check_upgrade(self, inbound: Inbound) -> None:
+        """See what follows a request to upgrade: to llhttp its payload is another protocol."""
+        if inbound.error is not None:
+            return
+        if inbound.upgrade_to != b"websocket":
+            # Ignored (RFC 9110 section 7.8), as Java's client expects of its offer of HTTP/2.
+            self.payload_left = 0 if inbound.transfer else inbound.length
+            if inbound.transfer:
+                inbound.error = (400, "a request to upgrade cannot have a chunked payload")
+        elif inbound.transfer or inbound.length:
+            inbound.error = (400, "a WebSocket handshake has no payload")
+        elif self.waiting or self.current is not None:
+            inbound.error = (400, "a WebSocket cannot be opened behind an unanswered request")
