@@ -14,7 +14,7 @@ from examples.weight.director import Director
 from examples.weight.watcher import by_hour
 
 BARS = " ▁▂▃▄▅▆▇█"
-LINES = 12  # of the story that are shown
+LINES = 9  # of the story that are shown
 
 
 class Screen:
@@ -77,7 +77,7 @@ class Screen:
         text.append(f"   {len(client.failures)} failed", "red" if client.failures else "green")
         text.append(f"   median {median(times):.1f} ms\n", "default")
         for by, count in sorted(Counter(client.recent.copy()).items()):
-            text.append(f"{by}  {'█' * count} {count}\n")
+            text.append(f"{by}  {'█' * (count // 2)} {count}\n")
         return Panel(text, title=f"alice's calls, the last {len(client.recent)}", height=6)
 
     def _advice(self, director: Director) -> Panel:

@@ -60,7 +60,8 @@ class Story(Director):
         for version, text in sorted(advice.items()):
             self.say(f"{version} recommends: {text}")
         self.check("the versions recommend different things", len(set(advice.values())) == 2)
-        self.check("both versions answer", set(self.answers(30)) == {OLD, NEW})
+        answered = self.answers(30)
+        self.check(f"both versions answer: {dict(answered)}", set(answered) == {OLD, NEW})
 
     def switch(self) -> None:
         self.stage.apply("versions/2.0.0")
