@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.cli.options import ADMIN_TOKEN, refuse
+from adapters.cli.output import note
 from adapters.store.changelog import open_store
 from gateway.message import Status
 from gateway.ports import StoreError
@@ -22,7 +23,7 @@ def issue_offline(
     principal: str,
     kind: str,
     seconds: int,
-    note: str,
+    remark: str,
     attributes: dict[str, str],
     *,
     save: bool,
@@ -40,7 +41,7 @@ def issue_offline(
             kind=kind,
             now=now,
             lifetime=seconds,
-            note=note or "offline",
+            note=remark or "offline",
             attributes=attributes,
         )
     except ValueError as error:
@@ -64,6 +65,8 @@ def issue_offline(
 
 async def _append(path: Path, record: TokenRecord, now: float) -> None:
     store = await open_store(path)
+    for finding in store.findings:
+        note(finding, "yellow")
     try:
         batch = Batch(int(now * 1000), SYSTEM, (TokenIssued(record),))
         await store.append(await store.head(), [encode(batch)])

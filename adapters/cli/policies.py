@@ -39,7 +39,14 @@ def apply(
     client = connect(url, token, token_file)
     contents = [(name, _read(name)) for name in files]
     method = "policy/preview" if dry_run else "policy/apply"
-    answers = [_send(client, method, name, content) for name, content in contents]
+    answers = []
+    for at, (name, content) in enumerate(contents):
+        try:
+            answers.append(_send(client, method, name, content))
+        except Problem:
+            if at and not dry_run:
+                note(f"applied before the error: {', '.join(files[:at])}", "yellow")
+            raise
     if output is not Format.TABLE:
         data(output, answers[0] if len(answers) == 1 else answers)
     elif dry_run:

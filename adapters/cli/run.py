@@ -37,28 +37,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _report(problem: Problem) -> None:
-    problems = problem.extra.get("problems")
+    problems = [one for one in _list(problem.extra.get("problems")) if isinstance(one, dict)]
     hint = problem.hint or _HINTS.get(problem.status, "")
     if "near" in problem.extra and not problem.extra["near"]:
         hint = "hilum registry list shows what exists"
-    if isinstance(problems, list) and problems:
+    if problems:
         file = str(problem.extra.get("file", ""))
         for one in problems:
             complain(_place(file, one), str(one.get("hint") or ""))
         return
     complain(problem.detail, hint)
-    for conflict in _texts(problem.extra.get("conflicts")):
+    for conflict in map(str, _list(problem.extra.get("conflicts"))):
         if conflict not in problem.detail:
             note(f"  {conflict}")
 
 
-def _place(file: str, one: Any) -> str:
+def _place(file: str, one: dict[str, Any]) -> str:
     """Return a problem of a document with its place, as compilers write it."""
     line, column = one.get("line"), one.get("column")
     where = ":".join(str(part) for part in (file, line, column) if part)
     path = f" ({one['path']})" if one.get("path") else ""
-    return f"{where}: {one['message']}{path}" if where else f"{one['message']}{path}"
+    said = f"{one.get('message')}{path}"
+    return f"{where}: {said}" if where else said
 
 
-def _texts(value: Any) -> list[str]:
-    return [str(one) for one in value] if isinstance(value, list) else []
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -25,6 +25,8 @@ REUSE = 3.0
 SILENCE = 60.0
 """Seconds without a byte, after which a stream of events is taken for broken."""
 
+FOREIGN = "is it a Hilum gateway, and of this version?"
+
 _SAFE = "/:,;=~@$%"
 _OF_SLUG = {status.slug: status for status in Status}
 
@@ -44,6 +46,14 @@ class Problem(Exception):
 
 class Unreachable(Problem):
     """No answer came: the site is not there, or the connection broke."""
+
+
+class Document(dict[str, Any]):
+    """A JSON object of an answer. What it lacks, a gateway of ours would have said."""
+
+    def __missing__(self, key: str) -> Any:
+        """Say what is missing."""
+        raise Problem(Status.PROVIDER_ERROR, f"the answer has no {key!r}", hint=FOREIGN)
 
 
 class Answer(NamedTuple):
@@ -123,18 +133,21 @@ class Client:
         self._used = time.monotonic()
         return _answer(response, body)
 
-    def ask(self, method: str, document: Mapping[str, Any]) -> Any:
+    def ask(self, method: str, document: Mapping[str, Any]) -> Document:
         """Call one of the site's own methods, such as ``policy/get``, with JSON both ways."""
         answer = self.call(f"$site/{method}", json.dumps(document).encode())
         return self.document(answer)
 
-    def document(self, answer: Answer) -> Any:
-        """Return a JSON reply's content."""
+    def document(self, answer: Answer) -> Document:
+        """Return the JSON object that a reply is."""
         try:
-            return json.loads(answer.body)
-        except ValueError as error:
-            detail = f"{self.url} answered something else than JSON: is it a Hilum gateway?"
-            raise Problem(Status.PROVIDER_ERROR, detail) from error
+            document = json.loads(answer.body, object_hook=Document)
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, Document):
+            detail = f"{self.url} answered with something else than a JSON object"
+            raise Problem(Status.PROVIDER_ERROR, detail, hint=FOREIGN)
+        return document
 
     def subscribe(
         self, name: str, *, after: str = "", group: str = "", last: str = ""
