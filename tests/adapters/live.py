@@ -174,8 +174,13 @@ LIMITS = Limits(drain_seconds=1.0)
 
 
 @contextlib.asynccontextmanager
-async def live_site(state: Path, limits: Limits = LIMITS) -> AsyncIterator[LiveSite]:
-    """Run a site with one registered object; ``limits`` are the listener's."""
+async def live_site(
+    state: Path, limits: Limits = LIMITS, *, clients_stay: bool = False
+) -> AsyncIterator[LiveSite]:
+    """Run a site with one registered object; ``limits`` are the listener's.
+
+    The test's connections are closed before the site stops, unless ``clients_stay``.
+    """
     config = Config(
         site=Site(state=state), http=Listen(port=0), control=Control(port=0), limits=limits
     )
@@ -186,6 +191,8 @@ async def live_site(state: Path, limits: Limits = LIMITS) -> AsyncIterator[LiveS
         await site.begin()
         yield site
     finally:
+        if not clients_stay:
+            await site.close()
         await application.stop()
         await site.close()
 

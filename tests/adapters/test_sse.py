@@ -320,7 +320,7 @@ class TestEnds:
         assert json.loads(end["data"])["status"] == 404
 
     async def test_a_site_that_shuts_down_says_so_at_once(self, tmp_path):
-        async with live_site(tmp_path) as site:
+        async with live_site(tmp_path, clients_stay=True) as site:
             stream = await Stream.open(site)
             await site.publish("steps", "last")
             await stream.blocks(1)

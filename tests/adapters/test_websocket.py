@@ -464,7 +464,7 @@ class TestAuthentication:
 
 
 async def test_a_site_that_shuts_down_says_goodbye(tmp_path):
-    async with live_site(tmp_path) as site:
+    async with live_site(tmp_path, clients_stay=True) as site:
         client = await Client.open(site)
         reading = asyncio.ensure_future(client.closed())
         await asyncio.sleep(0)
