@@ -5,7 +5,7 @@ A name that resolves to another address tomorrow (DNS rebinding) is checked agai
 
 import asyncio
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -49,16 +49,28 @@ class Egress:
         """Add a port that this site listens on itself."""
         self._own_ports.add(port)
 
-    def choose(self, addresses: Sequence[str], origin: Origin) -> str:
-        """Return the first address that may be connected to; raises Forbidden."""
+    async def resolve(self, origin: Origin) -> list[str]:
+        """Return the addresses of an origin that may be connected to, best first.
+
+        Raises Forbidden when it has others only, OSError when it has none.
+        """
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        return self.permitted([str(info[4][0]) for info in found], origin)
+
+    def permitted(self, addresses: Iterable[str], origin: Origin) -> list[str]:
+        """Return those addresses that may be connected to; raises Forbidden when there is none."""
         why = f"{origin.host} has no address"
-        for text in addresses:
-            address = _plain(text)
-            refused = self._refuse(address, origin)
+        good = []
+        for text in dict.fromkeys(addresses):
+            refused = self._refuse(_plain(text), origin)
             if refused is None:
-                return text
-            why = refused
-        raise Forbidden(why)
+                good.append(text)
+            else:
+                why = refused
+        if not good:
+            raise Forbidden(why)
+        return good
 
     async def check_url(self, url: str, peer: str) -> str | None:
         """Return why an endpoint's URL may not be bound from a peer, None when it may.
@@ -66,16 +78,12 @@ class Egress:
         A host that does not resolve now may be bound: it is checked at each connect.
         """
         target = parse_url(url, template=True)
-        loop = asyncio.get_running_loop()
         try:
-            found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        except OSError:
-            return None
-        origin = Origin(target.scheme, target.host, target.port, peer)
-        try:
-            self.choose([str(info[4][0]) for info in found], origin)
+            await self.resolve(Origin(target.scheme, target.host, target.port, peer))
         except Forbidden as error:
             return str(error)
+        except OSError:
+            pass
         return None
 
     def _refuse(self, address: Address, origin: Origin) -> str | None:

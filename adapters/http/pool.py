@@ -1,6 +1,7 @@
 """Connections to one origin: bounded, reused last in first out, each address checked first."""
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from typing import cast
@@ -21,11 +22,23 @@ PENDING_BYTES = 256 * 1024
 class Pending:
     """A call that waits for a connection; afterwards it passes on to it."""
 
-    __slots__ = ("answer", "connection", "end", "gone", "head", "length", "parts", "paused", "size")
+    __slots__ = (
+        "answer",
+        "connection",
+        "end",
+        "gone",
+        "head",
+        "length",
+        "parts",
+        "paused",
+        "pool",
+        "size",
+    )
 
     def __init__(
-        self, answer: Answer, head: list[bytes], body: bytes, end: bool, length: int
+        self, pool: "Pool", answer: Answer, head: list[bytes], body: bytes, end: bool, length: int
     ) -> None:
+        self.pool = pool
         self.answer = answer
         self.head = head
         self.parts = [body]
@@ -53,6 +66,8 @@ class Pending:
         self.gone = True
         if self.connection is not None:
             self.connection.cancel()
+        else:
+            self.pool.forget(self)
 
     def pause(self) -> None:
         """Stop giving reply payload."""
@@ -108,7 +123,7 @@ class Pool:
                 connection.head_only = head[0].startswith(b"HEAD ")
                 connection.begin(answer, head, body, end, length)
                 return connection
-        pending = Pending(answer, head, body, end, length)
+        pending = Pending(self, answer, head, body, end, length)
         if len(self._waiting) >= self._sizes.waiting:
             why = f"{self._sizes.waiting} calls wait for {self.origin.host} already"
             self._loop.call_soon(self._fail, pending, Status.THROTTLED, why)
@@ -117,14 +132,18 @@ class Pool:
         self._grow()
         return pending
 
+    def forget(self, pending: Pending) -> None:
+        """Let a call wait no longer: it would take the place of one that somebody waits for."""
+        if pending in self._waiting:
+            self._waiting.remove(pending)
+
     def free(self, connection: UpstreamConnection) -> None:
         """Take back a connection that can serve another call."""
-        while self._waiting:
+        if self._waiting:
             pending = self._waiting.popleft()
-            if not pending.gone:
-                pending.go(connection, pending.head[0].startswith(b"HEAD "))
-                return
-        self._idle.append(connection)
+            pending.go(connection, pending.head[0].startswith(b"HEAD "))
+        else:
+            self._idle.append(connection)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """Forget a connection that closed."""
@@ -167,39 +186,46 @@ class Pool:
         """Open one connection; on failure one waiting call fails, nothing of it was written."""
         why = ""
         try:
-            async with asyncio.timeout(self._sizes.connect):
-                connection = await self._open()
+            connection = await self._open()
         except Forbidden as error:
             why = str(error)
         except TimeoutError:
             why = f"{self.origin.host}:{self.origin.port} did not answer the connection in time"
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             why = f"cannot connect to {self.origin.host}:{self.origin.port}: {error}"
         else:
             self._all.add(connection)
             connection.heard = self.clock()
             self.free(connection)
             return
-        while self._waiting:
-            pending = self._waiting.popleft()
-            if not pending.gone:
-                self._fail(pending, Status.UNAVAILABLE, why)
-                break
+        if self._waiting:
+            self._fail(self._waiting.popleft(), Status.UNAVAILABLE, why)
         self._connecting.discard(asyncio.current_task())
         self._grow()
 
     async def _open(self) -> UpstreamConnection:
+        """Connect to the first address that answers; each gets its share of the time."""
+        async with asyncio.timeout(self._sizes.connect):
+            addresses = await self._egress.resolve(self.origin)
+        share = self._sizes.connect / len(addresses)
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await self._dial(address, share)
+        return await self._dial(addresses[-1], share)
+
+    async def _dial(self, address: str, seconds: float) -> UpstreamConnection:
         origin = self.origin
-        found = await self._loop.getaddrinfo(origin.host, origin.port, type=1)
-        address = self._egress.choose([str(info[4][0]) for info in found], origin)
         connection = UpstreamConnection(self)
-        await self._loop.create_connection(
-            lambda: cast("asyncio.Protocol", connection),
-            address,
-            origin.port,
-            ssl=self._tls,
-            server_hostname=origin.host if self._tls else None,
-        )
+        async with asyncio.timeout(seconds):
+            await self._loop.create_connection(
+                lambda: cast("asyncio.Protocol", connection),
+                address,
+                origin.port,
+                ssl=self._tls,
+                server_hostname=origin.host if self._tls else None,
+            )
+        if connection.closed:
+            raise ConnectionResetError("it closed the connection at once")
         return connection
 
     def _fail(self, pending: Pending, status: Status, why: str) -> None:

@@ -1,6 +1,7 @@
 """Active health checks: GET a path of every endpoint whose policy asks for it (design 7)."""
 
 import asyncio
+import contextlib
 import logging
 from typing import NamedTuple
 
@@ -85,13 +86,18 @@ class Prober:
     async def _get(self, key: _Probed) -> bool:
         """Return whether the endpoint answers with 2xx or 3xx."""
         origin = key.origin
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(origin.host, origin.port, type=1)
-        address = self._egress.choose([str(info[4][0]) for info in found], origin)
         tls = origin.scheme == "https"
-        reader, writer = await asyncio.open_connection(
-            address, origin.port, ssl=tls or None, server_hostname=origin.host if tls else None
-        )
+        for address in await self._egress.resolve(origin):
+            with contextlib.suppress(OSError):
+                reader, writer = await asyncio.open_connection(
+                    address,
+                    origin.port,
+                    ssl=tls or None,
+                    server_hostname=origin.host if tls else None,
+                )
+                break
+        else:
+            return False
         try:
             request = f"GET {key.path} HTTP/1.1\r\nHost: {origin.host}\r\nConnection: close\r\n\r\n"
             writer.write(request.encode())

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from adapters.http.pool import Pool
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of a reply's head; beyond it the reply is garbage."""
+"""Bytes of a reply's head, or of its trailers; beyond it the reply is garbage."""
+HEAD_END = b"\r\n\r\n"
+
+
+class Garbage(Exception):
+    """What the parser lets through but no reply may be; raised inside its callbacks."""
 
 
 class UpstreamConnection:
@@ -59,6 +64,7 @@ class UpstreamConnection:
         "replied",
         "reply_done",
         "request_done",
+        "stagnant",
         "surplus",
         "transport",
     )
@@ -74,6 +80,8 @@ class UpstreamConnection:
         self.parts: list[bytes] = []
         self.chunked = False
         self.code = 0
+        self.stagnant = 0
+        """Bytes of chunk framing and trailers since the last byte of payload."""
         self.request_done = self.keep = self.surplus = False
         self._reset()
 
@@ -94,8 +102,10 @@ class UpstreamConnection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The endpoint closed, or we did."""
+        pool = self.pool
+        pool.plane.now = pool.clock()
         self.closed = True
-        self.pool.lost(self)
+        pool.lost(self)
         answer = self.answer
         if answer is None:
             return
@@ -108,6 +118,7 @@ class UpstreamConnection:
 
     def eof_received(self) -> bool:
         """The endpoint sends no more: close too."""
+        self.closed = True
         return False
 
     def data_received(self, data: bytes) -> None:
@@ -120,15 +131,23 @@ class UpstreamConnection:
         try:
             self.parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            self._deliver()
-            self._garbage(f"the endpoint's reply is not HTTP/1.1: {error}")
+            self.surplus = True
+            if self.replied or self.reply_done:
+                self._deliver()
+            self._garbage(f"the endpoint's reply is not HTTP/1.1: {_why(error)}")
             return
-        if not self.head_done:
-            self.head_bytes += len(data)
-            if self.head_bytes > HEAD_LIMIT:
+        if self.head_done:
+            size = len(data)
+            if size > HEAD_LIMIT and not self.replied and data.find(HEAD_END) > HEAD_LIMIT:
                 self._garbage("the endpoint's reply has too large a head")
                 return
-        self._deliver()
+            if not self.reply_done:
+                self._bound_framing(size)
+            self._deliver()
+            return
+        self.head_bytes += len(data)
+        if self.head_bytes > HEAD_LIMIT:
+            self._garbage("the endpoint's reply has too large a head")
 
     def pause_writing(self) -> None:
         """The endpoint reads slowly."""
@@ -163,22 +182,26 @@ class UpstreamConnection:
             self.content_type = value
             self.fields += (name, COLON, value, CRLF)
         elif special == TRANSFER:
+            if value.lower() != b"chunked":
+                raise Garbage("the only transfer coding understood here is chunked")
             self.close_delimited = False
         elif special == CONNECTION:
-            self.connection = value
+            self.connection += b"," + value if self.connection else value
 
     def on_headers_complete(self) -> None:
         """The head is complete; an interim reply (1xx) is dropped."""
         if self.surplus:
             return
         code = self.parser.get_status_code()
-        if code < 200:
-            self.fields = []
+        if code < 200 or code > 599:
+            self._interim(code)
             return
         self.code = code
         self.head_done = True
         self.keep = self.parser.should_keep_alive()
         connection = self.connection
+        if (connection or not self.keep) and self.parser.get_http_version() not in ("1.1", "1.0"):
+            raise Garbage("it says that it is of another version")
         if connection and connection.lower() not in (b"keep-alive", b"close"):
             self.fields = without(self.fields, connection)
         if self.head_only:
@@ -187,6 +210,7 @@ class UpstreamConnection:
 
     def on_body(self, data: bytes) -> None:
         """Part of the reply's payload."""
+        self.stagnant = -1
         if not self.reply_done:
             self.parts.append(data)
 
@@ -258,6 +282,24 @@ class UpstreamConnection:
 
     # Inside
 
+    def _interim(self, code: int) -> None:
+        """Forget the head of an interim reply: nothing of it belongs to the final one."""
+        if not 100 <= code < 200:
+            raise Garbage(f"there is no status code {code}")
+        self.fields = []
+        self.length = -1
+        self.content_type = self.connection = b""
+        self.close_delimited = True
+
+    def _bound_framing(self, size: int) -> None:
+        """Bound chunk extensions and trailers: the parser collects them without end."""
+        if self.stagnant < 0 or not self.replied:
+            self.stagnant = 0
+            return
+        self.stagnant += size
+        if self.stagnant > HEAD_LIMIT:
+            self._garbage("the endpoint's reply has too much between its chunks")
+
     def _deliver(self) -> None:
         answer = self.answer
         if answer is None or not self.head_done:
@@ -283,7 +325,7 @@ class UpstreamConnection:
     def _release(self) -> None:
         """Give the connection back, or close it when it cannot serve another call."""
         self.answer = None
-        if self.keep and self.request_done and not self.surplus and not self.close_delimited:
+        if self.keep and self.request_done and not self.surplus:
             if self.read_paused:
                 self.resume()
             self._reset()
@@ -296,3 +338,10 @@ class UpstreamConnection:
         self.close()
         if answer is not None:
             answer.failed(Status.PROVIDER_ERROR, why, written=True)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, HttpParserUpgrade):
+        return "it switches protocols unasked"
+    cause = error.__context__
+    return str(cause if isinstance(cause, Garbage) else error)
