@@ -1,6 +1,7 @@
 """One subscriber of an event channel: its bounded queue, its flow control, what it missed."""
 
 import asyncio
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ OLDEST = "oldest"
 """Resuming after this means: from the oldest event that is retained."""
 REPLAYED = 64
 """Events that are read from what is retained at once."""
+
+_log = logging.getLogger(__name__)
 
 
 class Gap(NamedTuple):
@@ -131,7 +134,11 @@ class Subscription:
     def offer(self, event: Event) -> None:
         """Deliver an event, or queue it while the subscriber is slow."""
         if self._ready:
-            self._subscriber.deliver(event)
+            try:
+                self._subscriber.deliver(event)
+            except Exception:  # One subscriber's fault must not keep the event from the others.
+                _log.exception("a subscriber of %s failed", event.channel)
+                self.end(Refusal(Status.INTERNAL, "the site failed to deliver; its log says why"))
         elif self.open:
             self._queue.append(event)
             self._bytes += len(event.payload)

@@ -321,6 +321,15 @@ class TestBothKinds:
         assert len(slow.heard) <= 2 + 2 * 4
         assert slow.payloads[-1] == "29"
 
+    async def test_a_subscriber_that_fails_harms_nobody_else(self, channels, durable, caplog):
+        at = route(durable=durable)
+        broken, well = Listener().listen(channels, at), Listener().listen(channels, at)
+        broken.deliver = lambda event: 1 / 0
+        await publish(channels, at, "a", "b")
+        assert well.payloads == ["a", "b"]
+        assert broken.refusal.status is Status.INTERNAL
+        assert "ZeroDivisionError" in caplog.text
+
     async def test_closed_means_closed(self, channels, durable):
         at = route(durable=durable)
         gone = Listener().listen(channels, at)
