@@ -1,6 +1,7 @@
 """The gateways that Hilum is compared with, and the upstream behind all of them."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,10 +44,20 @@ def start_upstream(folder: Path) -> Peer:
     open_file_cache max=16;
     default_type application/json;
     client_max_body_size 0;
+    upstream itself {{ server 127.0.0.1:{port}; keepalive 64; }}
     server {{
         listen 127.0.0.1:{port} backlog=1024;
         location / {{ return 200 '{body}'; }}
         location /files/ {{ root {folder}; }}
+        # `return` answers before the payload has come; this location takes all of it first.
+        location /sink/ {{
+            client_body_buffer_size 2m;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Content-Length "";
+            proxy_pass_request_body off;
+            proxy_pass http://itself/answer;
+        }}
     }}
     """
     return Peer(_nginx("upstream", folder / "upstream", http, LOAD_CORE), port)
@@ -92,6 +103,11 @@ def _nginx_proxy(folder: Path, upstream: int, before: str, within: str) -> Peer:
         listen 127.0.0.1:{port} backlog=1024;
         keepalive_requests 1000000000;
         client_max_body_size 0;
+        # Its best for large payloads: all in memory, nothing spilled to disk.
+        client_body_buffer_size 2m;
+        proxy_buffer_size 16k;
+        proxy_buffers 8 256k;
+        proxy_busy_buffers_size 512k;
         location / {{
             {within}
             proxy_http_version 1.1;
@@ -110,8 +126,10 @@ def _nginx(name: str, folder: Path, http: str, core: int) -> Process:
         f"{kind}_temp_path {folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # Started by root, its worker would be another user, who cannot read this folder.
+    user = "user root;" if os.geteuid() == 0 else ""
     path.write_text(
-        "daemon off; worker_processes 1; "
+        f"daemon off; worker_processes 1; {user} "
         f"pid {folder}/pid; error_log {folder}/error.log warn;\n"
         "events { worker_connections 4096; }\n"
         f"http {{ access_log off; {temporary} {http} }}\n"

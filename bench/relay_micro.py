@@ -7,9 +7,13 @@ event loop add is not in these figures, so they show what our own code costs (bu
 import argparse
 import asyncio
 import cProfile
+import json
+import os
 import pstats
 import secrets
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,8 +31,13 @@ from adapters.http.server import ServerConnection
 from adapters.http.upstream import UpstreamConnection
 from adapters.store import open_store
 from bench import workload
+from bench.hilum import COMPILED, ROOT
+from bench.options import Options
+from bench.process import GATEWAY_CORE, pinned
+from bench.results import Section, Target
 from gateway.config import Limits, Upstream
 from gateway.objects.local import LocalProvider
+from gateway.ports import Store
 from gateway.site import Clocks, Identity, Site
 from policy.identity import new_token
 from policy.model import AccessPolicy, Action, Subject
@@ -44,6 +53,7 @@ from registry.model import (
 
 BUDGET = 7.0
 """Microseconds of Python per request (evidence, rule 1)."""
+PARSE, RELAY = "both parsers alone", "relayed call"
 ORIGIN = Origin("http", "127.0.0.1", 9, "127.0.0.1")
 
 
@@ -179,19 +189,15 @@ class Rig:
                 replies.feed_data(self.reply)
 
 
-def cost(work: Callable[[int], None], rounds: int, repeats: int) -> list[float]:
-    """Return CPU microseconds per request, one figure for each repetition."""
-    figures = []
-    for _ in range(repeats):
-        begin = time.process_time()
-        work(rounds)
-        figures.append((time.process_time() - begin) / (rounds * workload.METHODS) * 1e6)
-    return figures
+def cost(work: Callable[[int], None], rounds: int) -> float:
+    """Return CPU microseconds per request."""
+    begin = time.process_time()
+    work(rounds)
+    return (time.process_time() - begin) / (rounds * workload.METHODS) * 1e6
 
 
-async def start_site(folder: Path) -> tuple[Site, list[str]]:
+async def start_site(store: Store) -> tuple[Site, list[str]]:
     """Start a site whose log holds the workload."""
-    store = await open_store(folder / "changes.db")
     loop = asyncio.get_running_loop()
     site = Site(Identity("localhost"), store, LocalProvider(), Clocks(loop.time, time.time))
     await site.start()
@@ -203,30 +209,66 @@ async def start_site(folder: Path) -> tuple[Site, list[str]]:
 async def run(rounds: int, repeats: int, profile: bool) -> dict[str, list[float]]:
     """Return the figures of each part; with ``profile`` print where the time goes."""
     with tempfile.TemporaryDirectory() as folder:
-        site, tokens = await start_site(Path(folder))
-        rig = Rig(site, tokens)
-        rig.check()
-        rig.relay(20)
-        figures = {
-            "both parsers alone": cost(rig.parse, rounds, repeats),
-            "relayed call": cost(rig.relay, rounds, repeats),
-        }
-        if profile:
-            profiler = cProfile.Profile()
-            profiler.runcall(rig.relay, rounds)
-            pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
-        await site.stop()
-        await site._store.close()  # noqa: SLF001
-        return figures
+        store = await open_store(Path(folder) / "changes.db")
+        try:
+            site, tokens = await start_site(store)
+            rig = Rig(site, tokens)
+            rig.check()
+            rig.relay(20)
+            # Both in turn, so that a busy machine slows both.
+            pairs = [(cost(rig.parse, rounds), cost(rig.relay, rounds)) for _ in range(repeats)]
+            if profile:
+                profiler = cProfile.Profile()
+                profiler.runcall(rig.relay, rounds)
+                pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
+            await site.stop()
+        finally:
+            await store.close()
+        return {PARSE: [pair[0] for pair in pairs], RELAY: [pair[1] for pair in pairs]}
+
+
+def measure(options: Options) -> Section:
+    """Measure for RESULTS.md, in a process of its own for each form."""
+    section = Section("relay_micro", "Relayed call without sockets: our own Python")
+    rows = []
+    for name, tree in (("Hilum", ROOT), ("Hilum, compiled", COMPILED)):
+        if tree is COMPILED and not options.compiled:
+            continue
+        figures = _elsewhere(tree, 3 if options.quick else 9)
+        parse, relay = figures[PARSE], figures[RELAY]
+        rows.append(
+            [
+                name,
+                *(f"{figure:.2f}" for figure in (statistics.median(relay), min(relay), min(parse))),
+            ]
+        )
+        if tree is ROOT:
+            section.targets.append(Target("own Python per call", min(relay), BUDGET, " µs"))
+    header = ["CPU µs per call", "median", "best", "of it both parsers alone"]
+    section.table(header, rows)
+    return section
+
+
+def _elsewhere(tree: Path, repeats: int) -> dict[str, list[float]]:
+    command = [sys.executable, "-m", "bench.relay_micro", "--json", "--repeats", str(repeats)]
+    variables = {**os.environ, "PYTHONPATH": str(tree)}
+    done = subprocess.run(
+        pinned(GATEWAY_CORE, command), cwd=tree, env=variables, check=True, capture_output=True
+    )
+    return dict(json.loads(done.stdout))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
-    parser.add_argument("--rounds", type=int, default=300, help="of 64 requests")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--rounds", type=int, default=200, help="of 64 requests")
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
     figures = uvloop.run(run(args.rounds, args.repeats, args.profile))
+    if args.json:
+        print(json.dumps(figures))
+        return
     for name, values in figures.items():
         print(f"{name:20}  median {statistics.median(values):5.2f} µs  best {min(values):5.2f} µs")
     print(f"budget for a relayed call: {BUDGET} µs")

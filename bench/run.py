@@ -1,0 +1,61 @@
+"""Run the measurements: ``make bench`` or ``python -m bench.run [NAME …] [--quick] [--compiled]``.
+
+Each prints its tables and puts them into bench/RESULTS.md. The machine should have nothing else to
+do: these are ratios of one run, but a neighbour disturbs the parts unequally.
+"""
+
+import argparse
+import importlib
+import subprocess
+import sys
+import time
+
+from bench.hilum import ROOT
+from bench.options import QUICK, Options
+from bench.process import MissingProgram
+from bench.results import Section, write
+
+MEASUREMENTS = {
+    "relay_micro": "our own Python of a relayed call, without sockets",
+    "relay": "the relay beside nginx and Envoy",
+    "catalog": "100,000 bindings: start, memory, changes, relay",
+    "storm": "50 binding changes a second on names that carry 5,000 requests a second",
+}
+"""Module in this folder -> what it measures. Each has ``measure(options) -> Section``."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    listed = ", ".join(f"{name} ({what})" for name, what in MEASUREMENTS.items())
+    parser.add_argument("names", nargs="*", choices=[[], *MEASUREMENTS], help=listed)
+    parser.add_argument("--quick", action="store_true", help="short rounds; RESULTS.md stays")
+    parser.add_argument(
+        "--compiled", action="store_true", help="compile the hot modules, and measure that form too"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = arguments()
+    options = QUICK if asked.quick else Options()
+    if asked.compiled:
+        subprocess.run([ROOT / ".ci" / "compile"], check=True)
+        options = options.with_compiled()
+    missed = 0
+    for name in asked.names or MEASUREMENTS:
+        begin = time.monotonic()
+        try:
+            section: Section = importlib.import_module(f"bench.{name}").measure(options)
+        except MissingProgram as missing:
+            print(f"{name} is left out: {missing}", file=sys.stderr)
+            continue
+        print(f"{section.text()}\n\n({name}: {time.monotonic() - begin:.0f} s)\n", flush=True)
+        missed += sum(not target.met for target in section.targets)
+        if not asked.quick:
+            flags = " --compiled" if asked.compiled else ""
+            write(section, f"python -m bench.run {name}{flags}")
+    print(f"{missed} targets missed" if missed else "all targets met")
+
+
+if __name__ == "__main__":
+    main()
