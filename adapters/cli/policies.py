@@ -15,6 +15,8 @@ from registry.names import near
 MAX_FILE = 4 * 1024 * 1024
 """Bytes of a manifest file."""
 
+NOT_DURABLE = "in force, but the site's store cannot write now: it is written as soon as it can"
+
 Kind = Annotated[
     str, typer.Argument(metavar="KIND", help="A kind of policies, such as AccessPolicy.")
 ]
@@ -59,6 +61,8 @@ def apply(
         for answer in answers:
             for conflict in answer.get("conflicts", []):
                 note(f"warning: {conflict}", "yellow")
+            if not answer.get("durable", True):
+                note(NOT_DURABLE, "yellow")
 
 
 def get(

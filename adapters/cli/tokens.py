@@ -8,7 +8,7 @@ import typer
 
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, say, show
-from adapters.cli.policies import pairs
+from adapters.cli.policies import NOT_DURABLE, pairs
 from gateway.config import default_state
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd]?)")
@@ -113,10 +113,7 @@ def revoke(
     for revoked in answer["revoked"]:
         say(f"{revoked} revoked")
     if not answer["durable"]:
-        note(
-            "in force, but the site's store cannot write now: it is written as soon as it can",
-            "yellow",
-        )
+        note(NOT_DURABLE, "yellow")
 
 
 def duration(text: str) -> int:

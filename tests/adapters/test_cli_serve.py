@@ -1,17 +1,21 @@
 """``hilum serve`` and what looks at a site that is not running: real processes, real state."""
 
+import asyncio
 import json
 import signal
 import socket
 import stat
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from adapters.cli import options
 from adapters.client import Problem
+from adapters.store.eventlog import open_event_log
 from gateway.message import Status
-from tests.running import HILUM, Gateway, cli, environment, hilum
+from gateway.ports import DeadLetter
+from tests.running import HILUM, Gateway, Service, cli, environment, hilum
 from tests.support import ROOT
 
 INVALID, UNAVAILABLE = Status.INVALID.wire.exit, Status.UNAVAILABLE.wire.exit
@@ -188,6 +192,49 @@ def test_the_token_of_a_local_site_is_found_and_stays_on_this_machine(tmp_path, 
     assert options.connect("https://[::1]", "", None)._token == "hlm_local"
     assert options.connect("https://gateway.example", "", None)._token == ""
     assert options.connect("https://gateway.example", "hlm_given", None)._token == "hlm_given"
+
+
+BOUND = """\
+apiVersion: hilum/v1
+kind: Binding
+metadata: {name: bound}
+spec: {name: letters/events, call: letters/take}
+"""
+
+
+async def bury(path, *payloads):
+    """Put dead letters where eight failed attempts would have put them."""
+    log = await open_event_log(path)
+    letter = DeadLetter(
+        0, "bound", "localhost/letters/events", "abc-1", 0, 8, "no", "text/plain", b""
+    )
+    ids = [await log.bury(replace(letter, payload=payload)) for payload in payloads]
+    await log.close()
+    return ids
+
+
+def test_dead_letters_are_listed_redriven_and_deleted(tmp_path):
+    with Service() as service, Gateway(tmp_path) as site:
+        take = {"endpoints": [{"url": service.url + "/take"}]}
+        objects = [{"name": "letters", "methods": {"take": take}, "channels": {"events": {}}}]
+        site.register({"microservice": "Letters", "objects": objects})
+        site.apply(BOUND)
+        assert json.loads(site.cli("deadletter", "list", "-o", "json").stdout) == {"items": []}
+        site.stop()
+        first, second = map(str, asyncio.run(bury(site.state / "events.db", b"one", b"\xff")))
+        site.start()
+        listed = site.cli("deadletter", "list").stdout.splitlines()
+        assert [line.split()[0] for line in listed] == ["ID", first, second]
+        service.status = 500
+        done = site.cli("deadletter", "redrive", first)
+        assert done.returncode == Status.PROVIDER_ERROR.wire.exit, done.stderr
+        service.status = 200
+        done = site.cli("deadletter", "redrive", first)
+        assert done.stdout == f"dead letter {first} delivered\n"
+        assert service.seen[-1] == ("/take", b"one")
+        done = site.cli("deadletter", "delete", second, "--output", "json")
+        assert json.loads(done.stdout)["items"] == [{"id": int(second), "deleted": True}]
+        assert json.loads(site.cli("deadletter", "list", "-o", "json").stdout) == {"items": []}
 
 
 def test_version():

@@ -286,8 +286,16 @@ def test_a_token_from_issue_to_revoke(site):
     assert "service:cli " not in run(site, "token", "list")
 
 
-def test_dead_letters_are_listed(site):
-    assert json.loads(run(site, "deadletter", "list", "--output", "json")) == {"items": []}
+def test_a_dry_run_says_what_would_have_been_decided_differently(site):
+    token = site.token_for("user:cli-eve", "user")
+    site.allow("cli-eve", {"principal": "user:cli-eve"}, "call", f"{PLANS}/plain")
+    run(site, "call", f"{PLANS}/plain", "{}", HILUM_TOKEN=token)
+    policy = POLICY.replace("allow", "deny").replace("ann", "eve").replace("cli-eve", "cli-no-eve")
+    policy = policy.replace("user:eve", "user:cli-eve")
+    out = run(site, "apply", "-f", "-", "--dry-run", stdin=policy)
+    assert "would be decided differently" in out
+    assert "user:cli-eve" in out
+    run(site, "call", f"{PLANS}/plain", "{}", HILUM_TOKEN=token)
 
 
 def test_nobody_there_is_told_with_what_to_do(tmp_path, site):
