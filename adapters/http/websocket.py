@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError, generate_accept_token
+from wsproto.utilities import generate_accept_token
 
 if TYPE_CHECKING:
     from adapters.http.inbound import Inbound
     from adapters.http.server import ServerConnection
 
-NORMAL = 1000
 GOING_AWAY = 1001
-PROTOCOL_ERROR = 1002
 NOT_TEXT = 1003
 POLICY = 1008
 TOO_BIG = 1009
-TRY_AGAIN = 1013
 """Close codes: RFC 6455 section 7.4.1, and the IANA registry."""
 VERSION = b"13"
 WAITING = 8 * 1024 * 1024
@@ -87,20 +84,16 @@ class WebSocket(asyncio.Protocol):
         self._heard = True
         if self._connection.state is ConnectionState.CLOSED:
             return
-        try:
-            self._connection.receive_data(data)
-            for event in self._connection.events():
-                if isinstance(event, TextMessage):
-                    self._text(event)
-                elif isinstance(event, Ping):
-                    self._send(event.response())
-                elif isinstance(event, CloseConnection):
-                    self._answer_close(event)
-                elif isinstance(event, BytesMessage):
-                    self.close(NOT_TEXT, "messages are JSON text")
-        except (RemoteProtocolError, LocalProtocolError) as error:
-            self.close(PROTOCOL_ERROR, str(error))
-            self._owner.close()
+        self._connection.receive_data(data)
+        for event in self._connection.events():
+            if isinstance(event, TextMessage):
+                self._text(event)
+            elif isinstance(event, Ping):
+                self._send(event.response())
+            elif isinstance(event, CloseConnection):
+                self._answer_close(event)
+            elif isinstance(event, BytesMessage):
+                self.close(NOT_TEXT, "messages are JSON text")
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
