@@ -9,13 +9,15 @@ from typing import Final
 from gateway.message import Call, Refusal, Reply, Status
 from gateway.ports import Caller, Permit, Provider, Sink
 from gateway.refusals import denial, no_endpoint
+from gateway.validity import CHECKED, carries_payload, refuse_invalid, too_large
 from gateway.view import Route, View
 from policy.access import AccessIndex
 from policy.decision import Decision
 from policy.model import Action
 from policy.resolution import Target
+from registry.validation import Validator
 
-HELD = 64 * 1024
+HELD = CHECKED
 """A request of at most this many bytes is kept, so that it can be sent again (design 4)."""
 ATTEMPTS = 3
 FAIR_SECONDS = 1.0
@@ -105,15 +107,20 @@ class Exchange:
         self._held = body if len(body) <= HELD else None
         self._ended = end
         plane.live.add(self)
-        if not self._send(body):
+        if route.validator is not None and carries_payload(call):
+            self._check(route.validator, body)
+        elif not self._send(body):
             self._refuse(no_endpoint(route))
 
     def body(self, data: bytes, end: bool) -> None:
         """Take more of the request's payload."""
         sink = self._sink
-        if self.done or sink is None:
+        if self.done:
             return
         self._ended = end
+        if sink is None:
+            self._collect(data)
+            return
         held = self._held
         if held is not None:
             self._held = held + data if len(held) + len(data) <= HELD else None
@@ -206,6 +213,27 @@ class Exchange:
             self._stop(Refusal(Status.UNAUTHENTICATED, "the credential is no longer valid"))
 
     # Inside
+
+    def _check(self, validator: Validator, payload: bytes) -> None:
+        """Send a payload once it is whole and fits its schema."""
+        if self._held is None:
+            self._refuse(too_large())
+        elif self._ended:
+            refusal = refuse_invalid(validator, payload)
+            self.call.length = len(payload)
+            if refusal is not None:
+                self._refuse(refusal)
+            elif not self._send(payload):
+                self._refuse(no_endpoint(self._route))
+
+    def _collect(self, data: bytes) -> None:
+        """Take payload that has to be whole before anything is sent."""
+        validator, held = self._route.validator, self._held
+        if validator is None or held is None:
+            return
+        held += data
+        self._held = held if len(held) <= HELD else None
+        self._check(validator, held)
 
     def _send(self, body: bytes) -> bool:
         """Resolve, admit and send; return False when no endpoint is left."""

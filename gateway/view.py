@@ -6,6 +6,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 from weakref import WeakValueDictionary
 
 from mypy_extensions import mypyc_attr
@@ -25,6 +26,7 @@ from registry.model import (
     VirtualObject,
 )
 from registry.names import Name
+from registry.validation import Validator
 
 DEFAULT_RESOLUTION = ResolutionPolicy(names=("**",))
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -68,6 +70,7 @@ class Route:
         "one_of_group",
         "owner",
         "selection",
+        "validator",
     )
 
     def __init__(self, name: Name, kind: Kind, owner: str, meter: Meter) -> None:
@@ -81,6 +84,8 @@ class Route:
         self.channel: EventChannel | None = None
         self.object: VirtualObject | None = None
         self.selection: Selection | None = None
+        self.validator: Validator | None = None
+        """What a payload must fit, when its definition says so."""
         self.one_of_group = False
 
 
@@ -222,10 +227,12 @@ class Compiler:
         definition = self._definition(record)
         if isinstance(definition, Method):
             route.method = definition
+            route.validator = _validator(definition.input)
             sources = [*map(_static_source, static), *self._sources(record)]
             route.selection = self._select(name, sources)
         elif isinstance(definition, EventChannel):
             route.channel = definition
+            route.validator = _validator(definition.schema)
             policy = self._resolution_of(name) or DEFAULT_RESOLUTION
             route.one_of_group = policy.delivery == "one-of-group"
         else:
@@ -260,6 +267,10 @@ class Compiler:
     def _select(self, name: Name, sources: Sequence[Source]) -> Selection:
         policy = self._resolution_of(name) or DEFAULT_RESOLUTION
         return compile_selection(name, sources, policy, self._view.health_of)
+
+
+def _validator(schema: dict[str, Any] | None) -> Validator | None:
+    return None if schema is None else Validator(schema)
 
 
 def _static_source(binding: Binding) -> Source:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, Final, Protocol, TypeAlias
 
-from registry.documents import Path, show_path
+from registry.problems import Path, show_path
 from registry.regex import compile_pattern
 
 MAX_STEPS: Final = 100_000

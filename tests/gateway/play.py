@@ -168,6 +168,7 @@ class Stage:
                 name: Method(
                     safe=method.safe,
                     idempotent=method.idempotent,
+                    input=method.input,
                     endpoints=(Endpoint(f"http://{instance}.test/{name}"),),
                 )
                 for name, method in (methods or {"make": Method()}).items()
