@@ -36,7 +36,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     with tempfile.TemporaryDirectory(prefix="hilum-demo-") as folder:
-        state: Path = options.state or Path(folder)
+        state = Path(options.state or folder).resolve()
         state.mkdir(parents=True, exist_ok=True)
         children = Children(state / "logs")
         try:

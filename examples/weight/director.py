@@ -32,10 +32,10 @@ class Director:
         self.client = Client(stage.site_of("alice"), rate)
         self.watcher = Watcher(stage, self.client)
 
-    def check(self, name: str, ok: bool) -> None:
-        """Note whether something happened."""
+    def check(self, name: str, ok: bool, detail: str = "") -> None:
+        """Note whether something happened, and say it."""
         self.checks.append(Check(name, ok))
-        self.say(f"{'ok' if ok else 'FAILED'}: {name}")
+        self.say(f"{'ok' if ok else 'FAILED'}: {name}{detail and f' ({detail})'}")
 
     def wait(self, condition: Callable[[], bool]) -> bool:
         """Wait until something holds; returns whether it does."""

@@ -61,7 +61,7 @@ class Recommender:
 
     def create_plan(self, user: str, args: dict[str, Any], who: str) -> dict[str, Any]:
         """Create a plan: its number is that of the event that announces it."""
-        goal = goal_of(user, args["weightKg"], args["targetKg"], args["weeks"])
+        goal = goal_of(user, *(args.get(key, 0) for key in ("weightKg", "targetKg", "weeks")))
         announced = {**goal._asdict(), "by": who}
         event = Event(self.service.publish(PLANS, announced), announced)
         return {"plan": f"{OBJECT}/{self.offer(event)}", "burnMoreThanYouEat": goal.kcal}
@@ -77,7 +77,7 @@ class Recommender:
                     "getRecommendation": self.get(plan, "recommendation"),
                 }
                 self.service.create({"name": f"{OBJECT}/{plan}", "methods": methods})
-                print(f"offers {plan}", flush=True)
+                print(f"offers {OBJECT}/{plan}", flush=True)
         return plan
 
     def get(self, plan: str, what: str) -> dict[str, Any]:

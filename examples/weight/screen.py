@@ -14,7 +14,7 @@ from examples.weight.director import Director
 from examples.weight.watcher import by_hour
 
 BARS = " ▁▂▃▄▅▆▇█"
-LINES = 9  # of the story that are shown
+LINES = 9
 
 
 class Screen:
@@ -62,20 +62,18 @@ class Screen:
     def _day(self, director: Director) -> Panel:
         burned, eaten, goal = director.watcher.burned, director.watcher.eaten, director.client.goal
         table = Table.grid(padding=(0, 1))
-        for name, kcal in (("burned", burned), ("eaten", eaten)):
-            total = sum(kcal.copy().values())
-            table.add_row(name, f"{total:5.0f} kcal", _bars(by_hour(kcal)))
+        for name, hours in (("burned", by_hour(burned)), ("eaten", by_hour(eaten))):
+            table.add_row(name, f"{sum(hours):5.0f} kcal", _bars(hours))
         table.add_row("goal", f"{goal.get('goal', 0):5} kcal", "more burned than eaten")
-        state = "reached" if goal.get("reached") else "for exercise to burn"
-        table.add_row("missing", f"{goal.get('missing', 0):5} kcal", state)
+        what = "reached" if goal.get("reached") else "for exercise to burn"
+        table.add_row("missing", f"{goal.get('missing', 0):5} kcal", what)
         return Panel(table, title=f"alice's day, {self._time()}", height=6)
 
     def _calls(self, director: Director) -> Panel:
         client = director.client
-        times = sorted(client.milliseconds.copy()) or [0.0]
         text = Text(f"{client.ok} ok", "green")
         text.append(f"   {len(client.failures)} failed", "red" if client.failures else "green")
-        text.append(f"   median {median(times):.1f} ms\n", "default")
+        text.append(f"   median {median(client.milliseconds.copy() or [0.0]):.1f} ms\n", "default")
         for by, count in sorted(Counter(client.recent.copy()).items()):
             text.append(f"{by}  {'█' * (count // 2)} {count}\n")
         return Panel(text, title=f"alice's calls, the last {len(client.recent)}", height=6)

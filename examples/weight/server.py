@@ -43,7 +43,7 @@ def serve(answer: Answer, key: Callable[[], bytes]) -> str:
                 self._send(401, {"detail": str(error)})
             except KeyError as error:
                 self._send(404, {"detail": f"there is no {error}"})
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, ArithmeticError) as error:
                 self._send(400, {"detail": str(error)})
 
         def _send(self, status: int, document: Any) -> None:

@@ -57,7 +57,10 @@ class Microservice:
 
         def run() -> None:
             for event in self.site.events(channel):
-                take(event)
+                try:
+                    take(event)
+                except SiteError as error:
+                    print(f"{channel}: {error}", flush=True)
 
         threading.Thread(target=run, daemon=True).start()
 

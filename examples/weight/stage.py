@@ -73,7 +73,7 @@ class Stage:
 
     def begin(self, speed: float) -> Clock:
         """Begin the day: say when midnight was, on a channel that every service may read."""
-        obj = {"name": "Clock", "channels": {"day": {"durable": True}}}
+        obj = {"name": "Clock", "channels": {"day": {}}}
         manifest = {"microservice": "Clock", "version": "1.0.0", "lease": LEASE, "objects": [obj]}
         self.operator.call("$site/registry/register", {"apiVersion": "hilum/v1", **manifest})
         clock = Clock(time.time(), speed)
@@ -86,3 +86,9 @@ class Stage:
         asked = {"principal": principal, "kind": kind, "action": "call", "name": name}
         answer: dict[str, Any] = self.operator.call("$site/policy/explain", asked)
         return answer
+
+    def live(self, microservice: str) -> list[str]:
+        """Ask the registry which instances have a lease."""
+        registry = "$site/registry/introspect"
+        known = self.operator.call(registry, {"name": microservice})["registrations"]
+        return [f"{one['version']}/{one['instance']}" for one in known if one["live"]]

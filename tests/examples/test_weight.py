@@ -37,6 +37,11 @@ def afternoon(now: int = 15 * 60) -> Day:
     return day
 
 
+def test_every_part_of_the_example_is_short():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in EXAMPLE.glob("*.py")}
+    assert not {name: length for name, length in lengths.items() if length >= 100}
+
+
 # --- the logic --------------------------------------------------------------------------------
 
 
