@@ -35,6 +35,8 @@ from registry.regex import UnsafePattern, check_pattern, compile_pattern
         "^[é-ü]+$",
         "^.{1,64}$",
         "^(|a)$",
+        "^[^\x00-\x1f]+$",
+        "^[^a-\U0010ffff]+$",
     ],
 )
 def test_patterns_of_everyday_use_are_accepted(pattern: str) -> None:
