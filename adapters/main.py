@@ -175,8 +175,12 @@ class Application:
             self._tasks.append(asyncio.create_task(watch_certificate(tls, config.http)))
         self.http_port = await self.listener.listen(config.http.host, config.http.port, tls)
         self.egress.own(self.http_port)
+        control_tls = server_context(config.control)
+        if control_tls is not None:
+            watching = watch_certificate(control_tls, config.control)
+            self._tasks.append(asyncio.create_task(watching))
         self.control = ControlServer(
-            site, config.control, config.site.state, self._gauges(), server_context(config.control)
+            site, config.control, config.site.state, self._gauges(), control_tls
         )
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)

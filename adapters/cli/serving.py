@@ -5,6 +5,7 @@ import json
 import platform
 import re
 import shlex
+import ssl
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -151,6 +152,11 @@ def _failed(settings: Config, error: Exception) -> NoReturn:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         hint = "another site may be running; --http and --control choose other ports, 0 any"
         refuse(f"an address is in use: {error}", status=Status.UNAVAILABLE, hint=hint)
+    if isinstance(error, ssl.SSLError):
+        hint = (
+            "tls_certificate and tls_key of [http] and [control] name PEM files that fit together"
+        )
+        refuse(f"a certificate does not load: {error}", status=Status.INVALID, hint=hint)
     if isinstance(error, StoreError):
         hint = f"the state is in {settings.site.state}; --state chooses another folder"
         refuse(str(error), status=Status.UNAVAILABLE, hint=hint)

@@ -4,9 +4,12 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 from dataclasses import replace
+from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -235,6 +238,44 @@ def test_dead_letters_are_listed_redriven_and_deleted(tmp_path):
         done = site.cli("deadletter", "delete", second, "--output", "json")
         assert json.loads(done.stdout)["items"] == [{"id": int(second), "deleted": True}]
         assert json.loads(site.cli("deadletter", "list", "-o", "json").stdout) == {"items": []}
+
+
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+TLS = "".join(
+    f"[{table}]\ntls_certificate = '{CERTIFICATE}'\ntls_key = '{CERTIFICATE}'\n"
+    for table in ("http", "control")
+)
+
+
+def test_both_listeners_speak_tls(tmp_path):
+    with Gateway(tmp_path, config=TLS) as site:
+        assert site.url.startswith("https://")
+        done = site.cli("get", SSL_CERT_FILE=str(CERTIFICATE))
+        assert "administrators" in done.stdout, done.stderr
+        done = site.cli("get")
+        assert done.returncode == UNAVAILABLE
+        assert "is not trusted" in done.stderr
+        assert "SSL_CERT_FILE" in done.stderr
+        done = site.cli("get", HILUM_URL=site.url.replace("https", "http"))
+        assert done.returncode == UNAVAILABLE
+        assert "http or https" in done.stderr
+        with urlopen(f"{site.control}/readyz", context=context()) as reply:
+            assert reply.read() == b"ready\n"
+
+
+def context():
+    return ssl.create_default_context(cafile=CERTIFICATE)
+
+
+def test_a_certificate_that_does_not_load_is_told(tmp_path):
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("no certificate")
+    path = tmp_path / "site.toml"
+    path.write_text(TLS.replace(str(CERTIFICATE), str(wrong)))
+    arguments = ("--config", str(path), "--http", ":0", "--control", ":0")
+    done = cli("serve", "--state", str(tmp_path / "state"), *arguments)
+    assert done.returncode == INVALID
+    assert "tls_certificate" in done.stderr
 
 
 def test_version():
