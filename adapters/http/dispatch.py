@@ -1,10 +1,11 @@
 """From a request to a Call: host, name, principal, action (design 2, 4 and 6)."""
 
-import json
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qs
 
+from adapters.http.fields import COLON, CRLF, without
 from adapters.http.inbound import Inbound
+from adapters.http.mapping import BadArguments, read_named
 from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
@@ -25,6 +26,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 CALL: Final = Action.CALL
 METHOD: Final = Kind.METHOD
+_CALLING: Final = (Action.CALL, Action.DESCRIBE)
+_EVENTS: Final = (Action.PUBLISH, Action.SUBSCRIBE, Action.DESCRIBE)
 
 
 class Relay(Protocol):
@@ -55,6 +58,7 @@ class Dispatcher:
         self.message_limit = listener.limits.message
         self._site = listener.site
         self._plane = listener.plane
+        self._body_limit = listener.limits.body
         self._authorize = listener.site.credentials.authorization
         self._time = listener.site.time
         self._names: dict[bytes, Name] = {}
@@ -65,8 +69,14 @@ class Dispatcher:
         target, query = inbound.target, b""
         name = self._names.get(target)
         if name is None:
+            if b"#" in target:
+                inbound.fault(400, "a fragment is not part of a request: remove '#' and the rest")
+                return
             if not target.startswith(b"/"):
                 target = _origin_form(inbound, target)
+                if not target:
+                    inbound.fault(400, "the target and the Host field name different hosts")
+                    return
             target, _, query = target.partition(b"?")
             name = self._names.get(target) or self._name(inbound, target)
             if name is None:
@@ -86,8 +96,19 @@ class Dispatcher:
             return
         self.start(inbound, name, principal, query)
 
-    def start(self, inbound: Inbound, name: Name, principal: Principal, query: bytes) -> None:
-        """Start what a request means, once its name and principal are known."""
+    def start(
+        self,
+        inbound: Inbound,
+        name: Name,
+        principal: Principal,
+        query: bytes,
+        *,
+        named: bool = False,
+    ) -> None:
+        """Start what a request means, once its name and principal are known.
+
+        Only a method can be ``named`` in a body.
+        """
         view = self._plane.view
         route = view.routes.get(name) or view.implicit(name)
         call = Call(
@@ -103,7 +124,7 @@ class Dispatcher:
             inbound.hops,
             inbound.owner.peer,
         )
-        if route is None:
+        if route is None or (named and route.kind is not METHOD):
             self._without_route(inbound, call)
             return
         call.deadline = self._deadline(inbound, route)
@@ -121,6 +142,9 @@ class Dispatcher:
             call.sticky = _sticky_key(selection.sticky, call)
         exchange = Exchange(self._plane, call, route, inbound)
         inbound.relay = exchange
+        limit = self._body_limit
+        if limit and selection is not None and self._may(call, route) and not inbound.within(limit):
+            return
         exchange.begin(inbound.take(), inbound.ended)
 
     def _method(self, inbound: Inbound, call: Call, route: Route) -> None:
@@ -154,22 +178,36 @@ class Dispatcher:
         if verb in (b"GET", b"HEAD"):
             call.action = Action.DESCRIBE
             self.begin(inbound, call, route)
-        elif verb == b"POST":
+        elif verb != b"POST":
+            self._wrong_verb(inbound, call, route, "GET, HEAD, POST")
+        elif self._knows(inbound, call, route):
             inbound.relay = NamedInBody(self, inbound, call)
             inbound.relay.body(inbound.take(), inbound.ended)
-        else:
-            self._wrong_verb(inbound, call, route, "GET, HEAD, POST")
 
     def _wrong_verb(self, inbound: Inbound, call: Call, route: Route, allow: str) -> None:
         """Say 405, but only to those who may know what the name is."""
-        access = self._plane.access
-        decision = access.check(call.principal, call.action, call.name, route.owner)
-        if decision.allowed:
+        if self._knows(inbound, call, route):
             verb = inbound.verb.decode("latin-1")
             detail = f"{call.name} is a {route.kind}: use {allow}, not {verb}"
             inbound.fault(405, detail, f"Allow: {allow}\r\n".encode())
-        else:
-            inbound.refuse(denial(access, call, route, decision))
+
+    def _knows(self, inbound: Inbound, call: Call, route: Route) -> bool:
+        """Return whether the caller may use or describe a name; refuse the request if not.
+
+        Whoever may not must not learn from another answer that there is such a name.
+        """
+        access, who, name = self._plane.access, call.principal, call.name
+        asked = {Kind.METHOD: _CALLING, Kind.CHANNEL: _EVENTS}.get(route.kind, _CALLING)
+        for action in asked:
+            decision = access.check(who, action, name, route.owner)
+            if decision.allowed:
+                return True
+        inbound.refuse(denial(access, call, route, decision))
+        return False
+
+    def _may(self, call: Call, route: Route) -> bool:
+        check = self._plane.access.check
+        return check(call.principal, call.action, call.name, route.owner).allowed
 
     def _without_route(self, inbound: Inbound, call: Call) -> None:
         if call.name == self._listener.socket_name and inbound.upgrade_to == b"websocket":
@@ -242,18 +280,18 @@ class NamedInBody:
     def _call_named(self, body: bytes) -> None:
         inbound, call = self._inbound, self._call
         try:
-            document = json.loads(body)
-            method, args = document["method"], document.get("args", {})
+            method, payload = read_named(body)
             name = join(call.name, method)
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        except (BadArguments, InvalidName) as error:
             detail = f'POST to an object needs {{"method": "…", "args": {{…}}}}: {error}'
             inbound.refuse(Refusal(Status.BAD_REQUEST, detail))
             return
-        payload = json.dumps(args).encode()
         inbound.parts.append(payload)
         inbound.length = len(payload)
         inbound.content_type = b"application/json"
-        self._dispatcher.start(inbound, name, call.principal, b"")
+        inbound.call_fields = without(inbound.call_fields, b"content-type")
+        inbound.call_fields += (b"Content-Type", COLON, inbound.content_type, CRLF)
+        self._dispatcher.start(inbound, name, call.principal, b"", named=True)
 
     def cancel(self) -> None:
         """Forget what was collected."""
@@ -267,19 +305,29 @@ class NamedInBody:
 
 
 def _origin_form(inbound: Inbound, target: bytes) -> bytes:
-    """Return the path of an absolute-form target; its host counts (RFC 9112 section 3.2.2)."""
+    """Return the path and query of an absolute-form target (RFC 9112 section 3.2.2).
+
+    Its host counts. One that differs from the Host field is refused (then this returns b""): who
+    stands before us could have gone by the other.
+    """
     scheme, mark, rest = target.partition(b"://")
     if not mark or scheme.lower() not in (b"http", b"https"):
         return b"/" + target
     host, slash, path = rest.partition(b"/")
+    if inbound.host is not None and inbound.host.lower() != host.lower():
+        return b""
     inbound.host = host
     return slash + path or b"/"
 
 
 def _without_port(host: str) -> str:
+    """Return a Host field's host, "" when it is malformed."""
     if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+        bare, bracket, port = host.partition("]")
+        bare, port = bare + bracket, port.removeprefix(":")
+    else:
+        bare, _, port = host.partition(":")
+    return bare if not port or (port.isdecimal() and port.isascii()) else ""
 
 
 def _sticky_key(sticky: str, call: Call) -> bytes:

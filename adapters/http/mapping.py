@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
+import msgspec
+
 from adapters.http.fields import PASS, of_request
 from registry.model import Endpoint
 from registry.urls import parse_url, placeholders
@@ -27,6 +29,20 @@ class Mapped(NamedTuple):
     target: bytes
     fields: list[bytes]
     body: bytes
+
+
+class _Named(msgspec.Struct, forbid_unknown_fields=True):
+    method: str
+    args: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+def read_named(body: bytes) -> tuple[str, bytes]:
+    """Read ``{"method": "…", "args": {…}}``: the method, and its arguments as they are written."""
+    try:
+        named = msgspec.json.decode(body, type=_Named)
+    except (ValueError, RecursionError) as error:
+        raise BadArguments(str(error)) from None
+    return named.method, bytes(named.args)
 
 
 def map_call(endpoint: Endpoint, payload: bytes, query: bytes) -> Mapped:
@@ -56,7 +72,7 @@ def map_call(endpoint: Endpoint, payload: bytes, query: bytes) -> Mapped:
     _check_holes(path + filled, arguments)
     parts = [part for part in (filled, urlencode(in_query)) if part]
     target = f"{path}?{'&'.join(parts)}" if parts else path
-    body = json.dumps(in_body).encode() if in_body or rest == "body" else b""
+    body = _body(in_body) if in_body or rest == "body" else b""
     return Mapped(target.encode("ascii"), fields, body)
 
 
@@ -70,7 +86,7 @@ def _arguments(payload: bytes, query: bytes) -> Mapping[str, object]:
     if not payload:
         return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
     try:
-        document = json.loads(payload)
+        document = json.loads(payload, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadArguments(f"the payload must be a JSON object of arguments: {error}") from None
     if not isinstance(document, dict):
@@ -78,11 +94,33 @@ def _arguments(payload: bytes, query: bytes) -> Mapping[str, object]:
     return document
 
 
+def _no_constant(text: str) -> object:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _body(arguments: Mapping[str, object]) -> bytes:
+    try:
+        return json.dumps(arguments, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise BadArguments(f"the arguments cannot be written as JSON again: {error}") from None
+
+
+def _has_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str | int | float):
-        return str(value)
+        text = str(value)
+        if not text.isascii() and not _has_utf8(text):
+            raise BadArguments(f"the argument {name!r} has half a character (a lone surrogate)")
+        return text
     raise BadArguments(f"the argument {name!r} must be a string, a number or a boolean")
 
 

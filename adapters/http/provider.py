@@ -62,7 +62,9 @@ class HttpProvider:
         time: Callable[[], float],
         sizes: Upstream,
         site_credentials: Mapping[str, bytes] | None = None,
+        message_limit: int = MAX_MESSAGE,
     ) -> None:
+        self.message_limit = message_limit
         self._plane = plane
         self._egress = egress
         self._site_key = site_key
@@ -196,13 +198,17 @@ class _Mapping:
         self._parts: list[bytes] = []
         self._size = 0
         self._sink: Sink | None = None
+        self._failed = False
 
     def body(self, data: bytes, end: bool) -> None:
         """Collect the payload; send when it is whole."""
+        if self._failed:
+            return
         self._parts.append(data)
         self._size += len(data)
-        if self._size > MAX_MESSAGE:
-            why = f"a payload that is laid out over a request may have {MAX_MESSAGE} bytes"
+        limit = self._provider.message_limit
+        if self._size > limit:
+            why = f"arguments that are laid out over a request may have {limit} bytes"
             self._later(Status.TOO_LARGE, why)
         elif end:
             payload = b"".join(self._parts)
@@ -229,6 +235,9 @@ class _Mapping:
             self._sink.resume()
 
     def _later(self, status: Status, why: str) -> None:
+        self._failed = True
+        self._parts.clear()
+
         def fail() -> None:
             self._answer.failed(status, why, written=False)
 
