@@ -7,24 +7,61 @@ another follower of the same log.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+from typing import NamedTuple
 
 from gateway.message import Refusal, Status
 from gateway.ports import Entry, Store, StoreConflict, StoreError
 from registry.catalog import Catalog, Draft, Touched
 from registry.changes import Batch, Change, decode, encode
+from registry.names import Name
 from registry.snapshot import dump, load
 
 log = logging.getLogger("hilum.ledger")
 
 Plan = Callable[[Catalog], Sequence[Change]]
 """Reads the newest state and returns the Changes to append; raises Refusal, has no effects."""
-Entered = Sequence[tuple[Batch, list[Touched]]]
-"""Batches that are in the catalog now, each with what its Changes touched."""
 
 TRIES = 8
+SLICE = 64
+"""Entries that are entered before others may run."""
 DRAFT_LIMIT = 1024
 RETRY_SECONDS = 1.0
+
+
+class Unwritten(Refusal):
+    """A change did not get into the log or into force; the plan is not to blame: try again."""
+
+
+class Entered(NamedTuple):
+    """A Change that is in the catalog now: ``gone`` are names that did not outlive it."""
+
+    change: Change
+    touched: Touched
+    gone: frozenset[Name]
+
+
+class _Planned:
+    """A batch on its way to the log; ``written`` is None until that is known."""
+
+    __slots__ = ("body", "changes", "written")
+
+    def __init__(self, changes: Sequence[Change], body: bytes) -> None:
+        self.changes = changes
+        self.body = body
+        self.written: bool | None = None
+
+    def is_over(self) -> bool:
+        """Whether it is known what became of it."""
+        return self.written is not None
+
+
+class _Owed(NamedTuple):
+    """A withdrawal that is in force but not yet written; ``done`` is told when it is."""
+
+    actor: str
+    plan: Plan
+    done: Callable[[], None]
 
 
 class Ledger:
@@ -44,161 +81,253 @@ class Ledger:
         self.catalog = Catalog()
         self.seq = 0
         self._draft: Catalog = Draft(self.catalog)
-        self._tail = 0
-        self._pending: deque[tuple[int, Sequence[Change]]] = deque()
+        # What was planned on top of ``seq``, in the order of the log: the tail of the draft.
+        self._pending: deque[_Planned] = deque()
         self._drafted = 0
         self._settled = 0
         self._moved = asyncio.Event()
-        self._broken: Exception | None = None
-        self._snapshotting: asyncio.Future[None] | None = None
-        self._owed: deque[tuple[str, Plan]] = deque()
+        self._ended = False
+        self._snapshotting: asyncio.Task[None] | None = None
+        self._owed: dict[Hashable, _Owed] = {}
+        self._debt = asyncio.Event()
 
     @property
     def owed(self) -> int:
         """How many withdrawals are in force but not yet written."""
         return len(self._owed)
 
+    @property
+    def draft(self) -> Catalog:
+        """The newest state: what is committed, and what is on its way."""
+        return self._draft
+
     async def change(self, actor: str, plan: Plan) -> Sequence[Change]:
         """Append what ``plan`` returns; answers when it is durable and in force here.
 
-        Raises Refusal from the plan, or ``unavailable`` when the store cannot write.
+        Raises the plan's Refusal, or Unwritten when the store cannot write.
         """
         for _ in range(TRIES):
-            changes = plan(self._draft)
+            changes = tuple(plan(self._draft))
             if not changes:
-                return ()
-            seq = self._draft_on(changes)
-            body = encode(Batch(self._time_ms(), actor, tuple(changes)))
-            try:
-                await self._store.append(seq - 1, [body])
-            except StoreConflict:
-                self._drop_tail()
-                await self._reach(await self._store.head())
+                if await self._tail_is_written():
+                    return ()
                 continue
+            body = encode(Batch(self._time_ms(), actor, changes))
+            expected = self.seq + len(self._pending)
+            planned = self._plan(changes, body)
+            try:
+                seq = await self._store.append(expected, [body])
+            except StoreConflict:
+                self._drop(planned)
+                await self._reach(await self._store.head())
             except StoreError as error:
-                self._drop_tail()
+                self._drop(planned)
                 detail = f"nothing was changed: the site's store cannot write: {error}"
-                raise Refusal(Status.UNAVAILABLE, detail, retry_after=5) from error
-            await self._reach(seq)
-            return changes
-        raise Refusal(Status.CONFLICT, "others keep changing the same state; try again")
+                raise Unwritten(Status.UNAVAILABLE, detail, retry_after=5) from error
+            else:
+                await self._reach(seq)
+                return changes
+        detail = "nothing was changed: others keep changing the same state"
+        raise Unwritten(Status.CONFLICT, detail, retry_after=1)
 
-    async def withdraw(self, actor: str, plan: Plan) -> bool:
+    async def withdraw(self, key: Hashable, actor: str, plan: Plan) -> bool:
         """Append a withdrawal that is in force already; owe it when the store cannot write.
 
-        Returns whether it is durable. What is owed is written as soon as that works again.
+        Returns whether it is durable.
         """
         try:
             await self.change(actor, plan)
-        except Refusal as refusal:
-            if refusal.status is not Status.UNAVAILABLE:
-                raise
+        except Unwritten as refusal:
             log.warning("a withdrawal is in force but not yet durable: %s", refusal.detail)
-            self._owed.append((actor, plan))
+            self.owe(key, actor, plan)
             return False
         return True
 
-    def give_up(self, error: Exception) -> None:
-        """Fail whoever waits: the log cannot be followed any further."""
-        self._broken = error
-        self._moved.set()
+    def owe(
+        self, key: Hashable, actor: str, plan: Plan, done: Callable[[], None] = lambda: None
+    ) -> None:
+        """Write a withdrawal that is in force already as soon as that works.
 
-    async def replay(self, upto: int) -> None:
-        """Bring the catalog to entry ``upto`` at least, from the snapshot and the log."""
-        snapshot = await self._store.snapshot()
-        if snapshot is not None:
-            load(self.catalog, snapshot.records)
-            self.seq = self._snapshot_at = snapshot.seq
-        if self.seq < upto:
-            async for entries in self._store.follow(self.seq):
-                self._enter(entries)
-                if self.seq >= upto:
-                    break
-                await asyncio.sleep(0)
-        self._settled = self.seq
-        self._drop_tail()
-
-    async def run(self, applied: Callable[[Entered], Awaitable[None]]) -> None:
-        """Follow the log for ever; ``applied`` puts in force what was entered."""
-        async for entries in self._store.follow(self.seq):
-            await applied(self._enter(entries))
-            self._settle()
-            if self.seq - self._snapshot_at >= self._snapshot_every:
-                self._snapshot()
+        It replaces what was owed under the same key. ``done`` is called once, when it is written
+        or has become pointless.
+        """
+        replaced = self._owed.pop(key, None)
+        self._owed[key] = _Owed(actor, plan, done)
+        self._debt.set()
+        if replaced is not None:
+            replaced.done()
 
     async def pay(self) -> None:
         """Write what is owed, for ever."""
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            while self._owed:
-                actor, plan = self._owed[0]
-                try:
-                    await self.change(actor, plan)
-                except Refusal as refusal:
-                    if refusal.status is Status.UNAVAILABLE:
-                        break
-                self._owed.popleft()
+            await self._debt.wait()
+            self._debt.clear()
+            for key, owed in list(self._owed.items()):
+                if self._owed.get(key) is owed and not await self._pay(key, owed):
+                    await asyncio.sleep(RETRY_SECONDS)
+                    self._debt.set()
+                    break
 
-    def _enter(self, entries: Sequence[Entry]) -> list[tuple[Batch, list[Touched]]]:
+    async def replay(self, upto: int) -> None:
+        """Bring the catalog to entry ``upto`` at least, from the snapshot and the log.
+
+        Raises StoreError when this version cannot read what is stored.
+        """
+        snapshot = await self._store.snapshot()
+        if snapshot is not None:
+            try:
+                load(self.catalog, snapshot.records)
+            except ValueError as error:
+                raise StoreError(
+                    f"cannot read the snapshot of entry {snapshot.seq}: {error}"
+                ) from error
+            self.seq = self._snapshot_at = snapshot.seq
+        if self.seq < upto:
+            async for entries in self._store.follow(self.seq):
+                for part in _slices(entries):
+                    self._enter(part)
+                    await asyncio.sleep(0)
+                if self.seq >= upto:
+                    break
+        self._settled = self.seq
+        self._redraft()
+
+    async def run(self, applied: Callable[[Sequence[Entered]], Awaitable[None]]) -> None:
+        """Follow the log for ever; ``applied`` puts in force what was entered."""
+        try:
+            async for entries in self._store.follow(self.seq):
+                for part in _slices(entries):
+                    await applied(self._enter(part))
+                    self._settled = self.seq
+                    self._wake()
+                    await asyncio.sleep(0)
+                if self.seq - self._snapshot_at >= self._snapshot_every:
+                    self._snapshot()
+        finally:
+            self._ended = True
+            self._wake()
+
+    async def close(self) -> None:
+        """Give up a snapshot that is on its way: it is as if it had never begun."""
+        if self._snapshotting is not None:
+            self._snapshotting.cancel()
+            await asyncio.wait([self._snapshotting])
+
+    # The committed state
+
+    def _enter(self, entries: Sequence[Entry]) -> list[Entered]:
         entered = []
         for entry in entries:
-            batch = decode(entry.body)
-            entered.append((batch, self._apply(batch)))
+            try:
+                batch = decode(entry.body)
+            except ValueError as error:
+                raise StoreError(f"cannot read entry {entry.seq} of the log: {error}") from error
+            for change in batch.changes:
+                touched = self.catalog.apply(change)
+                gone = frozenset(n for n in touched.names if n not in self.catalog.names)
+                entered.append(Entered(change, touched, gone))
             self.seq = entry.seq
+            self._arrived(entry)
         return entered
 
-    def _apply(self, batch: Batch) -> list[Touched]:
-        return [self.catalog.apply(change) for change in batch.changes]
+    def _arrived(self, entry: Entry) -> None:
+        """Compare an entry with what was planned for its place: it is that, or all is in vain."""
+        if not self._pending:
+            return
+        first = self._pending[0]
+        if first.body == entry.body:
+            self._pending.popleft()
+            first.written = True
+            if not self._pending:
+                self._redraft()
+        else:
+            self._drop(first)
 
-    def _draft_on(self, changes: Sequence[Change]) -> int:
+    def _snapshot(self) -> None:
+        if self._snapshotting is None or self._snapshotting.done():
+            self._snapshot_at = self.seq
+            self._snapshotting = asyncio.create_task(self._save(self.seq, dump(self.catalog)))
+
+    async def _save(self, seq: int, records: Iterator[bytes]) -> None:
+        try:
+            await self._store.save_snapshot(seq, records)
+        except StoreError as error:
+            log.warning("the snapshot failed, the log stays as it is: %s", error)
+
+    # The draft
+
+    def _plan(self, changes: Sequence[Change], body: bytes) -> _Planned:
         if self._drafted > DRAFT_LIMIT:
             self._redraft()
-        for change in changes:
+        planned = _Planned(changes, body)
+        self._pending.append(planned)
+        self._extend(planned)
+        return planned
+
+    def _extend(self, planned: _Planned) -> None:
+        for change in planned.changes:
             self._draft.apply(change)
-        self._drafted += len(changes)
-        self._tail += 1
-        self._pending.append((self._tail, changes))
-        return self._tail
+        self._drafted += len(planned.changes)
 
     def _redraft(self) -> None:
         self._draft = Draft(self.catalog)
         self._drafted = 0
-        for _, changes in self._pending:
-            for change in changes:
-                self._draft.apply(change)
+        for planned in self._pending:
+            self._extend(planned)
 
-    def _drop_tail(self) -> None:
-        """Forget what was not committed: the old state goes on serving."""
-        self._pending.clear()
-        self._tail = self.seq
-        self._redraft()
-
-    def _settle(self) -> None:
-        self._settled = self.seq
-        while self._pending and self._pending[0][0] <= self.seq:
-            self._pending.popleft()
-        if not self._pending:
-            self._tail = self.seq
-            self._redraft()
-        self._moved.set()
-        self._moved.clear()
-
-    def _snapshot(self) -> None:
-        if self._snapshotting is not None and not self._snapshotting.done():
+    def _drop(self, planned: _Planned) -> None:
+        """Forget a batch that was not written, and all that was planned on top of it."""
+        if planned.is_over():
             return
-        self._snapshot_at = self.seq
-        saving = self._store.save_snapshot(self.seq, dump(self.catalog))
-        self._snapshotting = asyncio.ensure_future(saving)
-        self._snapshotting.add_done_callback(_report)
+        while not planned.is_over():
+            self._pending.pop().written = False
+        self._redraft()
+        self._wake()
+
+    async def _tail_is_written(self) -> bool:
+        """Wait for what is on its way; return False if it did not get there."""
+        if not self._pending:
+            return True
+        last = self._pending[-1]
+        while not last.is_over():
+            await self._wait()
+        await self._reach(self.seq)
+        return bool(last.written)
+
+    # Waiting
 
     async def _reach(self, seq: int) -> None:
         while self._settled < seq:
-            if self._broken is not None:
-                detail = "the change is written, but this site cannot follow its log any further"
-                raise Refusal(Status.INTERNAL, detail) from self._broken
-            await self._moved.wait()
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._ended:
+            detail = (
+                "this site follows its log no more: it will know of this change after a restart"
+            )
+            raise Unwritten(Status.UNAVAILABLE, detail)
+        await self._moved.wait()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved.clear()
+
+    async def _pay(self, key: Hashable, owed: _Owed) -> bool:
+        """Write one withdrawal; return False when the store still cannot."""
+        try:
+            await self.change(owed.actor, owed.plan)
+        except Unwritten:
+            return False
+        except Refusal as refusal:
+            log.warning("a withdrawal has become pointless: %s", refusal.detail)
+        except Exception:
+            log.exception("a withdrawal cannot be written")
+        if self._owed.get(key) is owed:
+            del self._owed[key]
+            owed.done()
+        return True
 
 
-def _report(saving: "asyncio.Future[None]") -> None:
-    if not saving.cancelled() and (error := saving.exception()) is not None:
-        log.error("the snapshot failed, the log stays as it is: %s", error)
+def _slices(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    for start in range(0, len(entries), SLICE):
+        yield entries[start : start + SLICE]
