@@ -1,27 +1,37 @@
 """The policies in force, indexed for the compiler and the hot path; one writer, the site."""
 
-from collections.abc import Container, Sequence
+import asyncio
+from collections.abc import Callable, Container, Iterable, Sequence
 
+from gateway.recent import Recent, differences
 from policy.access import AccessIndex
-from policy.language import from_record
+from policy.language import ManifestDoc, from_record
 from policy.model import AccessPolicy, Binding, LifecyclePolicy, Policy, ResolutionPolicy
 from policy.patterns import PatternIndex
 from registry.model import PolicyRecord
 from registry.names import Name, Pattern
 
 
+def is_deny(record: PolicyRecord) -> bool:
+    """Whether a policy only takes away."""
+    spec = from_record(record)
+    return isinstance(spec, AccessPolicy | LifecyclePolicy) and spec.effect == "deny"
+
+
 class PolicyBook:
     """Access rules, resolutions and bindings by what they speak of."""
 
-    def __init__(self, authority: str, aliases: Container[str] = ()) -> None:
+    def __init__(self, authority: str, aliases: Container[str], clock: Callable[[], float]) -> None:
         self._authority = authority
         self._aliases = aliases
-        self.access = AccessIndex(authority, aliases)
+        self._recent = Recent(clock)
+        self.access = AccessIndex(authority, aliases, self._recent.note)
         self.deliveries: dict[str, tuple[str, Binding]] = {}
         """Channel-to-method bindings by policy name: who owns them, and what they bind."""
         self._specs: dict[tuple[str, str], Policy] = {}
         self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
         self._static: dict[Name, dict[str, Binding]] = {}
+        self._early = 0
 
     def put(self, record: PolicyRecord) -> list[Pattern]:
         """Put a policy in force; return the patterns of names that must be compiled anew."""
@@ -62,6 +72,31 @@ class PolicyBook:
         if not bindings:
             del self._static[Name(spec.name)]
         return [self._pattern(spec.name)]
+
+    def deny(self, records: Sequence[PolicyRecord]) -> Callable[[], None]:
+        """Put denies in force before they are written; return what lifts them again.
+
+        They stand beside what they may replace, so that nothing is granted early.
+        """
+        self._early += 1
+        labels = [(r.kind, f"{r.name} (not yet written, {self._early})") for r in records]
+        for record, label in zip(records, labels, strict=True):
+            spec = from_record(record)
+            assert isinstance(spec, AccessPolicy | LifecyclePolicy)
+            self.access.put(*label, spec)
+
+        def lift() -> None:
+            for label in labels:
+                self.access.remove(*label)
+
+        return lift
+
+    async def different_decisions(self, documents: Iterable[ManifestDoc]) -> list[str]:
+        """Say what traffic of the last minutes would be decided differently with ``documents``."""
+        specs = self.specs()
+        specs.update({(d.kind, d.name): d.spec for d in documents})
+        index = AccessIndex(self._authority, self._aliases)
+        return await asyncio.to_thread(differences, index, specs, self._recent.last())
 
     def resolution_of(self, name: Name) -> ResolutionPolicy | None:
         """Return the resolution policy with the most specific pattern for a name."""

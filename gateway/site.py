@@ -6,17 +6,23 @@ and put in its place in one step.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from gateway.exchange import Plane
-from gateway.ledger import Entered, Ledger
-from gateway.policies import PolicyBook
+from gateway.expiry import Expiry
+from gateway.installer import Installer
+from gateway.introspection import Introspection
+from gateway.ledger import Entered, Ledger, Plan, Unwritten
+from gateway.message import Status
+from gateway.policies import PolicyBook, is_deny
 from gateway.ports import Provider, Store
 from gateway.sessions import Sessions
 from gateway.view import Compiler, Route, View
 from policy.identity import Credentials
 from policy.model import Action, Principal
+from registry.catalog import Catalog
 from registry.changes import (
     Change,
     Expired,
@@ -25,13 +31,15 @@ from registry.changes import (
     TokenIssued,
     TokenRevoked,
 )
-from registry.model import Kind, Method, Registration, RegistrationId
-from registry.names import Name, Pattern, decoded
+from registry.model import PolicyRecord, Registration, RegistrationId, TokenRecord
+from registry.names import Name, Pattern
 
 log = logging.getLogger("hilum.site")
 
-SLICE = 500
-"""Routes that are compiled before others may run."""
+AT_ONCE = 100
+"""Expiries that are written as one entry."""
+DECISION_SECONDS = 60.0
+"""How old a cached decision grows: what is asked all the time shows up among recent questions."""
 SYSTEM = "site:system"
 """The actor of what the site does by itself."""
 
@@ -56,7 +64,7 @@ class Watchers:
 
     def __init__(self) -> None:
         self.gone: list[Callable[[Name], None]] = []
-        """A name exists no more."""
+        """A channel exists no more, or another one begins under its name."""
         self.access: list[Callable[[], None]] = []
         """Access rules changed: what is open must be decided again."""
         self.credential: list[Callable[[str], None]] = []
@@ -84,11 +92,11 @@ class Site:
         self._store = store
         self.ledger = Ledger(store, lambda: int(clocks.unix() * 1000), snapshot_every)
         self.catalog = self.ledger.catalog
-        self.policies = PolicyBook(identity.authority, identity.aliases)
+        self.policies = PolicyBook(identity.authority, identity.aliases, clocks.loop)
         self.credentials = Credentials()
         self.view = View()
         self.plane = Plane(self.view, self.policies.access, local)
-        self.sessions = Sessions(self._recompile)
+        self.sessions = Sessions(self._session_changed)
         self.watchers = Watchers()
         self.ready = False
         self._own: dict[Name, Route] = {}
@@ -99,9 +107,12 @@ class Site:
             self.policies.static_of,
             self.sessions.of,
         )
+        self._installer = Installer(self.view, self._compiler, self._channel_gone)
+        self._introspection = Introspection(self.authority, self.catalog, self.view.meter_of)
+        self.view.implicit = self._introspection.find
         self._leases: dict[RegistrationId, float] = {}
-        self._microservices: dict[str, set[RegistrationId]] = {}
-        self.view.implicit = self._introspection
+        self._expiry = Expiry()
+        self._decided_since = clocks.loop()
         self._tasks: list[asyncio.Task[None]] = []
 
     def own(self, routes: Iterable[Route]) -> None:
@@ -111,17 +122,14 @@ class Site:
     async def start(self) -> None:
         """Replay the log, compile everything, then follow."""
         await self.ledger.replay(await self._store.head())
-        now = self._clock()
         for record in self.catalog.policies.values():
             self.policies.put(record)
         for token in self.catalog.tokens.values():
-            self.credentials.put(token)
-        for id_, registration in self.catalog.registrations.items():
-            self._microservices.setdefault(id_.microservice, set()).add(id_)
-            if registration.live:
-                self._leases[id_] = now + registration.lease
+            self._accept(token)
+        for id_ in self.catalog.registrations:
+            self._registered(id_)
         self.view.install(dict(self._own))
-        await self._compile(set(self.catalog.names) | self.policies.static_names())
+        await self._refresh(set(self.catalog.names) | self.policies.static_names())
         self._tasks = [
             asyncio.create_task(self._follow()),
             asyncio.create_task(self.ledger.pay()),
@@ -134,11 +142,24 @@ class Site:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.ledger.close()
+
+    def allowed(self, principal: Principal, action: Action, name: Name) -> bool:
+        """Decide about a name as it is now."""
+        route = self.view.routes.get(name)
+        owner = route.owner if route is not None else ""
+        return self.plane.access.check(principal, action, name, owner).allowed
+
+    def registrations_of(self, microservice: str) -> list[Registration]:
+        """Return the registrations of a microservice, given as a segment of a name."""
+        return self._introspection.registrations_of(microservice)
+
+    # Leases
 
     def renew(self, id_: RegistrationId) -> int | None:
         """Begin a registration's lease anew; return its period in seconds, None if not live."""
         registration = self.catalog.registrations.get(id_)
-        if registration is None or not registration.live:
+        if registration is None or not registration.live or id_ in self._compiler.dead:
             return None
         self._leases[id_] = self._clock() + registration.lease
         return registration.lease
@@ -152,146 +173,178 @@ class Site:
             changes.append(Expired(id_, self.catalog.registrations[id_].generation))
         return changes
 
-    async def expire(self, changes: list[Expired]) -> None:
-        """Take expired bindings out of the View now, then write it down."""
-        for change in changes:
-            self._compiler.dead.add(change.id)
-            registration = self.catalog.registrations[change.id]
-            names = {m for o in registration.everything() for m, _ in o.members()}
-            self.view.install(self._compiler.compile(names))
-            log.info("the lease of %s ran out", change.id)
-        await self.ledger.withdraw(SYSTEM, lambda _: changes)
+    async def expire(self, changes: Sequence[Expired]) -> None:
+        """Take expired bindings out of the View now; the log hears of it as soon as it can."""
+        names: set[Name] = set()
+        for id_, generation in ((c.id, c.generation) for c in changes):
+            registration = self.catalog.registrations.get(id_)
+            if registration is not None and registration.generation == generation:
+                self._compiler.dead.add(id_)
+                names |= {m for o in registration.everything() for m, _ in o.members()}
+                log.info("the lease of %s ran out", id_)
+        for start in range(0, len(changes), AT_ONCE):
+            some = tuple(changes[start : start + AT_ONCE])
+            self.ledger.owe(some, SYSTEM, partial(_still_live, some))
+        await self._refresh(names)
+
+    # Credentials
 
     async def revoke(self, actor: str, token: str) -> bool:
         """End a token and all that is open with it now; return whether that is durable yet."""
         self._end_credential(token)
-        return await self.ledger.withdraw(actor, lambda _: [TokenRevoked(token)])
+        key = ("token", token)
+        return await self.ledger.withdraw(key, actor, partial(_still_there, [token]))
 
     async def sweep_tokens(self) -> None:
-        """End what is open with expired tokens, and forget them."""
+        """Once a second: end what is open with expired tokens, forget those long expired."""
         now = self.time()
-        expired = [t.id for t in self.catalog.tokens.values() if t.expires <= now]
-        for token in expired:
-            await self.revoke(SYSTEM, token)
+        for token in self._expiry.ended(now):
+            self._end_open(token)
+            await asyncio.sleep(0)
+        old = self._expiry.forgotten(now)
+        for start in range(0, len(old), AT_ONCE):
+            some = tuple(old[start : start + AT_ONCE])
+            self.ledger.owe(some, SYSTEM, partial(_still_there, some))
+        if self._clock() - self._decided_since >= DECISION_SECONDS:
+            self._decided_since = self._clock()
+            self.policies.access.forget()
 
-    def registrations_of(self, microservice: str) -> list[Registration]:
-        """Return the registrations of a microservice, all versions and instances."""
-        registrations = self.catalog.registrations
-        return [registrations[id_] for id_ in sorted(self._microservices.get(microservice, ()))]
+    # Policies
 
-    def allowed(self, principal: Principal, action: Action, name: Name) -> bool:
-        """Decide about a name as it is now."""
-        route = self.view.routes.get(name)
-        owner = route.owner if route is not None else ""
-        return self.plane.access.check(principal, action, name, owner).allowed
+    async def enact(self, actor: str, plan: Plan) -> bool:
+        """Change policies; return whether that is durable yet.
+
+        Denies are in force at once, and stay so when the store cannot write: then they are
+        written as soon as it can. Anything else comes into force when it is written; it raises
+        Unwritten, as ``Ledger.change`` does.
+        """
+        denies = _denies(changes := plan(self.ledger.draft))
+        if not denies:
+            await self.ledger.change(actor, plan)
+            return True
+        lift = self._deny(denies)
+        try:
+            await self.ledger.change(actor, plan)
+        except Unwritten as refusal:
+            key = frozenset((r.kind, r.name) for r in denies)
+            self.ledger.owe(key, actor, lambda catalog: _only_denies(plan(catalog)), lift)
+            if len(denies) == len(changes):
+                log.warning("a deny is in force but not yet durable: %s", refusal.detail)
+                return False
+            detail = f"only the policies that deny are in force: {refusal.detail}"
+            raise Unwritten(Status.UNAVAILABLE, detail, retry_after=5) from refusal
+        except BaseException:
+            lift()
+            raise
+        lift()
+        return True
+
+    def _deny(self, records: Sequence[PolicyRecord]) -> Callable[[], None]:
+        lift = self.policies.deny(records)
+        self._tell(self.watchers.access)
+        return lift
+
+    # Following the log
 
     async def _follow(self) -> None:
         try:
             await self.ledger.run(self._applied)
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception:
             self.ready = False
-            self.ledger.give_up(error)
             log.exception("the change log cannot be followed any further: the site is not ready")
             raise
 
-    async def _applied(self, entered: Entered) -> None:
+    async def _applied(self, entered: Sequence[Entered]) -> None:
         """Put in force what was entered into the catalog."""
         names: set[Name] = set()
-        patterns: list[Pattern] = []
-        for batch, touched in entered:
-            for change, marks in zip(batch.changes, touched, strict=True):
-                names |= marks.names
-                patterns += self._react(change)
-                for id_ in marks.registrations:
-                    self._lease(id_)
-        for pattern in patterns:
-            names |= self._matching(pattern)
-        await self._compile(names)
+        gone: set[Name] = set()
+        patterns: dict[Pattern, None] = {}
+        kinds: set[str] = set()
+        for change, touched, went in entered:
+            names |= touched.names
+            gone |= went
+            patterns.update(dict.fromkeys(self._react(change)))
+            kinds |= {kind for kind, _ in touched.policies}
+            for id_ in touched.registrations:
+                self._registered(id_)
+        if kinds & {"AccessPolicy", "LifecyclePolicy"}:
+            self._tell(self.watchers.access)
+        names |= await self._installer.matching(patterns)
+        await self._refresh(names, gone)
+        if "Binding" in kinds:
+            self._tell(self.watchers.deliveries)
 
     def _react(self, change: Change) -> list[Pattern]:
         match change:
             case PolicyApplied(record):
-                touched = self.policies.put(record)
-                self._policy_changed(record.kind)
-                return touched
+                return self.policies.put(record)
             case PolicyDeleted(kind, name):
-                touched = self.policies.remove(kind, name)
-                self._policy_changed(kind)
-                return touched
+                return self.policies.remove(kind, name)
             case TokenIssued(token):
-                self.credentials.put(token)
+                self._accept(token)
             case TokenRevoked(token_id):
                 self._end_credential(token_id)
             case _:
                 pass
         return []
 
-    def _policy_changed(self, kind: str) -> None:
-        if kind == "Binding":
-            for tell in self.watchers.deliveries:
-                tell()
-        elif kind != "ResolutionPolicy":
-            for tell in self.watchers.access:
-                tell()
-
-    def _end_credential(self, token: str) -> None:
-        self.credentials.remove(token)
-        self.plane.end_of(token)
-        for tell in self.watchers.credential:
-            tell(token)
-
-    def _lease(self, id_: RegistrationId) -> None:
+    def _registered(self, id_: RegistrationId) -> None:
+        """A lease began or ended."""
         registration = self.catalog.registrations.get(id_)
         self._compiler.dead.discard(id_)
-        self._count(id_, exists=registration is not None)
         if registration is None or not registration.live:
             self._leases.pop(id_, None)
         else:
             self._leases[id_] = self._clock() + registration.lease
+        self._introspection.update(id_)
 
-    def _count(self, id_: RegistrationId, *, exists: bool) -> None:
-        ids = self._microservices.setdefault(id_.microservice, set())
-        if exists:
-            ids.add(id_)
-        else:
-            ids.discard(id_)
-        if not ids:
-            del self._microservices[id_.microservice]
+    def _accept(self, token: TokenRecord) -> None:
+        self.credentials.put(token)
+        self._expiry.add(token)
 
-    def _introspection(self, name: Name) -> Route | None:
-        """Every microservice answers ``introspect`` without registering it (S3 III-D)."""
-        authority, _, rest = name.partition("/")
-        microservice, _, method = rest.partition("/")
-        if method != "introspect" or authority != self.authority:
-            return None
-        if decoded(microservice) not in self._microservices:
-            return None
-        route = Route(name, Kind.METHOD, "", self.view.meter_of("$site"))
-        route.method = Method(safe=True)
-        route.action = Action.DESCRIBE
-        return route
+    def _end_credential(self, token: str) -> None:
+        self.credentials.remove(token)
+        self._end_open(token)
 
-    def _matching(self, pattern: Pattern) -> set[Name]:
-        if pattern.literal:
-            return {Name(pattern.text)}
-        prefix = Name(pattern.prefix)
-        return {n for n in (prefix, *self.view.under(prefix)) if pattern.matches(n)}
+    def _end_open(self, token: str) -> None:
+        self.plane.end_of(token)
+        for tell in self.watchers.credential:
+            tell(token)
 
-    async def _compile(self, names: set[Name]) -> None:
-        """Compile in slices, so that traffic goes on; install all of it in one step."""
-        routes: dict[Name, Route | None] = {}
-        todo = [name for name in names if name not in self._own]
-        for start in range(0, len(todo), SLICE):
-            routes.update(self._compiler.compile(todo[start : start + SLICE]))
-            if len(todo) > SLICE:
-                await asyncio.sleep(0)
-        gone = [n for n, route in routes.items() if route is None and n in self.view.routes]
-        self.view.install(routes)
-        for name in gone:
-            for tell in self.watchers.gone:
-                tell(name)
+    def _session_changed(self, name: Name) -> None:
+        self._installer.now(name)
 
-    def _recompile(self, name: Name) -> None:
-        self.view.install(self._compiler.compile([name]))
+    def _channel_gone(self, name: Name) -> None:
+        for tell in self.watchers.gone:
+            tell(name)
+
+    def _tell(self, watchers: Iterable[Callable[[], None]]) -> None:
+        for tell in watchers:
+            tell()
+
+    async def _refresh(self, names: set[Name], gone: Container[Name] = ()) -> None:
+        await self._installer.refresh(names - self._own.keys(), gone)
+
+
+def _still_live(changes: Iterable[Expired], catalog: Catalog) -> list[Expired]:
+    """Return the expiries that nothing has overtaken."""
+    known = catalog.registrations
+    return [
+        c
+        for c in changes
+        if c.id in known and known[c.id].live and known[c.id].generation == c.generation
+    ]
+
+
+def _still_there(tokens: Iterable[str], catalog: Catalog) -> list[TokenRevoked]:
+    return [TokenRevoked(token) for token in tokens if token in catalog.tokens]
+
+
+def _denies(changes: Iterable[Change]) -> list[PolicyRecord]:
+    return [c.policy for c in changes if isinstance(c, PolicyApplied) and is_deny(c.policy)]
+
+
+def _only_denies(changes: Iterable[Change]) -> list[Change]:
+    return [c for c in changes if _denies([c])]

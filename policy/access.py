@@ -5,7 +5,7 @@ Two rules are built in. An administrator always reaches ``$site/policy/**``, wha
 his, unless a deny says otherwise (design 4).
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -51,15 +51,22 @@ class _Compiled(NamedTuple):
 class AccessIndex:
     """Access and lifecycle policies, compiled and indexed. One writer: ``put`` and ``remove``.
 
-    ``epoch`` grows with each change of the rules. ``failures`` says what is wrong with policies
+    ``decided`` is told each decision of ``check`` that was not cached. ``epoch`` grows with each
+    change of the rules. ``failures`` says what is wrong with policies
     that cannot be read or evaluated as they stand; such a rule denies and disturbs no other.
     """
 
-    def __init__(self, authority: str, aliases: Container[str] = ()) -> None:
+    def __init__(
+        self,
+        authority: str,
+        aliases: Container[str] = (),
+        decided: Callable[[Question, Decision], None] | None = None,
+    ) -> None:
         self.epoch = 0
         self.failures: dict[str, str] = {}
         self._authority = authority
         self._aliases = aliases
+        self._decided = decided
         self._protected = f"{authority}/$site/policy"
         self._actions: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._policies: dict[str, _Compiled] = {}
@@ -92,12 +99,20 @@ class AccessIndex:
         key = (principal, action, name, owner)
         decision = self._cache.get(key)
         if decision is None:
-            decision = self._evaluate(Question(principal, action, name, owner))
+            question = Question(principal, action, name, owner)
+            decision = self._evaluate(question)
+            if self._decided is not None:
+                self._decided(question, decision)
             self._cached += _ENTRY + len(name)
             if self._cached > CACHE:
-                self._forget()
+                self.forget()
             self._cache[key] = decision
         return decision
+
+    def forget(self) -> None:
+        """Forget cached decisions: each is made afresh when it is next asked for."""
+        self._cache = {}
+        self._cached = 0
 
     def decide(self, question: Question) -> Decision:
         """Decide with every rule that mattered, those that decided first."""
@@ -157,11 +172,7 @@ class AccessIndex:
 
     def _changed(self) -> None:
         self.epoch += 1
-        self._forget()
-
-    def _forget(self) -> None:
-        self._cache = {}
-        self._cached = 0
+        self.forget()
 
     def _patterns(self, label: str, policy: Rules) -> Iterator[Pattern]:
         """Parse a policy's names. An unreadable one widens a deny to everything, allows nothing."""
