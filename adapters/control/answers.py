@@ -33,10 +33,14 @@ class Applied(Answer, frozen=True):
 
 
 class ApplyAnswer(Answer, frozen=True):
-    """What was applied, and conflicts that did not prevent it."""
+    """What was applied, and conflicts that did not prevent it.
+
+    What is not ``durable`` is in force and will be written when the store can: denies only.
+    """
 
     applied: list[Applied]
     conflicts: list[str]
+    durable: bool
 
 
 class PreviewedChange(Answer, frozen=True):

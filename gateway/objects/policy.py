@@ -69,7 +69,7 @@ class PolicyObject:
         }
 
     async def apply(self, call: Call, _: Route, payload: bytes) -> Result:
-        """Create or replace policies: all of them, or none."""
+        """Create or replace policies: all of them, or none; a deny needs no working store."""
         documents = await self._documents(call, payload)
         for document in documents:
             self._administer(call, document.spec)
@@ -83,8 +83,9 @@ class PolicyObject:
             outcome.clear()
             return [PolicyApplied(r) for r in self._records(call, documents, catalog, outcome)]
 
-        await self._site.ledger.change(call.principal.id, plan)
-        return answer({"applied": outcome, "conflicts": [str(c) for c in found]})
+        durable = await self._site.enact(call.principal.id, plan)
+        warnings = [str(conflict) for conflict in found]
+        return answer({"applied": outcome, "conflicts": warnings, "durable": durable})
 
     async def preview(self, call: Call, _: Route, payload: bytes) -> Result:
         """Say what applying would change and conflict with; nothing is changed."""
