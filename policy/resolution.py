@@ -132,8 +132,10 @@ class Tier:
         target = slots[turn % len(slots)]
         if target.health.ok(now) and target not in tried:
             return target
-        # Scattered, so that not the next one alone takes the load of one that failed.
+        # Its own version first, so that the shares of versions hold when an instance fails; and
+        # scattered, so that not the next one alone takes the load of one that failed.
         fit = [t for t in slots if t.health.ok(now) and t not in tried]
+        fit = [t for t in fit if t.registration[:2] == target.registration[:2]] or fit
         return fit[_scatter(turn) % len(fit)] if fit else None
 
     def stick(self, key: int, now: float, tried: Sequence[Target]) -> Target | None:

@@ -286,6 +286,14 @@ def test_the_spread_keeps_the_weights() -> None:
     assert found["b"] / 6400 == pytest.approx(0.8, abs=0.05)
 
 
+def test_the_shares_of_versions_hold_when_an_instance_fails() -> None:
+    both = (Choice(version="1", weight=50), Choice(version="2", weight=50))
+    selection = select([source("a"), source("b"), source("c", "2")], *both)
+    named(selection, "b").health.ejected_until = NOW + 10
+    found = Counter(picks(selection, 400))
+    assert found["a"] == found["c"] == 200
+
+
 def test_endpoints_of_one_origin_share_their_health() -> None:
     known = healths()
     policy = ResolutionPolicy(("**",))
