@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Struct
@@ -32,7 +33,9 @@ def answer(value: Any) -> Result:
 
 
 async def read(call: Call, payload: bytes, type_: type[T]) -> T:
-    """Read a payload; errors say line and column."""
+    """Read a payload, or the query of a GET; errors say line and column, or the parameter."""
+    if call.query and not payload:
+        return _from_query(call.query, type_)
     return await parsed(
         call, payload, lambda: decode(payload or b"{}", type_, media_type=media_type(call))
     )
@@ -46,6 +49,14 @@ async def parsed(call: Call, payload: bytes, parse: Callable[[], T]) -> T:
         return parse()
     except InvalidDocument as error:
         raise invalid(error) from error
+
+
+def _from_query(query: bytes, type_: type[T]) -> T:
+    try:
+        asked = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=32))
+        return msgspec.convert(asked, type_, strict=False)
+    except ValueError as error:  # msgspec's ValidationError is one
+        raise Refusal(Status.BAD_REQUEST, f"the query: {error}") from error
 
 
 def media_type(call: Call) -> str:

@@ -23,8 +23,10 @@ SAFE = frozenset(
         "registry/registrations",
         "registry/introspect",
         "policy/get",
+        "policy/explain",
         "policy/schema",
         "token/list",
+        "channel/history",
         "channel/deadletters",
     }
 )
