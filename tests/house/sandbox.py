@@ -33,6 +33,10 @@ class Sandbox:
             if entry.name not in NOT_SHOWN:
                 (self.work / entry.name).symlink_to(entry)
         (self.work / ".venv").symlink_to(sys.prefix)
+        # A site that a document starts without options takes the ports that stand for its own.
+        self.config = self.home / "hilum.toml"
+        listeners = "[http]\nport = 8080\n[control]\nport = 8081\n"
+        self.config.write_text(ports.to_real(listeners))
 
     def environment(self) -> dict[str, str]:
         """Return the variables that the document's commands see."""
@@ -40,7 +44,9 @@ class Sandbox:
         return {
             "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin",
             "HOME": str(self.home),
+            "HILUM_CONFIG": str(self.config),
             "HILUM_STATE": str(self.home / "state"),
+            "HILUM_URL": self.ports.to_real("http://127.0.0.1:8080"),
             "LANG": "C.UTF-8",
             "TERM": "dumb",
             "NO_COLOR": "1",
