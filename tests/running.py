@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,10 +48,18 @@ class HttpReply(NamedTuple):
 
 
 class Gateway:
-    """One site's process and its state; ``start`` again takes the same ports and state."""
+    """One site's process and its state; ``start`` again takes the same ports and state.
+
+    ``under`` is a program that runs it, with arguments, such as strace.
+    """
 
     def __init__(
-        self, directory: Path, *options: str, config: str = "", control: str = "127.0.0.1:0"
+        self,
+        directory: Path,
+        *options: str,
+        config: str = "",
+        control: str = "127.0.0.1:0",
+        under: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.state = directory / "state"
@@ -60,6 +68,7 @@ class Gateway:
         self.process: subprocess.Popen[bytes] | None = None
         self._options = list(options)
         self._control = control
+        self._under = under
         if config:
             (directory / "site.toml").write_text(config)
             self._options += ["--config", str(directory / "site.toml")]
@@ -74,8 +83,8 @@ class Gateway:
         """Start the process and wait until the site is ready."""
         http = urlsplit(self.url).netloc or "127.0.0.1:0"
         control = urlsplit(self.control).netloc or self._control
-        command = [*HILUM, "serve", "--output", "json", "--state", str(self.state), *self._options]
-        command += ["--http", http, "--control", control]
+        command = [*self._under, *HILUM, "serve", "--output", "json", "--state", str(self.state)]
+        command += [*self._options, "--http", http, "--control", control]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 from adapters.store import open_event_log, open_store
 from tests.adapters import store_child
 from tests.support import ROOT, require_program
+from tests.tracing import system_calls
 
 CHILD = [sys.executable, "-m", "tests.adapters.store_child"]
 
@@ -87,30 +87,6 @@ async def test_kill_9_loses_nothing_acknowledged(tmp_path):
 @pytest.mark.full
 async def test_kill_9_thirty_times_loses_nothing_acknowledged(tmp_path):
     await crash(tmp_path, 30)
-
-
-SYSCALL = re.compile(
-    r"(?P<pid>\d+) +(?:<\.\.\. (?P<resumed>\w+) resumed>|(?P<name>\w+)\()(?P<rest>.*)"
-)
-
-
-def system_calls(trace):
-    """Yield (name, text, finished) of each traced call, begun and finished apart if strace says."""
-    begun = {}
-    for line in trace.splitlines():
-        match = SYSCALL.match(line)
-        if not match:
-            continue
-        if match["resumed"]:
-            yield match["resumed"], begun.pop(match["pid"]) + match["rest"], True
-            continue
-        unfinished = line.endswith("<unfinished ...>")
-        if unfinished:
-            begun[match["pid"]] = match["rest"]
-            yield match["name"], match["rest"], False
-        else:
-            yield match["name"], match["rest"], False
-            yield match["name"], match["rest"], True
 
 
 def test_every_acknowledgement_comes_after_the_sync_of_its_log(tmp_path):
