@@ -17,7 +17,7 @@ from gateway.view import Route
 from policy.model import Action
 from registry.manifest import describe_microservice, describe_object, render_text
 from registry.model import Kind, Registration, VirtualObject
-from registry.names import Name, member, parent
+from registry.names import Name, join, member, parent
 
 PAGE = 1000
 """Most entries of one answer."""
@@ -144,9 +144,11 @@ class DescribeObject:
         return _rendered(call, described)
 
     def _may_describe(self, call: Call, registration: Registration) -> bool:
+        """Decide by its objects, by its own name while it has none."""
+        names = [obj.name for obj in registration.everything()]
+        names = names or [join(Name(self._site.authority), registration.id.microservice)]
         return any(
-            self._site.allowed(call.principal, Action.DESCRIBE, Name(obj.name))
-            for obj in registration.everything()
+            self._site.allowed(call.principal, Action.DESCRIBE, Name(name)) for name in names
         )
 
     def _bindings(self, name: Name) -> dict[Name, list[dict[str, Any]]]:
