@@ -31,25 +31,24 @@ class Introspection:
         return [registrations[id_] for id_ in self._registered.get(segment, ())]
 
     def update(self, id_: RegistrationId) -> None:
-        """Follow the catalog: this registration came, changed its owner or went."""
+        """Follow the catalog: this registration came or went."""
         segment = _segment(id_)
         if not segment:
             return
+        name = Name(f"{self._authority}/{segment}/introspect")
         known = self._registered.setdefault(segment, {})
         if id_ in self._catalog.registrations:
             known[id_] = None
-        else:
-            known.pop(id_, None)
-        name = Name(f"{self._authority}/{segment}/introspect")
-        if known:
-            self._routes[name] = self._route(name, next(iter(known)))
-        else:
+            if name not in self._routes:
+                self._routes[name] = self._route(name, id_.microservice)
+            return
+        known.pop(id_, None)
+        if not known:
             del self._registered[segment]
             self._routes.pop(name, None)
 
-    def _route(self, name: Name, first: RegistrationId) -> Route:
-        owner = self._catalog.registrations[first].owner
-        route = Route(name, Kind.METHOD, owner, self._meter_of(first.microservice))
+    def _route(self, name: Name, microservice: str) -> Route:
+        route = Route(name, Kind.METHOD, "", self._meter_of(microservice))
         route.action = Action.DESCRIBE
         route.method = _METHOD
         return route

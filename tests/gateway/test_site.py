@@ -289,7 +289,7 @@ async def test_every_microservice_answers_introspect_without_registering_it(stor
     assert site.view.find(INTROSPECT) is None
     await change(site, registered(A), registered(B))
     route = site.view.find(INTROSPECT)
-    assert (route.kind, route.action, route.owner) == (Kind.METHOD, Action.DESCRIBE, "svc:w")
+    assert (route.kind, route.action, route.owner) == (Kind.METHOD, Action.DESCRIBE, "")
     assert route.method.safe
     assert route.selection is None
     assert [r.id for r in site.registrations_of("Weather")] == [A, B]
@@ -298,7 +298,7 @@ async def test_every_microservice_answers_introspect_without_registering_it(stor
     assert site.view.find(INTROSPECT) is not None
     async with running(store, time) as again:
         assert [r.id for r in again.registrations_of("Weather")] == [B]
-    await change(site, Deregistered(B))
+    await change(site, registered(A), Deregistered(B), Deregistered(A))
     assert site.view.find(INTROSPECT) is None
     assert site.registrations_of("Weather") == []
     await change(site, Deregistered(B))
