@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.process import LOAD_CORE, Process, find_program, pinned
 
-_SCRIPT = """
+_REQUESTS = """
 local heads = {%s}
 local body = %s
 local n = 0
@@ -22,11 +22,13 @@ function request()
   if n > last then n = 1 end
   return requests[n]
 end
+"""
+_DONE = """
 function done(summary, latency, _)
   local e = summary.errors
-  io.write(string.format("RESULT %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration,
+  io.write(string.format("RESULT %d %d %d %d %d\\n", summary.requests, summary.duration,
     e.connect + e.read + e.write + e.timeout, e.status, latency:percentile(50)))
-  io.write(string.format("TAIL %%d\\n", latency:percentile(99)))
+  io.write(string.format("TAIL %d\\n", latency:percentile(99)))
 end
 """
 
@@ -44,14 +46,19 @@ class Run:
 
 
 class Load:
-    """Requests for one gateway, as a wrk script in a file."""
+    """Load for one gateway: a wrk script in a file, which makes the requests."""
 
-    def __init__(self, path: Path, heads: Sequence[bytes], body: bytes) -> None:
+    def __init__(self, path: Path, script: str) -> None:
         self._path = path
-        listed = ", ".join(_lua(head) for head in heads)
+        path.write_text(script + _DONE)
+
+    @classmethod
+    def of(cls, path: Path, heads: Sequence[bytes], body: bytes) -> "Load":
+        """Return load with these requests in turn, all of one payload."""
+        listed = ", ".join(lua(head) for head in heads)
         # A large payload stands in the script once, and is repeated there.
-        text = f'string.rep("x", {len(body)})' if body == b"x" * len(body) else _lua(body)
-        path.write_text(_SCRIPT % (listed, text))
+        text = f'string.rep("x", {len(body)})' if body == b"x" * len(body) else lua(body)
+        return cls(path, _REQUESTS % (listed, text))
 
     def run(self, gateway: Process, port: int, connections: int, seconds: int) -> Run:
         """Load a gateway; raises RuntimeError when wrk says something else than expected."""
@@ -73,6 +80,7 @@ class Load:
         return Run(requests, rate, p50, p99, broken + wrong, spent / requests * 1e6)
 
 
-def _lua(data: bytes) -> str:
+def lua(data: bytes) -> str:
+    """Return bytes as a string of Lua."""
     escaped = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03d}" for b in data)
     return f'"{escaped}"'

@@ -49,6 +49,7 @@ def start_upstream(folder: Path) -> Peer:
         listen 127.0.0.1:{port} backlog=1024;
         location / {{ return 200 '{body}'; }}
         location /files/ {{ root {folder}; }}
+        location = /status {{ stub_status; }}
         # `return` answers before the payload has come; this location takes all of it first.
         location /sink/ {{
             client_body_buffer_size 2m;

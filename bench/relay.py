@@ -38,7 +38,7 @@ class Gateway(NamedTuple):
 
     def load(self, folder: Path, name: str, heads: Sequence[bytes], body: bytes) -> Load:
         """Return load for this gateway."""
-        return Load(folder / f"{name}-{self.server.port}.lua", heads, body)
+        return Load.of(folder / f"{name}-{self.server.port}.lua", heads, body)
 
     def heads(self, body: bytes) -> list[bytes]:
         """Return the heads of the workload's requests with this gateway's tokens."""

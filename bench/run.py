@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+from bench import programs
 from bench.hilum import ROOT
 from bench.options import QUICK, Options
 from bench.process import MissingProgram
@@ -22,17 +23,30 @@ MEASUREMENTS = {
     "storm": "50 binding changes a second on names that carry 5,000 requests a second",
 }
 """Module in this folder -> what it measures. Each has ``measure(options) -> Section``."""
+NAMES = {**MEASUREMENTS, **{name: each.what for name, each in programs.PROGRAMS.items()}}
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    listed = ", ".join(f"{name} ({what})" for name, what in MEASUREMENTS.items())
-    parser.add_argument("names", nargs="*", choices=[[], *MEASUREMENTS], help=listed)
+    listed = ", ".join(f"{name} ({what})" for name, what in NAMES.items())
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {listed}")
     parser.add_argument("--quick", action="store_true", help="short rounds; RESULTS.md stays")
     parser.add_argument(
         "--compiled", action="store_true", help="compile the hot modules, and measure that form too"
     )
-    return parser.parse_args()
+    asked = parser.parse_args()
+    unknown = [name for name in asked.names if name not in NAMES]
+    if unknown:
+        parser.error(f"there is no {unknown[0]}; there are {', '.join(NAMES)}")
+    return asked
+
+
+def measure(name: str, options: Options) -> Section:
+    """Run one measurement."""
+    if name in programs.PROGRAMS:
+        return programs.measure(name, options)
+    section: Section = importlib.import_module(f"bench.{name}").measure(options)
+    return section
 
 
 def main() -> None:
@@ -42,10 +56,10 @@ def main() -> None:
         subprocess.run([ROOT / ".ci" / "compile"], check=True)
         options = options.with_compiled()
     missed = 0
-    for name in asked.names or MEASUREMENTS:
+    for name in asked.names or NAMES:
         begin = time.monotonic()
         try:
-            section: Section = importlib.import_module(f"bench.{name}").measure(options)
+            section = measure(name, options)
         except MissingProgram as missing:
             print(f"{name} is left out: {missing}", file=sys.stderr)
             continue
