@@ -48,7 +48,10 @@ def no_endpoint(route: Route) -> Refusal:
     if selection is not None and selection.tiers:
         detail = f"every endpoint of {route.name} fails its health checks now"
     else:
-        detail = f"{member(route.name)} has no live endpoint: its service is not registered now"
+        detail = (
+            f"{member(route.name)} has no live endpoint: its service is not registered now,"
+            " gives it none, or a ResolutionPolicy leaves it out"
+        )
     return Refusal(Status.UNAVAILABLE, detail, retry_after=1)
 
 
