@@ -9,6 +9,8 @@ from typing import NamedTuple, cast
 
 from adapters.http import render
 from adapters.http.dispatch import SOCKET, Dispatcher
+from adapters.http.farewell import stop_accepting
+from adapters.http.heads import HeadMemory, RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.server import ServerConnection
 from gateway.config import Limits
@@ -54,6 +56,7 @@ class Listener:
         self._end_takeovers = takeovers.drain
         self.socket_name = Name(f"{site.authority}/{SOCKET}")
         self.date = render.date_line(site.time())
+        self.memory: HeadMemory[RequestHead] = HeadMemory()
         self.draining = False
         self.dispatch = Dispatcher(self)
         self.connections: set[ServerConnection] = set()
@@ -94,11 +97,9 @@ class Listener:
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let what is open end, then close (graceful shutdown)."""
         self.draining = True
-        for server in self._servers:
-            server.close()
-        self._end_takeovers()
-        for connection in list(self.connections):
-            connection.drain()
+        self._part()
+        await stop_accepting(self._servers)
+        self._part()  # from whoever came meanwhile
         if self.connections:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
@@ -107,6 +108,11 @@ class Listener:
             connection.abort()
         if self._sweeping is not None:
             self._sweeping.cancel()
+
+    def _part(self) -> None:
+        self._end_takeovers()
+        for connection in list(self.connections):
+            connection.drain()
 
     async def _sweep(self) -> None:
         while True:

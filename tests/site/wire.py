@@ -141,6 +141,7 @@ class Service:
         self.seconds = seconds
         self.calls = 0
         self.cancelled = 0
+        self.called = asyncio.Event()
         self.url = ""
         self._writers: set[asyncio.StreamWriter] = set()
 
@@ -168,6 +169,7 @@ class Service:
         length = int(head.partition("content-length: ")[2].partition("\r\n")[0] or 0)
         body = await reader.readexactly(length)
         self.calls += 1
+        self.called.set()
         if self.seconds:
             gone = asyncio.create_task(reader.read(1))
             done, _ = await asyncio.wait([gone], timeout=self.seconds)
@@ -181,3 +183,15 @@ class Service:
             % (len(answer), answer)
         )
         await writer.drain()
+
+
+class Place(NamedTuple):
+    """What a WebSocket client needs to know of a site in another process."""
+
+    url: str
+    token: str
+    object: str = ""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        netloc = urlsplit(self.url)
+        return await asyncio.open_connection(netloc.hostname, netloc.port)
