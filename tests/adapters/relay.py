@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 from adapters.http.egress import Egress
@@ -11,10 +13,8 @@ from adapters.http.listener import Listener, Takeovers
 from adapters.http.provider import HttpProvider
 from adapters.store.changelog import open_store
 from gateway.config import Limits, Upstream
-from gateway.message import Call
 from gateway.objects.local import LocalProvider
 from gateway.site import Clocks, Identity, Site
-from gateway.view import Route
 from policy.identity import new_token
 from policy.language import ManifestDoc, to_record
 from policy.model import AccessPolicy, Action, Policy, Subject
@@ -22,6 +22,9 @@ from registry.changes import Change, PolicyApplied, Registered, TokenIssued
 from registry.model import Endpoint, Method, Registration, RegistrationId, VirtualObject
 
 AUTHORITY = "snac.asu.edu"
+SITE_KEY = b"k" * 32
+LIMITS = Limits()
+UPSTREAM = Upstream()
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -34,6 +37,8 @@ class Relay:
     """What a test needs of a running site."""
 
     def __init__(self, site: Site, listener: Listener, http: HttpProvider, egress: Egress) -> None:
+        self.troubles: list[str] = []
+        """What went wrong without anybody noticing: callbacks and tasks that raised."""
         self.site = site
         self.listener = listener
         self.http = http
@@ -84,12 +89,17 @@ class Relay:
             )
         )
 
-    async def raw(self, data: bytes, *, until: bytes = b"", timeout: float = 5.0) -> bytes:
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def raw(self, data: bytes, *, until: bytes = b"", within: float = 5.0) -> bytes:
         """Send bytes on a new connection; return what comes until ``until`` or the end."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(data)
-            return await asyncio.wait_for(_read(reader, until), timeout)
+            async with asyncio.timeout(within):
+                return await _read(reader, until)
         finally:
             writer.close()
 
@@ -134,20 +144,31 @@ async def _read(reader: asyncio.StreamReader, until: bytes) -> bytes:
 
 @contextlib.asynccontextmanager
 async def running_relay(
-    folder: Path, limits: Limits = Limits(), upstream: Upstream = Upstream()
+    folder: Path,
+    limits: Limits = LIMITS,
+    upstream: Upstream = UPSTREAM,
+    *,
+    allow: Iterable[str] = (),
+    tls: ssl.SSLContext | None = None,
+    credentials: Mapping[str, bytes] | None = None,
+    authority: str = AUTHORITY,
 ) -> AsyncIterator[Relay]:
-    """Run a site whose test principal may do everything."""
+    """Run a site whose test principal may do everything; fails if a callback or task raised."""
     loop = asyncio.get_running_loop()
+    await asyncio.to_thread(folder.mkdir, exist_ok=True)
     store = await open_store(folder / "changes.db")
-    local = LocalProvider()
-    site = Site(Identity(AUTHORITY), store, local, Clocks(loop.time, time.time))
-    egress = Egress(())
-    http = HttpProvider(site.plane, egress, b"k" * 32, time.time, upstream)
+    local = LocalProvider(limits.message)
+    site = Site(Identity(authority), store, local, Clocks(loop.time, time.time))
+    egress = Egress(allow)
+    http = HttpProvider(
+        site.plane, egress, SITE_KEY, time.time, upstream, credentials, limits.message
+    )
     site.plane.providers["http"] = http
     listener = Listener(site, limits, Takeovers(no_takeover, no_takeover), loop.time)
     relay = Relay(site, listener, http, egress)
+    loop.set_exception_handler(lambda _, context: relay.troubles.append(_trouble(context)))
     await site.start()
-    relay.port = await listener.listen("127.0.0.1", 0)
+    relay.port = await listener.listen("127.0.0.1", 0, tls)
     egress.own(relay.port)
     everything = AccessPolicy("allow", (Subject(),), tuple(Action), ("**",))
     await relay.policy("everything", everything)
@@ -162,6 +183,14 @@ async def running_relay(
         await site.stop()
         await store.close()
         await asyncio.sleep(0)
+    assert not relay.troubles, relay.troubles[0]
+
+
+def _trouble(context: dict[str, object]) -> str:
+    error = context.get("exception")
+    if not isinstance(error, BaseException):
+        return str(context["message"])
+    return f"{context['message']}: " + "".join(traceback.format_exception(error))
 
 
 async def _sweep(site: Site, http: HttpProvider, loop: asyncio.AbstractEventLoop) -> None:
@@ -173,12 +202,29 @@ async def _sweep(site: Site, http: HttpProvider, loop: asyncio.AbstractEventLoop
 
 @contextlib.asynccontextmanager
 async def service(talk: Talk) -> AsyncIterator[str]:
-    """Serve raw TCP with ``talk``; yields the base URL."""
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    """Serve raw TCP with ``talk``; yields the base URL. Broken connections end it in peace."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        try:
+            await talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # asyncio's streams would report a cancelled task as a fault
+        finally:
+            tasks.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -212,6 +258,5 @@ def echo(seen: list[tuple[bytes, bytes]] | None = None) -> Talk:
                 seen.append((head, body))
             fields = b"Content-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
             writer.write(b"HTTP/1.1 200 OK\r\n" + fields + body)
-        writer.close()
 
     return talk
