@@ -37,11 +37,28 @@ async def watch_certificate(context: ssl.SSLContext, listen: Listen) -> None:
             continue
         seen = now
         try:
-            context.load_cert_chain(paths[0], listen.tls_key)
+            fresh = await asyncio.to_thread(server_context, listen)
         except (ssl.SSLError, OSError) as error:
             log.warning("%s does not load, the old certificate goes on: %s", paths[0], error)
         else:
+            _replace(context, fresh)
             log.info("%s was loaded again", paths[0])
+
+
+def _replace(context: ssl.SSLContext, fresh: ssl.SSLContext | None) -> None:
+    """Let each new handshake use another context, in one step.
+
+    Loading into the old one is no such step: with a certificate whose key is not there yet it
+    would be left without either.
+    """
+
+    def choose(
+        handshake: ssl.SSLObject | ssl.SSLSocket, _name: str | None, _old: ssl.SSLContext
+    ) -> None:
+        if fresh is not None:
+            handshake.context = fresh
+
+    context.sni_callback = choose
 
 
 def _stamps(paths: list[Path]) -> list[tuple[int, int]]:
