@@ -1,8 +1,8 @@
 """Puts compiled Routes in place: built beside those in use, then swapped in one step (design 5)."""
 
 import asyncio
-from collections.abc import Callable, Collection, Container, Iterable
-from itertools import islice
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from itertools import chain, islice
 
 from gateway.view import Compiler, Route, View
 from registry.model import Kind
@@ -27,7 +27,8 @@ class Installer:
     async def refresh(self, names: Collection[Name], gone: Container[Name] = ()) -> None:
         """Compile ``names`` in slices, so that traffic goes on, and install them together.
 
-        ``gone`` are names that ceased to exist, even if they came back since.
+        ``gone`` are names that ceased to exist, even if they came back since. Names of one service
+        should stand together: they share what is cached.
         """
         async with self._turn:
             rest = iter(names)
@@ -43,30 +44,28 @@ class Installer:
         self._built.pop(name, None)
         self._install(self._compiler.compile([name]), ())
 
-    async def matching(self, patterns: Iterable[Pattern]) -> set[Name]:
+    async def matching(self, patterns: Iterable[Pattern]) -> dict[Name, None]:
         """Return the names that any of the patterns matches, and literal ones in any case."""
-        found: set[Name] = set()
+        found: dict[Name, None] = {}
         for pattern in patterns:
             if pattern.literal:
-                found.add(Name(pattern.text))
+                found[Name(pattern.text)] = None
                 continue
             prefix = Name(pattern.prefix)
-            below = self._view.under(prefix)
-            found.update(name for name in (prefix,) if pattern.matches(name))
-            while part := list(islice(below, SLICE)):
-                found.update(name for name in part if pattern.matches(name))
+            names = chain([prefix], self._view.under(prefix))
+            while part := list(islice(names, SLICE)):
+                found.update((name, None) for name in part if pattern.matches(name))
                 await asyncio.sleep(0)
         return found
 
-    def _install(self, routes: dict[Name, Route | None], gone: Container[Name]) -> None:
-        ended = [name for name, route in routes.items() if self._ends(name, route, gone)]
+    def _install(self, routes: Mapping[Name, Route | None], gone: Container[Name]) -> None:
+        there = self._view.routes
+        channels = [n for n in routes if n in there and there[n].kind is Kind.CHANNEL]
+        ended = [name for name in channels if name in gone or not _is_channel(routes[name])]
         self._view.install(routes)
         for name in ended:
             self._channel_gone(name)
 
-    def _ends(self, name: Name, route: Route | None, gone: Container[Name]) -> bool:
-        """Whether a channel ends here, though another may begin under its name."""
-        old = self._view.routes.get(name)
-        if old is None or old.kind is not Kind.CHANNEL:
-            return False
-        return name in gone or route is None or route.kind is not Kind.CHANNEL
+
+def _is_channel(route: Route | None) -> bool:
+    return route is not None and route.kind is Kind.CHANNEL

@@ -45,7 +45,7 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
 def no_endpoint(route: Route) -> Refusal:
     """Refuse a call that there is no endpoint for."""
     selection = route.selection
-    if selection is not None and selection.tiers:
+    if selection is not None and selection.targets():
         detail = f"every endpoint of {route.name} fails its health checks now"
     else:
         detail = (

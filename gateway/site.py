@@ -129,7 +129,7 @@ class Site:
         for id_ in self.catalog.registrations:
             self._registered(id_)
         self.view.install(dict(self._own))
-        await self._refresh(set(self.catalog.names) | self.policies.static_names())
+        await self._refresh(dict.fromkeys([*self.catalog.names, *self.policies.static_names()]))
         self._tasks = [
             asyncio.create_task(self._follow()),
             asyncio.create_task(self.ledger.pay()),
@@ -258,12 +258,12 @@ class Site:
 
     async def _applied(self, entered: Sequence[Entered]) -> None:
         """Put in force what was entered into the catalog."""
-        names: set[Name] = set()
+        names: dict[Name, None] = {}
         gone: set[Name] = set()
         patterns: dict[Pattern, None] = {}
         kinds: set[str] = set()
         for change, touched, went in entered:
-            names |= touched.names
+            names.update(dict.fromkeys(touched.names))
             gone |= went
             patterns.update(dict.fromkeys(self._react(change)))
             kinds |= {kind for kind, _ in touched.policies}
@@ -271,7 +271,7 @@ class Site:
                 self._registered(id_)
         if kinds & {"AccessPolicy", "LifecyclePolicy"}:
             self._tell(self.watchers.access)
-        names |= await self._installer.matching(patterns)
+        names.update(await self._installer.matching(patterns))
         await self._refresh(names, gone)
         if "Binding" in kinds:
             self._tell(self.watchers.deliveries)
@@ -324,8 +324,9 @@ class Site:
         for tell in watchers:
             tell()
 
-    async def _refresh(self, names: set[Name], gone: Container[Name] = ()) -> None:
-        await self._installer.refresh(names - self._own.keys(), gone)
+    async def _refresh(self, names: Iterable[Name], gone: Container[Name] = ()) -> None:
+        own = self._own
+        await self._installer.refresh([name for name in names if name not in own], gone)
 
 
 def _still_live(changes: Iterable[Expired], catalog: Catalog) -> list[Expired]:

@@ -5,7 +5,7 @@
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -102,20 +102,26 @@ class View:
         self._meters: WeakValueDictionary[str, Meter] = WeakValueDictionary()
         self._probed: dict[Health, dict[Target, HealthCheck]] = {}
 
-    def install(self, routes: dict[Name, Route | None]) -> None:
+    def install(self, routes: Mapping[Name, Route | None]) -> None:
         """Put all touched Routes in place at once; None removes a name."""
-        for name, route in routes.items():
-            old = self.routes.get(name)
-            if route is not None:
-                self.routes[name] = route
-                if old is None:
-                    self._remember(name)
-                self._probe(route)
-            elif old is not None:
-                del self.routes[name]
-                self._forget(name)
-            if old is not None:
-                self._probe_no_more(old)
+        there = self.routes
+        old = [there[name] for name in routes if name in there]
+        new = {name: route for name, route in routes.items() if route is not None}
+        came = [name for name in new if name not in there]
+        went = [name for name in routes if name in there and name not in new]
+        there.update(new)
+        for name in went:
+            del there[name]
+        for name in came:
+            self._remember(name)
+        for name in went:
+            self._forget(name)
+        for route in new.values():
+            if route.selection is not None and route.selection.health_check is not None:
+                self._probe(route.selection, route.selection.health_check)
+        for route in old:
+            if route.selection is not None and route.selection.health_check is not None:
+                self._probe_no_more(route.selection)
 
     def find(self, name: Name) -> Route | None:
         """Return the Route of a name, None when nothing has that name."""
@@ -154,20 +160,16 @@ class View:
         """Return the counters of every microservice that has Routes."""
         return list(self._meters.values())
 
-    def _probe(self, route: Route) -> None:
-        selection = route.selection
-        if selection is not None and selection.health_check is not None:
-            for target in selection.targets():
-                if not target.session:
-                    self._probed.setdefault(target.health, {})[target] = selection.health_check
+    def _probe(self, selection: Selection, check: HealthCheck) -> None:
+        for target in selection.targets():
+            if not target.session:
+                self._probed.setdefault(target.health, {})[target] = check
 
-    def _probe_no_more(self, route: Route) -> None:
-        selection = route.selection
-        if selection is not None and selection.health_check is not None:
-            for target in selection.targets():
-                targets = self._probed.get(target.health, {})
-                if targets.pop(target, None) is not None and not targets:
-                    del self._probed[target.health]
+    def _probe_no_more(self, selection: Selection) -> None:
+        for target in selection.targets():
+            targets = self._probed.get(target.health, {})
+            if targets.pop(target, None) is not None and not targets:
+                del self._probed[target.health]
 
     def _remember(self, name: Name) -> None:
         above = _above(name)
@@ -181,9 +183,9 @@ class View:
     def _forget(self, name: Name) -> None:
         while name not in self.routes and name not in self.children:
             above = _above(name)
-            if not above:
+            siblings = self.children.get(above, {})
+            if name not in siblings:
                 return
-            siblings = self.children[above]
             del siblings[name]
             if siblings:
                 return

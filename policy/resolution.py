@@ -5,7 +5,7 @@ whose slots repeat targets by weight, so that a pick is an index and a health ch
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from math import log
 from typing import NamedTuple
@@ -152,20 +152,27 @@ class Tier:
 
 
 class Selection:
-    """The targets of a Route, in tiers; ``pick`` is on the path of every call."""
+    """The targets of a Route, in tiers; ``pick`` is on the path of every call.
+
+    ``single`` is the only target there is, if so: then there are no tiers.
+    """
 
     __slots__ = ("health_check", "single", "sticky", "tiers", "turn")
 
-    def __init__(self, tiers: Sequence[Tier], policy: ResolutionPolicy, turn: int = 0) -> None:
-        self.tiers = tuple(tiers)
+    def __init__(
+        self, tiers: Sequence[dict[Target, float]], policy: ResolutionPolicy, turn: int = 0
+    ) -> None:
+        every = {target for weights in tiers for target in weights}
+        self.single: Target | None = every.pop() if len(every) == 1 else None
+        self.tiers = tuple(map(Tier, tiers)) if every else ()
         self.sticky = policy.sticky
         self.health_check = policy.health
         self.turn = turn
-        every = tuple(self.targets())
-        self.single: Target | None = every[0] if len(every) == 1 else None
 
-    def targets(self) -> Iterable[Target]:
+    def targets(self) -> Collection[Target]:
         """Return each target once, the preferred tier first."""
+        if self.single is not None:
+            return (self.single,)
         return dict.fromkeys(target for tier in self.tiers for target in tier.weights)
 
     def pick(self, now: float, key: bytes, tried: Sequence[Target]) -> Target | None:
@@ -210,7 +217,7 @@ def compile_selection(
             for target in chosen:
                 share = choice.weight / len(chosen)
                 weights[target] = weights.get(target, 0.0) + share
-    found = [Tier(tiers[order]) for order in sorted(tiers) if tiers[order]]
+    found = [tiers[order] for order in sorted(tiers) if tiers[order]]
     # Each Route begins elsewhere, else the first calls of many names would hit one instance.
     return Selection(found, policy, crc32(name.encode()))
 

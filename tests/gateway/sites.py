@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
+from time import thread_time
 
 import msgspec
 
@@ -12,6 +14,7 @@ from gateway.ports import Entry, Snapshot, StoreConflict, StoreError
 from gateway.site import Clocks, Identity, Site
 from gateway.view import Route
 from policy.model import AccessPolicy, Action, Policy, ResolutionPolicy, Subject
+from policy.resolution import Selection
 from registry.changes import Change, PolicyApplied, Registered, TokenIssued
 from registry.model import (
     Endpoint,
@@ -165,6 +168,30 @@ async def change(site: Site, *changes: Change) -> None:
     await site.ledger.change("site:test", lambda _: changes)
 
 
+@contextlib.asynccontextmanager
+async def watched() -> AsyncIterator[list[float]]:
+    """Note what each pass of the loop costs, in CPU seconds: a busy machine is no excuse.
+
+    Nor is the garbage of other tests, which is kept out of collections meanwhile.
+    """
+    passes: list[float] = []
+    gc.freeze()
+
+    async def watch() -> None:
+        while True:
+            before = thread_time()
+            await asyncio.sleep(0)
+            passes.append(thread_time() - before)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    try:
+        yield passes
+    finally:
+        watching.cancel()
+        gc.unfreeze()
+
+
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 (any condition, not only an event)
@@ -180,14 +207,15 @@ def shown(site: Site) -> dict[str, object]:
             route.method,
             route.channel,
             route.one_of_group,
-            route.selection
-            and [
-                sorted((str(t), w) for t, w in tier.weights.items())
-                for tier in route.selection.tiers
-            ],
+            route.selection and resolved(route.selection),
         )
         for name, route in sorted(site.view.routes.items())
     }
+
+
+def resolved(selection: Selection) -> object:
+    tiers = [sorted((str(t), w) for t, w in tier.weights.items()) for tier in selection.tiers]
+    return str(selection.single), tiers, selection.sticky, selection.health_check
 
 
 def conflict(expected: int = 0, head: int = 0) -> StoreError:

@@ -208,6 +208,7 @@ def test_every_positive_weight_gets_some_traffic_and_never_more_than_its_share_a
     assert {t.registration.instance for t in selection.targets()} == {
         str(n) for n, w in enumerate(weights) if w
     }
+    assert bool(selection.tiers) == (len(selection.targets()) > 1)
     for tier in selection.tiers:
         slots = Counter(t.registration.instance for t in tier.slots)
         for name, count in slots.items():
