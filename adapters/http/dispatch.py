@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qs
 
-from adapters.http.fields import COLON, CRLF, without
 from adapters.http.inbound import Inbound
 from adapters.http.mapping import BadArguments, read_named
 from gateway.exchange import Exchange
@@ -66,7 +65,8 @@ class Dispatcher:
 
     def __call__(self, inbound: Inbound) -> None:
         """Answer a request, or begin to."""
-        target, query = inbound.target, b""
+        head = inbound.head
+        target, query = head.target, b""
         name = self._names.get(target)
         if name is None:
             if b"#" in target:
@@ -81,18 +81,18 @@ class Dispatcher:
             name = self._names.get(target) or self._name(inbound, target)
             if name is None:
                 return
-        host = inbound.host
+        host = head.host
         if host is not None and not self._hosts.get(host) and not self._known_host(host):
             inbound.fault(421, f"this site is not {host.decode('latin-1')}")
             return
-        raw = inbound.authorization
+        raw = head.authorization
         principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
         if principal is None:
             detail = "the bearer token is not valid here: unknown, expired or revoked"
             inbound.refuse(Refusal(Status.UNAUTHENTICATED, detail))
             return
-        if inbound.hops >= MAX_HOPS:
-            inbound.fault(508, f"the call has passed {inbound.hops} gateways: a loop")
+        if head.hops >= MAX_HOPS:
+            inbound.fault(508, f"the call has passed {head.hops} gateways: a loop")
             return
         self.start(inbound, name, principal, query)
 
@@ -109,19 +109,19 @@ class Dispatcher:
 
         Only a method can be ``named`` in a body.
         """
-        view = self._plane.view
+        head, view = inbound.head, self._plane.view
         route = view.routes.get(name) or view.implicit(name)
         call = Call(
             CALL,
             name,
             principal,
             0.0,
-            inbound.call_fields,
-            inbound.length,
-            inbound.content_type,
-            inbound.verb,
+            head.fields,
+            head.length,
+            head.content_type,
+            head.verb,
             query,
-            inbound.hops,
+            head.hops,
             inbound.owner.peer,
         )
         if route is None or (named and route.kind is not METHOD):
@@ -148,7 +148,7 @@ class Dispatcher:
         exchange.begin(inbound.take(), inbound.ended)
 
     def _method(self, inbound: Inbound, call: Call, route: Route) -> None:
-        verb = inbound.verb
+        verb = inbound.head.verb
         call.action = route.action
         if verb == b"POST":
             self.begin(inbound, call, route)
@@ -160,13 +160,13 @@ class Dispatcher:
             self._wrong_verb(inbound, call, route, "GET, HEAD, POST" if safe else "POST")
 
     def _channel(self, inbound: Inbound, call: Call, route: Route) -> None:
-        verb = inbound.verb
+        verb = inbound.head.verb
         if verb in (b"POST", b"PUT"):
             call.action = Action.PUBLISH
             self.begin(inbound, call, route)
         elif verb in (b"GET", b"HEAD"):
             call.action = Action.SUBSCRIBE
-            if b"text/event-stream" in inbound.accept:
+            if b"text/event-stream" in inbound.head.accept:
                 self._listener.stream(inbound, call, route)
             else:
                 self.begin(inbound, call, route)
@@ -174,7 +174,7 @@ class Dispatcher:
             self._wrong_verb(inbound, call, route, "GET, HEAD, POST, PUT")
 
     def _object(self, inbound: Inbound, call: Call, route: Route) -> None:
-        verb = inbound.verb
+        verb = inbound.head.verb
         if verb in (b"GET", b"HEAD"):
             call.action = Action.DESCRIBE
             self.begin(inbound, call, route)
@@ -187,7 +187,7 @@ class Dispatcher:
     def _wrong_verb(self, inbound: Inbound, call: Call, route: Route, allow: str) -> None:
         """Say 405, but only to those who may know what the name is."""
         if self._knows(inbound, call, route):
-            verb = inbound.verb.decode("latin-1")
+            verb = inbound.head.verb.decode("latin-1")
             detail = f"{call.name} is a {route.kind}: use {allow}, not {verb}"
             inbound.fault(405, detail, f"Allow: {allow}\r\n".encode())
 
@@ -210,7 +210,7 @@ class Dispatcher:
         return check(call.principal, call.action, call.name, route.owner).allowed
 
     def _without_route(self, inbound: Inbound, call: Call) -> None:
-        if call.name == self._listener.socket_name and inbound.upgrade_to == b"websocket":
+        if call.name == self._listener.socket_name and inbound.head.upgrade_to == b"websocket":
             self._listener.socket(inbound, call)
         else:
             inbound.refuse(unknown(self._plane.access, self._plane.view, call))
@@ -218,7 +218,7 @@ class Dispatcher:
     def _deadline(self, inbound: Inbound, route: Route) -> float:
         own = route.method.timeout if route.method is not None else 0
         limits = self._listener.limits
-        wanted = inbound.timeout or own or limits.timeout
+        wanted = inbound.head.timeout or own or limits.timeout
         return self._plane.now + min(wanted, limits.timeout_cap) / 1000
 
     def _name(self, inbound: Inbound, path: bytes) -> Name | None:
@@ -287,10 +287,7 @@ class NamedInBody:
             inbound.refuse(Refusal(Status.BAD_REQUEST, detail))
             return
         inbound.parts.append(payload)
-        inbound.length = len(payload)
-        inbound.content_type = b"application/json"
-        inbound.call_fields = without(inbound.call_fields, b"content-type")
-        inbound.call_fields += (b"Content-Type", COLON, inbound.content_type, CRLF)
+        inbound.head = inbound.head.carrying(payload, b"application/json")
         self._dispatcher.start(inbound, name, call.principal, b"", named=True)
 
     def cancel(self) -> None:
@@ -314,9 +311,9 @@ def _origin_form(inbound: Inbound, target: bytes) -> bytes:
     if not mark or scheme.lower() not in (b"http", b"https"):
         return b"/" + target
     host, slash, path = rest.partition(b"/")
-    if inbound.host is not None and inbound.host.lower() != host.lower():
+    if inbound.head.host is not None and inbound.head.host.lower() != host.lower():
         return b""
-    inbound.host = host
+    inbound.head.host = host
     return slash + path or b"/"
 
 

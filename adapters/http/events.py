@@ -64,7 +64,7 @@ class EventStreams:
     def stream(self, inbound: Inbound, call: Call, route: Route) -> None:
         """Answer a request with the events of a channel."""
         try:
-            wish = read_wish(call.query, inbound.last_event)
+            wish = read_wish(call.query, inbound.head.last_event)
             refusal = refuse_subscription(self._plane, call.principal, route.name, wish.group)
         except ValueError as error:
             refusal = Refusal(Status.BAD_REQUEST, str(error))
@@ -75,7 +75,7 @@ class EventStreams:
             return
         head = Reply(Status.OK, content_type=_TYPE)
         head.fields = [*_FIELDS, inbound.owner.listener.date]
-        if inbound.verb == b"HEAD":
+        if inbound.head.verb == b"HEAD":
             inbound.reply(head, b"", end=True)
             return
         stream = _Stream(self, inbound, cloudevents=wish.cloudevents)
@@ -146,7 +146,7 @@ class _Stream:
         self._all = streams
         self._inbound = inbound
         self._cloudevents = cloudevents
-        self._chunked = not inbound.http10
+        self._chunked = not inbound.head.http10
         self._write: Callable[[bytes], None] = inbound.owner.write
         self._subscription: Subscription | None = None
         self._missed = 0

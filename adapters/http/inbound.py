@@ -8,22 +8,8 @@ channel's last value or describes an object.
 from typing import TYPE_CHECKING, Final
 
 from adapters.http import render
-from adapters.http.fields import (
-    ACCEPT,
-    AUTHORIZATION,
-    COLON,
-    CONNECTION,
-    CRLF,
-    EXPECT,
-    HOPS,
-    HOST,
-    LAST_EVENT,
-    LENGTH,
-    TIMEOUT,
-    TRANSFER,
-    TYPE,
-    UPGRADE,
-)
+from adapters.http.fields import COLON, CRLF
+from adapters.http.heads import RequestHead
 from gateway.message import Origin, Refusal, Reply, Status
 
 PROVIDER: Final = Origin.PROVIDER
@@ -32,31 +18,19 @@ if TYPE_CHECKING:
     from adapters.http.dispatch import Relay
     from adapters.http.server import ServerConnection
 
-VERBS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-
 
 class Inbound:
     """A request in the order it came; the connection calls ``start`` when it is its turn."""
 
     __slots__ = (
-        "accept",
         "answered",
-        "authorization",
-        "call_fields",
         "chunked_reply",
-        "connection",
-        "content_type",
         "ended",
         "endless",
         "error",
-        "expect",
         "fed",
-        "hops",
-        "host",
-        "http10",
+        "head",
         "keep_alive",
-        "last_event",
-        "length",
         "limit",
         "owner",
         "parts",
@@ -66,40 +40,20 @@ class Inbound:
         "relay",
         "replied",
         "swallowed",
-        "target",
-        "timeout",
-        "transfer",
-        "upgrade_to",
-        "verb",
     )
 
-    def __init__(self, owner: "ServerConnection") -> None:
+    def __init__(self, owner: "ServerConnection", head: RequestHead) -> None:
         self.owner = owner
-        self.target = b""
-        self.verb = b""
-        self.call_fields: list[bytes] = []
+        self.head = head
+        self.keep_alive = head.keep_alive
+        self.plain = False
+        self.error: tuple[int, str] | None = None
         self.parts: list[bytes] = []
         self.ended = False
         self.fed = False
         """The end of the payload has been passed on."""
         self.limit = self.received = 0
         """Bytes that the payload may have (0: any number), and what came of it since."""
-        self.http10 = False
-        self.keep_alive = True
-        self.plain = False
-        self.error: tuple[int, str] | None = None
-        self.host: bytes | None = None
-        self.length = -1
-        self.transfer = b""
-        self.connection = b""
-        self.expect = b""
-        self.authorization = b""
-        self.content_type = b""
-        self.accept = b""
-        self.last_event = b""
-        self.upgrade_to = b""
-        self.timeout = 0
-        self.hops = 0
         self.relay: Relay | None = None
         self.replied = False
         self.answered = False
@@ -108,80 +62,6 @@ class Inbound:
         self.paused = False
         self.endless = False
         """The answer has no end by itself: a client that stops sending is gone."""
-
-    # What the parser found
-
-    def note(self, special: int, value: bytes) -> None:
-        """Keep a field that the gateway itself needs; the frequent ones first."""
-        if special == HOST:
-            if self.host is not None:
-                self.error = (400, "the request has more than one Host field")
-            self.host = value
-        elif special == TYPE:
-            self.content_type = value
-        elif special == LENGTH:
-            self._note_length(value)
-        elif special == AUTHORIZATION:
-            if self.authorization:
-                self.error = (400, "the request has more than one Authorization field")
-            self.authorization = value
-        elif special == ACCEPT:
-            self.accept = value
-        else:
-            self._note_rare(special, value)
-
-    def _note_rare(self, special: int, value: bytes) -> None:
-        if special == TRANSFER:
-            if value.lower() != b"chunked" or self.transfer:
-                self.error = (501, "the only transfer coding understood here is chunked")
-            self.transfer = value
-        elif special == CONNECTION:
-            self._note_connection(value)
-        elif special == TIMEOUT:
-            self.timeout = self._number(value, "Hilum-Timeout")
-        elif special == HOPS:
-            self.hops = self._number(value, "Hilum-Hops")
-        elif special == EXPECT:
-            self.expect = value
-        elif special == UPGRADE:
-            self.upgrade_to = value.lower()
-        elif special == LAST_EVENT:
-            self.last_event = value
-
-    def check(self) -> None:
-        """Refuse what the parser lets through but no request may be (RFC 9112 section 3.2)."""
-        if self.length < 0 and not self.transfer:
-            self.length = 0
-        if self.error is not None:
-            return
-        if self.host is not None and not (self.http10 or self.expect) and self.verb == b"POST":
-            self.plain = self.keep_alive and not self.owner.listener.draining
-            return
-        if self.host is None and not self.http10:
-            self.error = (400, "an HTTP/1.1 request needs a Host field")
-        elif self.verb not in VERBS:
-            self.error = (501, f"the method {self.verb.decode('latin-1')} is not known here")
-        elif self.transfer and self.http10:
-            self.error = (400, "an HTTP/1.0 request cannot be chunked")
-        elif self.expect and self.expect.lower() != b"100-continue":
-            self.error = (417, "the only expectation understood here is 100-continue")
-
-    def _note_length(self, value: bytes) -> None:
-        if self.length >= 0 or not value.isdigit() or len(value) > 18:
-            self.error = (400, "Content-Length must be one decimal number")
-            return
-        self.length = int(value)
-
-    def _note_connection(self, value: bytes) -> None:
-        lowered = value.lower()
-        if lowered not in (b"keep-alive", b"close", b"upgrade", b"keep-alive, upgrade"):
-            self.connection += b"," + value
-
-    def _number(self, value: bytes, field: str) -> int:
-        if not value.isdigit() or len(value) > 9:
-            self.error = (400, f"{field} must be a decimal number")
-            return 0
-        return int(value)
 
     # What the connection does with it
 
@@ -194,14 +74,14 @@ class Inbound:
             self.fault(code, detail)
             return
         self.owner.listener.dispatch(self)
-        if self.expect and not (self.http10 or self.ended or self.replied or self.parts):
+        if self.head.expect and not (self.head.http10 or self.ended or self.replied or self.parts):
             self.owner.write(render.CONTINUE)
 
     def within(self, limit: int) -> bool:
         """Bound the payload; answers when it is too large already, else when it turns out so."""
         self.limit = limit
         self.received = sum(map(len, self.parts))
-        if max(self.length, self.received) > limit:
+        if max(self.head.length, self.received) > limit:
             self._too_large()
             return False
         return True
@@ -286,7 +166,7 @@ class Inbound:
 
     def reply_body(self, data: bytes, end: bool) -> None:
         """Send more of the payload."""
-        if self.verb != b"HEAD":
+        if self.head.verb != b"HEAD":
             self.owner.write(render.chunk(data, end=end) if self.chunked_reply else data)
         if end:
             self._answered()
@@ -326,7 +206,7 @@ class Inbound:
 
     def _frame(self, parts: list[bytes], head: Reply, code: int, body: bytes, end: bool) -> None:
         """Add the framing fields, the end of the head and the payload (RFC 9112 section 6)."""
-        bodiless = self.verb == b"HEAD" or code in (204, 304)
+        bodiless = self.head.verb == b"HEAD" or code in (204, 304)
         if bodiless:
             if head.length >= 0 and code != 204:
                 parts.append(render.length(head.length))
@@ -334,21 +214,21 @@ class Inbound:
             parts.append(render.length(len(body)))
         elif head.length >= 0:
             parts.append(render.length(head.length))
-        elif self.http10:
+        elif self.head.http10:
             self.keep_alive = False
         else:
             self.chunked_reply = True
             parts.append(render.CHUNKED)
         if not self.keep_alive or (self.owner.listener.draining and not self.owner.waiting):
             parts.append(render.CLOSE)
-        elif self.http10:
+        elif self.head.http10:
             parts.append(render.KEEP_ALIVE)
         parts.append(CRLF)
         if body and not bodiless:
             parts.append(render.chunk(body, end=end) if self.chunked_reply else body)
 
     def _problem(self, code: int, fields: list[bytes], document: bytes) -> None:
-        if not self.ended and self.expect:
+        if not self.ended and self.head.expect:
             self.keep_alive = False
         reply = Reply(Status.OK, code=code, content_type=b"application/problem+json")
         reply.fields = [*fields, self.owner.listener.date]
@@ -359,7 +239,7 @@ class Inbound:
         self.relay = None  # or the collector of cycles would have to find them
         if self.ended:
             self.owner.finished(self, keep=self.keep_alive)
-        elif not self.keep_alive or self.length > self.owner.listener.limits.swallow:
+        elif not self.keep_alive or self.head.length > self.owner.listener.limits.swallow:
             self.owner.finished(self, keep=False)
 
     def _swallow(self, size: int) -> None:

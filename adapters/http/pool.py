@@ -9,6 +9,7 @@ from typing import cast
 from mypy_extensions import mypyc_attr
 
 from adapters.http.egress import Egress, Forbidden, Origin
+from adapters.http.heads import HeadMemory, ReplyHead
 from adapters.http.upstream import UpstreamConnection
 from gateway.config import Upstream
 from gateway.exchange import Plane
@@ -100,8 +101,10 @@ class Pool:
         egress: Egress,
         sizes: Upstream,
         tls: ssl.SSLContext,
+        memory: HeadMemory[ReplyHead],
     ) -> None:
         self.origin = origin
+        self.memory = memory
         self.plane = plane
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time

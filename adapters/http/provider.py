@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from adapters.http import render
 from adapters.http.assertion import Assertions, service_key
 from adapters.http.egress import Egress, Origin
+from adapters.http.heads import HeadMemory, ReplyHead
 from adapters.http.mapping import BadArguments, map_call
 from adapters.http.pool import Pool
 from gateway.calls import MAX_MESSAGE
@@ -74,6 +75,7 @@ class HttpProvider:
         # A pool lives as long as a Route's target or one of its own connections needs it.
         self._pools: WeakValueDictionary[Origin, Pool] = WeakValueDictionary()
         self._assertions: WeakValueDictionary[tuple[str, str], Assertions] = WeakValueDictionary()
+        self._memory: HeadMemory[ReplyHead] = HeadMemory()
         self._forwarded: dict[str, bytes] = {}
         self._minute = int(time() // 60)
         self._tls = ssl.create_default_context()
@@ -167,7 +169,7 @@ class HttpProvider:
     def _pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = Pool(origin, self._plane, self._egress, self._sizes, self._tls)
+            pool = Pool(origin, self._plane, self._egress, self._sizes, self._tls, self._memory)
             self._pools[origin] = pool
         return pool
 

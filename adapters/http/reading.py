@@ -7,14 +7,13 @@ comes is thrown away, because nobody can tell any more where a request begins.
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapters.http.fields import COLON, CRLF, DROP, PASS, REQUESTS, TYPE, of_request, without
+from adapters.http.fields import COLON, CRLF, DROP, PASS, REQUESTS, TYPE, of_request
+from adapters.http.heads import HEAD_END, RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.parser import HttpRequestParser
 
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
-
-HEAD_END = b"\r\n\r\n"
 
 
 class RequestReader:
@@ -29,10 +28,12 @@ class RequestReader:
         "data",
         "deaf",
         "fields",
+        "fresh",
         "head_done",
         "head_since",
         "heard",
         "listener",
+        "memory",
         "parser",
         "parsing",
         "payload_left",
@@ -43,6 +44,7 @@ class RequestReader:
 
     def __init__(self, listener: "Listener") -> None:
         self.listener = listener
+        self.memory = listener.memory
         self.parser = HttpRequestParser(self)
         self.current: Inbound | None = None
         self.parsing: Inbound | None = None
@@ -52,6 +54,8 @@ class RequestReader:
         """The read that is being parsed, with what came before of a head in pieces."""
         self.at = 0
         """How much of ``data`` is certainly before the next request."""
+        self.fresh = False
+        """``data`` begins with a request."""
         self.head_done = True
         self.stagnant = 0
         """Bytes of chunk framing and trailers since the last byte of payload."""
@@ -66,12 +70,16 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        raise NotImplementedError
+        head = RequestHead()
+        self.parsing = self.begin(head)
+        self.fields = head.fields
+        self.head_done = False
+        self.head_since = self.heard
 
     def on_url(self, url: bytes) -> None:
         """Part of the request target; a long one may come in pieces."""
         if self.parsing is not None:
-            self.parsing.target += url
+            self.parsing.head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field, or a trailer field: those end here (RFC 9110 section 6.5.1)."""
@@ -81,7 +89,7 @@ class RequestReader:
         if kind <= TYPE:
             self.fields += (name, COLON, value, CRLF)
         if kind not in (PASS, DROP) and not self.head_done and self.parsing is not None:
-            self.parsing.note(kind, value)
+            self.parsing.head.note(kind, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: queue the request."""
@@ -93,19 +101,24 @@ class RequestReader:
         self.requests += 1
         parser = self.parser
         limits = self.listener.limits
-        inbound.verb = parser.get_method()
-        if not self.data.startswith(b"%b %b HTTP/1.1\r\n" % (inbound.verb, inbound.target)):
-            self._check_line(inbound)
+        head = inbound.head
+        head.verb = parser.get_method()
+        if not self.data.startswith(b"%b %b HTTP/1.1\r\n" % (head.verb, head.target)):
+            self._check_line(head)
         if len(self.data) > limits.head:
-            self._check_size(inbound)
-        inbound.keep_alive = parser.should_keep_alive() and self.requests < limits.requests
-        if len(inbound.call_fields) > 4 * limits.fields:
-            inbound.error = (431, "the request has too many header fields")
-        elif inbound.connection:
-            inbound.call_fields = without(inbound.call_fields, inbound.connection)
-        inbound.check()
-        if inbound.upgrade_to and parser.should_upgrade():
-            self._check_upgrade(inbound)
+            self._check_size(head)
+        head.keep_alive = parser.should_keep_alive()
+        if len(head.fields) > 4 * limits.fields:
+            head.error = (431, "the request has too many header fields")
+        head.check()
+        if head.upgrade_to and parser.should_upgrade():
+            self._check_upgrade(head)
+        inbound.keep_alive = head.keep_alive and self.requests < limits.requests
+        inbound.plain = head.plain and inbound.keep_alive and not self.listener.draining
+        inbound.error = head.error
+        if self.fresh and head.is_usual():
+            self.memory.remember(self.data, head)
+        self.fresh = False
         self.waiting.append(inbound)
 
     def on_body(self, data: bytes) -> None:
@@ -121,6 +134,24 @@ class RequestReader:
             self.parsing = None
 
     # What the connection calls
+
+    def recall(self, data: bytes) -> bool:
+        """Take a read that is one request with a known head, without parsing it again."""
+        known = self.memory.recall(data)
+        if known is None or self.listener.draining:
+            return False
+        head, size = known
+        self.requests += 1
+        inbound = self.begin(head)
+        inbound.keep_alive = inbound.plain = self.requests < self.listener.limits.requests
+        inbound.parts.append(data[size:])
+        inbound.ended = True
+        self.waiting.append(inbound)
+        return True
+
+    def begin(self, head: RequestHead) -> Inbound:
+        """Return a new request of this connection."""
+        raise NotImplementedError
 
     def fault(self, code: int, detail: str) -> None:
         """Answer a request that cannot be one, then close."""
@@ -180,37 +211,37 @@ class RequestReader:
 
     # Inside
 
-    def _check_line(self, inbound: Inbound) -> None:
+    def _check_line(self, head: RequestHead) -> None:
         """Look closer at a request line that is not what this read begins with.
 
         To the parser any version is fine, and any number of spaces.
         """
         version = self.parser.get_http_version()
-        inbound.http10 = version == "1.0"
-        line = b"%b %b HTTP/%b\r\n" % (inbound.verb, inbound.target, version.encode())
+        head.http10 = version == "1.0"
+        line = b"%b %b HTTP/%b\r\n" % (head.verb, head.target, version.encode())
         begin = self.data.find(line, self.at)
         if version not in ("1.1", "1.0"):
-            inbound.error = (505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
+            head.error = (505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
         elif begin < 0:
-            inbound.error = (400, "a request line is METHOD target HTTP/1.1, with single spaces")
+            head.error = (400, "a request line is METHOD target HTTP/1.1, with single spaces")
         else:
             self.at = begin + len(line)
 
-    def _check_size(self, inbound: Inbound) -> None:
+    def _check_size(self, head: RequestHead) -> None:
         """Measure the head in a read that is larger than a head may be."""
         if self.data.find(HEAD_END, self.at) - self.at > self.listener.limits.head:
-            inbound.error = (431, "the request's head is too large")
+            head.error = (431, "the request's head is too large")
 
-    def _check_upgrade(self, inbound: Inbound) -> None:
+    def _check_upgrade(self, head: RequestHead) -> None:
         """See what follows a request to upgrade: to llhttp its payload is another protocol."""
-        if inbound.error is not None:
+        if head.error is not None:
             return
-        if inbound.upgrade_to != b"websocket":
+        if head.upgrade_to != b"websocket":
             # Ignored (RFC 9110 section 7.8), as Java's client expects of its offer of HTTP/2.
-            self.payload_left = 0 if inbound.transfer else inbound.length
-            if inbound.transfer:
-                inbound.error = (400, "a request to upgrade cannot have a chunked payload")
-        elif inbound.transfer or inbound.length:
-            inbound.error = (400, "a WebSocket handshake has no payload")
+            self.payload_left = 0 if head.transfer else head.length
+            if head.transfer:
+                head.error = (400, "a request to upgrade cannot have a chunked payload")
+        elif head.transfer or head.length:
+            head.error = (400, "a WebSocket handshake has no payload")
         elif self.waiting or self.current is not None:
-            inbound.error = (400, "a WebSocket cannot be opened behind an unanswered request")
+            head.error = (400, "a WebSocket cannot be opened behind an unanswered request")

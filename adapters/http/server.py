@@ -7,6 +7,7 @@ before them is answered.
 import asyncio
 from typing import TYPE_CHECKING
 
+from adapters.http.heads import RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.parser import HttpParserError, HttpParserUpgrade
 from adapters.http.reading import RequestReader
@@ -93,6 +94,10 @@ class ServerConnection(RequestReader):
         if self.upgraded is not None or self.payload_left or self.deaf:
             self._beyond(data)
             return
+        self.fresh = self.head_done and self.parsing is None
+        if self.fresh and self.recall(data):
+            self._pump()
+            return
         self.data = data if self.head_done else self.data + data
         try:
             self.parser.feed_data(data)
@@ -125,12 +130,9 @@ class ServerConnection(RequestReader):
         elif not self.pumping:
             self._pump()
 
-    def on_message_begin(self) -> None:
-        """A request begins (says the parser)."""
-        self.parsing = inbound = Inbound(self)
-        self.fields = inbound.call_fields
-        self.head_done = False
-        self.head_since = self.heard
+    def begin(self, head: RequestHead) -> Inbound:
+        """Return a new request of this connection."""
+        return Inbound(self, head)
 
     # What requests call
 

@@ -16,6 +16,7 @@ from adapters.http.fields import (
     of_response,
     without,
 )
+from adapters.http.heads import ReplyHead
 from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from gateway.message import Origin, Reply, Status, status_of_http
 from gateway.ports import Answer
@@ -128,6 +129,9 @@ class UpstreamConnection:
         if self.answer is None:
             self.close()
             return
+        fresh = not (self.head_done or self.head_bytes or self.head_only)
+        if fresh and self._recall(data):
+            return
         try:
             self.parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -143,6 +147,8 @@ class UpstreamConnection:
                 return
             if not self.reply_done:
                 self._bound_framing(size)
+            elif fresh:
+                self._remember(data)
             self._deliver()
             return
         self.head_bytes += len(data)
@@ -281,6 +287,33 @@ class UpstreamConnection:
         self._garbage("the endpoint stopped in the middle of its reply")
 
     # Inside
+
+    def _recall(self, data: bytes) -> bool:
+        """Pass on a read that is one reply with a known head, without parsing it again."""
+        known, answer = self.pool.memory.recall(data), self.answer
+        if known is None or answer is None:
+            return False
+        head, size = known
+        self.answer = None
+        if self.request_done:
+            if self.read_paused:
+                self.resume()
+            self.pool.free(self)
+        else:
+            self.close()
+        status, code, content_type, length, fields = head
+        answer.reply(Reply(status, PROVIDER, code, content_type, length, fields), data[size:], True)
+        return True
+
+    def _remember(self, data: bytes) -> None:
+        """Keep the head of a whole reply, if it is usual (an interim reply before it is not)."""
+        code = self.code
+        usual = self.keep and self.length >= 0 and code not in (204, 304) and not self.surplus
+        if usual and data.startswith(b"HTTP/1.1 %d" % code):
+            head = ReplyHead(
+                status_of_http(code), code, self.content_type, self.length, self.fields
+            )
+            self.pool.memory.remember(data, head)
 
     def _interim(self, code: int) -> None:
         """Forget the head of an interim reply: nothing of it belongs to the final one."""

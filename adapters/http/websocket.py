@@ -48,11 +48,11 @@ class Session(Protocol):
 def handshake(inbound: "Inbound") -> tuple[bytes, str]:
     """Return the answer to a handshake (RFC 6455 section 4.2), or b"" and what is wrong."""
     fields = {
-        inbound.call_fields[at].lower(): inbound.call_fields[at + 2]
-        for at in range(0, len(inbound.call_fields), 4)
+        inbound.head.fields[at].lower(): inbound.head.fields[at + 2]
+        for at in range(0, len(inbound.head.fields), 4)
     }
     key = fields.get(b"sec-websocket-key", b"")
-    if inbound.verb != b"GET" or inbound.http10:
+    if inbound.head.verb != b"GET" or inbound.head.http10:
         return b"", "a WebSocket is opened with GET of HTTP/1.1"
     if fields.get(b"sec-websocket-version") != VERSION:
         return b"", "Sec-WebSocket-Version must be 13"
