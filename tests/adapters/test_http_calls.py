@@ -1,6 +1,7 @@
 """What a request means: deadlines, typed endpoints, a method named in the body (S3 III-B)."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.http.mapping import BadArguments, map_call, read_named
-from gateway.config import Limits
+from gateway.config import Limits, Upstream
 from policy.model import AccessPolicy, Action, Binding, Subject
-from registry.model import Endpoint
+from registry.changes import Registered
+from registry.model import Endpoint, Registration, RegistrationId, VirtualObject
 from tests.adapters.relay import AUTHORITY, Relay, echo, read_request, running_relay, service
 from tests.adapters.wire import connected, problem_of
 
 Seen = list[tuple[bytes, bytes]]
+PLACES = {"user": "path", "q": "query", "h": "header"}
 
 
 @pytest.fixture
@@ -105,8 +108,6 @@ async def test_a_deadline_while_the_payload_is_still_coming(relay: Relay):
 
 async def test_a_deadline_while_waiting_for_a_connection(tmp_path: Path):
     """Nothing of such a call reaches the endpoint, also not later."""
-    from gateway.config import Upstream
-
     silent = Silent()
     sizes = Upstream(connections=1)
     async with running_relay(tmp_path, upstream=sizes) as relay, service(silent.talk) as url:
@@ -188,14 +189,11 @@ async def test_arguments_that_fit_nowhere(relay: Relay):
 
 @given(st.binary(max_size=200) | st.from_regex(rb'\{"(user|x)": ?.{0,20}\}', fullmatch=True))
 def test_any_payload_maps_or_is_refused(payload: bytes):
-    endpoint = Endpoint(
-        "http://a/p/{user}?q={q}", args={"user": "path", "q": "query", "h": "header"}
-    )
-    for read in (lambda: map_call(endpoint, payload, b"user=1&q=2"), lambda: read_named(payload)):
-        try:
-            read()
-        except BadArguments as error:
-            assert str(error)
+    endpoint = Endpoint("http://a/p/{user}?q={q}", args=PLACES)
+    with contextlib.suppress(BadArguments):
+        map_call(endpoint, payload, b"user=1&q=2")
+    with contextlib.suppress(BadArguments):
+        read_named(payload)
 
 
 @given(
@@ -205,9 +203,7 @@ def test_any_payload_maps_or_is_refused(payload: bytes):
     )
 )
 def test_no_argument_reaches_another_place(call: dict[str, object]):
-    endpoint = Endpoint(
-        "http://a/p/{user}/z?q={q}", args={"user": "path", "q": "query", "h": "header"}
-    )
+    endpoint = Endpoint("http://a/p/{user}/z?q={q}", args=PLACES)
     try:
         mapped = map_call(endpoint, json.dumps(call).encode(), b"")
     except BadArguments:
@@ -274,9 +270,6 @@ async def test_only_a_method_can_be_named(relay: Relay):
     """An object in an object in an object would be a loop that the caller controls."""
     async with service(echo()) as url:
         await relay.method("Plan/set", f"{url}/")
-        from registry.changes import Registered
-        from registry.model import Registration, RegistrationId, VirtualObject
-
         child = VirtualObject(f"{AUTHORITY}/Plan/child")
         await relay.change(
             Registered(
