@@ -77,13 +77,12 @@ class SqliteStore:
     def __init__(
         self, database: Database, recovered: Recovered, keep_entries: int, limits: Limits
     ) -> None:
-        title = f"change log {database.path}"
         self._database = database
         self._keep_entries = keep_entries
         self._findings = list(recovered.findings)
         self._head = _Head(recovered, database.lock)
-        self._writer = Writer(database.writer, title, self._head, limits)
-        self._reader = Reader(database.reader, title)
+        self._writer = Writer(database, self._head, limits)
+        self._reader = Reader(database)
         self._saving = asyncio.Lock()
         self._closing = asyncio.Lock()
         self._closed = False

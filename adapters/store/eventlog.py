@@ -23,11 +23,10 @@ class SqliteEventLog:
     """Durable channels in a SQLite file; see ``gateway.ports.EventLog``. Bound to one loop."""
 
     def __init__(self, database: Database, limits: Limits, letters: LetterLimits) -> None:
-        title = f"event log {database.path}"
         self._database = database
         self._channels = Channels(letters)
-        self._writer = Writer(database.writer, title, self._channels, limits)
-        self._reader = Reader(database.reader, title)
+        self._writer = Writer(database, self._channels, limits)
+        self._reader = Reader(database)
         self._findings: list[str] = []
         self._closing = asyncio.Lock()
         self._closed = False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from adapters.store.database import errors_explained
+from adapters.store.database import Database, errors_explained
 from gateway.ports import StoreError
 
 T = TypeVar("T")
@@ -15,10 +15,10 @@ T = TypeVar("T")
 class Reader:
     """One reading connection; each read sees all that was committed when it began."""
 
-    def __init__(self, connection: sqlite3.Connection, title: str) -> None:
-        self._connection = connection
-        self._title = title
-        self._executor = ThreadPoolExecutor(1, f"hilum {title} reader")
+    def __init__(self, database: Database) -> None:
+        self._connection = database.reader
+        self._title = f"the {database.title}"
+        self._executor = ThreadPoolExecutor(1, f"hilum {database.title} reader")
         self._closed = False
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:

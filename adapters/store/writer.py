@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,11 +12,13 @@ from threading import Thread
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from adapters.store.database import explain
+from adapters.store.database import Database, explain
 from adapters.store.turns import Turns
 from gateway.ports import StoreBusy, StoreError
 
 T = TypeVar("T")
+
+_log = logging.getLogger("hilum.store")
 Value = int | str | bytes | None
 Row = tuple[Value, ...]
 
@@ -150,11 +153,12 @@ class Writer:
     fails the whole group and leaves the file as it was.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, title: str, ledger: Ledger, limits: Limits
-    ) -> None:
-        self._connection = connection
-        self._title = title
+    def __init__(self, database: Database, ledger: Ledger, limits: Limits) -> None:
+        self._connection = database.writer
+        # Clients read errors too: where the file is, only the log says.
+        self._title = f"the {database.title}"
+        self._path = database.path
+        self._failing = False
         self._ledger = ledger
         self._limits = limits
         self._loop = asyncio.get_running_loop()
@@ -168,7 +172,7 @@ class Writer:
         self._closed = False
         self._ended = False
         self._pages = 0
-        self._thread = Thread(target=self._run, name=f"hilum {title}", daemon=True)
+        self._thread = Thread(target=self._run, name=f"hilum {database.title}", daemon=True)
         self._thread.start()
 
     def write(self, work: Callable[[Transaction], T], cost: int) -> asyncio.Future[T]:
@@ -256,6 +260,7 @@ class Writer:
                 return [outcome for job in jobs for outcome in self._commit([job])]
             return [(job, None, self._failure(error)) for job in jobs]
         self._ledger.committed()
+        self._works()
         changes = self._connection.total_changes - before
         used = sum(job.cost for job in jobs) + _ROW_BYTES * changes
         self._pages += 2 + used // _PAGE_BYTES
@@ -271,7 +276,15 @@ class Writer:
         why = explain(error) if isinstance(error, sqlite3.Error) else repr(error)
         failure = StoreError(f"{self._title}: nothing was written: {why}")
         failure.__cause__ = error
+        if not self._failing:
+            self._failing = True
+            _log.error("%s in %s", failure, self._path)
         return failure
+
+    def _works(self) -> None:
+        if self._failing:
+            self._failing = False
+            _log.warning("%s can be written again", self._title)
 
     def _checkpoint(self) -> None:
         """Move the write-ahead log into the database, about as often as SQLite does by itself."""
