@@ -127,8 +127,10 @@ class RequestHead:
     def carrying(self, payload: bytes, content_type: bytes) -> "RequestHead":
         """Return the head of the same request with another payload."""
         head = RequestHead()
-        for name in RequestHead.__slots__:
-            setattr(head, name, getattr(self, name))
+        head.verb, head.target, head.host = self.verb, self.target, self.host
+        head.keep_alive, head.plain = self.keep_alive, self.plain
+        head.http10, head.expect = self.http10, self.expect
+        head.accept, head.timeout, head.hops = self.accept, self.timeout, self.hops
         head.length = len(payload)
         head.content_type = content_type
         head.fields = without(self.fields, b"content-type")
