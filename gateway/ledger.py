@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-from gateway.message import Refusal, Status
+from gateway.message import Refusal, Status, Unwritten
 from gateway.ports import Entry, Store, StoreConflict, StoreError
 from registry.catalog import Catalog, Draft, Touched
 from registry.changes import Batch, Change, decode, encode
@@ -27,10 +27,6 @@ SLICE = 64
 """Entries that are entered before others may run."""
 DRAFT_LIMIT = 1024
 RETRY_SECONDS = 1.0
-
-
-class Unwritten(Refusal):
-    """A change did not get into the log or into force; the plan is not to blame: try again."""
 
 
 class Entered(NamedTuple):
@@ -208,7 +204,12 @@ class Ledger:
             self._wake()
 
     async def close(self) -> None:
-        """Give up a snapshot that is on its way: it is as if it had never begun."""
+        """Give up a snapshot that is on its way: it is as if it had never begun.
+
+        What is still owed is lost, which the log says.
+        """
+        for key, owed in self._owed.items():
+            log.error("a withdrawal by %s was never written and ends here: %s", owed.actor, key)
         if self._snapshotting is not None:
             self._snapshotting.cancel()
             await asyncio.wait([self._snapshotting])
