@@ -105,6 +105,7 @@ class RequestReader:
         head.verb = parser.get_method()
         if not self.data.startswith(b"%b %b HTTP/1.1\r\n" % (head.verb, head.target)):
             self._check_line(head)
+            self.fresh = False  # what it begins with is not a head: never to be remembered as one
         if len(self.data) > limits.head:
             self._check_size(head)
         head.keep_alive = parser.should_keep_alive()
