@@ -219,8 +219,11 @@ class ServerConnection(RequestReader):
         if self.held:
             self.held = False
             transport.resume_reading()
-        if transport.can_write_eof():
-            transport.write_eof()
+        try:
+            if transport.can_write_eof():
+                transport.write_eof()
+        except OSError:  # the client is gone already
+            self.abort()
 
     def _hurry(self, now: float) -> None:
         """Wait no longer for a client that does not send what it should."""
