@@ -113,6 +113,10 @@ class Refusal(Exception):
         self.extra = extra or {}
 
 
+class Unwritten(Refusal):
+    """A change did not get into the log or into force; the plan is not to blame: try again."""
+
+
 class Call:
     """One request to a name.
 

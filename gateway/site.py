@@ -14,8 +14,8 @@ from gateway.exchange import Plane
 from gateway.expiry import Expiry
 from gateway.installer import Installer
 from gateway.introspection import Introspection
-from gateway.ledger import Entered, Ledger, Plan, Unwritten
-from gateway.message import Status
+from gateway.ledger import Entered, Ledger, Plan
+from gateway.message import Status, Unwritten
 from gateway.policies import PolicyBook, is_deny
 from gateway.ports import Provider, Store
 from gateway.sessions import Sessions

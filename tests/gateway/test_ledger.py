@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.ledger import DRAFT_LIMIT, SLICE, TRIES, Entered, Ledger, Unwritten
-from gateway.message import Refusal, Status
+from gateway.ledger import DRAFT_LIMIT, SLICE, TRIES, Entered, Ledger
+from gateway.message import Refusal, Status, Unwritten
 from gateway.ports import StoreBusy, StoreError
 from registry.catalog import Catalog
 from registry.changes import (
@@ -357,6 +357,13 @@ async def test_a_debt_replaced_while_it_is_paid_stays(store, one):
     await until(lambda: one.ledger.owed == 0)
     assert done == ["old", "new"]
     assert set(one.ledger.catalog.tokens) == {"old", "new"}
+
+
+async def test_what_is_still_owed_at_the_end_is_told(store, caplog):
+    store.break_down()
+    async with following(store) as one:
+        one.ledger.owe(("token", "t"), "user:a", lambda _: [TokenRevoked("t")])
+    assert "a withdrawal by user:a was never written" in caplog.text
 
 
 @pytest.mark.parametrize("error", [Refusal(Status.NOT_FOUND, "gone"), ZeroDivisionError()])

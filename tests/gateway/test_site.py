@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.ledger import Unwritten
+from gateway.message import Unwritten
 from gateway.policies import is_deny
 from gateway.ports import StoreError
 from policy.model import Action, Binding, Choice, Principal

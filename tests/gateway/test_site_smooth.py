@@ -85,14 +85,18 @@ async def test_500_services_that_expire_at_once_do_not_block_the_loop(site, time
 
 
 async def test_a_change_among_many_names_costs_what_it_touches(site):
-    site._compiler.compile = _counted(site._compiler.compile, compiled := [])
+    counting = site._installer._compiler = Counting(site._compiler)
     await change(site, registered(A, obj=Name("s/new"), methods=("x",), channels=()))
-    assert sorted(compiled) == ["s/new", "s/new/x"]
+    assert sorted(counting.compiled) == ["s/new", "s/new/x"]
 
 
-def _counted(compile_, compiled):
-    def counting(names):
-        compiled.extend(names)
-        return compile_(names)
+class Counting:
+    """Notes what it has compiled."""
 
-    return counting
+    def __init__(self, compiler) -> None:
+        self._compiler = compiler
+        self.compiled: list[Name] = []
+
+    def compile(self, names):
+        self.compiled += names
+        return self._compiler.compile(names)

@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.ledger import Unwritten
-from gateway.message import Refusal, Status
+from gateway.message import Refusal, Status, Unwritten
 from policy.model import Action, Principal
 from registry.changes import Batch, Deregistered, Expired, encode
 from registry.names import Name
