@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from adapters.control import answers
 from gateway.objects.channel import History, Letter, Letters
-from gateway.objects.describe import Introspect, Listing, Registrations
+from gateway.objects.describe import Introspect
+from gateway.objects.listing import Listing, Registrations
 from gateway.objects.policy import Explain, Which
 from gateway.objects.registry import Id
 from gateway.objects.token import Issue, Revoke

@@ -6,6 +6,7 @@ from gateway.channels import Channels
 from gateway.deliveries import Deliveries
 from gateway.objects.channel import ChannelObject
 from gateway.objects.describe import DescribeObject
+from gateway.objects.listing import ListObject
 from gateway.objects.local import Handler, LocalProvider
 from gateway.objects.policy import PolicyObject
 from gateway.objects.registry import CheckEndpoint, RegistryObject, ServiceKey
@@ -49,7 +50,8 @@ def serve_objects(
     describe = DescribeObject(site)
     objects: dict[str, dict[str, Handler]] = {
         "registry": RegistryObject(site, check_endpoint, service_key).handlers()
-        | describe.handlers(),
+        | describe.handlers()
+        | ListObject(site).handlers(),
         "policy": PolicyObject(site).handlers(),
         "token": TokenObject(site, random).handlers(),
         "channel": channel.handlers(),
