@@ -144,8 +144,8 @@ class Ledger:
     ) -> None:
         """Write a withdrawal that is in force already as soon as that works.
 
-        It replaces what was owed under the same key. ``done`` is called once, when it is written
-        or has become pointless.
+        It replaces what was owed under the same key, which says in the log what it is. ``done`` is
+        called once, when it is written or has become pointless.
         """
         replaced = self._owed.pop(key, None)
         self._owed[key] = _Owed(actor, plan, done)
@@ -208,8 +208,8 @@ class Ledger:
 
         What is still owed is lost, which the log says.
         """
-        if self._owed:
-            log.error("%d withdrawals were never written: they end with this process", self.owed)
+        for key, owed in self._owed.items():
+            log.error("a withdrawal by %s was never written and ends here: %s", owed.actor, key)
         if self._snapshotting is not None:
             self._snapshotting.cancel()
             await asyncio.wait([self._snapshotting])

@@ -184,7 +184,8 @@ class Site:
                 log.info("the lease of %s ran out", id_)
         for start in range(0, len(changes), AT_ONCE):
             some = tuple(changes[start : start + AT_ONCE])
-            self.ledger.owe(some, SYSTEM, partial(_still_live, some))
+            key = ("leases", str(some[0].id), some[0].generation)
+            self.ledger.owe(key, SYSTEM, partial(_still_live, some))
         await self._refresh(names)
 
     # Credentials
@@ -204,7 +205,7 @@ class Site:
         old = self._expiry.forgotten(now)
         for start in range(0, len(old), AT_ONCE):
             some = tuple(old[start : start + AT_ONCE])
-            self.ledger.owe(some, SYSTEM, partial(_still_there, some))
+            self.ledger.owe(("tokens", some[0]), SYSTEM, partial(_still_there, some))
         if self._clock() - self._decided_since >= DECISION_SECONDS:
             self._decided_since = self._clock()
             self.policies.access.forget()
@@ -226,7 +227,7 @@ class Site:
         try:
             await self.ledger.change(actor, plan)
         except Unwritten as refusal:
-            key = frozenset((r.kind, r.name) for r in denies)
+            key = ("policies", *sorted(f"{r.kind}/{r.name}" for r in denies))
             self.ledger.owe(key, actor, lambda catalog: _only_denies(plan(catalog)), lift)
             if len(denies) == len(changes):
                 log.warning("a deny is in force but not yet durable: %s", refusal.detail)

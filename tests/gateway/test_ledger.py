@@ -363,7 +363,7 @@ async def test_what_is_still_owed_at_the_end_is_told(store, caplog):
     store.break_down()
     async with following(store) as one:
         one.ledger.owe(("token", "t"), "user:a", lambda _: [TokenRevoked("t")])
-    assert "1 withdrawals were never written" in caplog.text
+    assert "by user:a was never written and ends here: ('token', 't')" in caplog.text
 
 
 @pytest.mark.parametrize("error", [Refusal(Status.NOT_FOUND, "gone"), ZeroDivisionError()])
