@@ -3,6 +3,8 @@
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from policy.model import Action, Principal
 from registry.names import Name
 
@@ -91,6 +93,7 @@ class Origin(StrEnum):
     PROVIDER = "provider"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Refusal(Exception):
     """A call that Hilum itself answers with an error.
 
