@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 
@@ -98,3 +98,10 @@ def problem_of(answer: Answer) -> dict[str, object]:
     document: dict[str, object] = json.loads(answer.body)
     assert document["status"] == answer.code
     return document
+
+
+async def until(condition: Callable[[], bool], within: float = 3.0) -> None:
+    """Wait for what nobody announces."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
