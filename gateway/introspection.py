@@ -26,9 +26,9 @@ class Introspection:
         return self._routes.get(name)
 
     def registrations_of(self, segment: str) -> list[Registration]:
-        """Return the registrations of a microservice, given as a segment of a name."""
+        """Return the registrations of a microservice, a segment of a name, sorted by id."""
         registrations = self._catalog.registrations
-        return [registrations[id_] for id_ in self._registered.get(segment, ())]
+        return [registrations[id_] for id_ in sorted(self._registered.get(segment, ()))]
 
     def update(self, id_: RegistrationId) -> None:
         """Follow the catalog: this registration came or went."""
