@@ -31,6 +31,7 @@ class Installer:
         should stand together: they share what is cached.
         """
         async with self._turn:
+            self._built = {}
             rest = iter(names)
             while part := list(islice(rest, SLICE)):
                 self._built.update(self._compiler.compile(part))

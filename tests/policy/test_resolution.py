@@ -295,6 +295,14 @@ def test_the_shares_of_versions_hold_when_an_instance_fails() -> None:
     assert found["a"] == found["c"] == 200
 
 
+def test_an_instance_that_fails_leaves_its_share_to_its_own_version() -> None:
+    sources = [source("a"), source("b"), source("c", "2")]
+    selection = select(sources, Choice(version="1", weight=90), Choice(version="2", weight=10))
+    named(selection, "a").health.ejected_until = NOW + 5
+    found = Counter(picks(selection, 6400))
+    assert found["b"] / 6400 == pytest.approx(0.9, abs=0.02)
+
+
 def test_endpoints_of_one_origin_share_their_health() -> None:
     known = healths()
     policy = ResolutionPolicy(("**",))
