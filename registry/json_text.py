@@ -150,6 +150,8 @@ def _syntax_problem(text: str, error: json.JSONDecodeError) -> Problem:
     at, message, hint = error.pos, error.msg[0].lower() + error.msg[1:], ""
     if text.startswith("\ufeff"):
         message, hint = "a byte order mark", "save the file without one"
+    elif not text.strip():
+        message, hint = "the document is empty", "write one"
     elif at >= len(text.rstrip()):
         message, hint = "the document ends too early", "close what is open"
     elif before.endswith(",") and text[at] in "]}":

@@ -75,7 +75,7 @@ def principal_of(site: Site, request: Request) -> Principal:
         raise Refusal(Status.BAD_REQUEST, "the request has more than one Authorization field")
     principal = site.credentials.authorization(headers[0].encode("latin-1"), site.time())
     if principal is None:
-        detail = "the bearer token is not valid here: unknown, expired or revoked"
+        detail = "no bearer token that is valid here: it may be unknown, expired or revoked"
         raise Refusal(Status.UNAUTHENTICATED, detail)
     return principal
 

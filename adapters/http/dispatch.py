@@ -88,7 +88,7 @@ class Dispatcher:
         raw = head.authorization
         principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
         if principal is None:
-            detail = "the bearer token is not valid here: unknown, expired or revoked"
+            detail = "no bearer token that is valid here: it may be unknown, expired or revoked"
             inbound.refuse(Refusal(Status.UNAUTHENTICATED, detail))
             return
         if head.hops >= MAX_HOPS:
@@ -212,6 +212,9 @@ class Dispatcher:
     def _without_route(self, inbound: Inbound, call: Call) -> None:
         if call.name == self._listener.socket_name and inbound.head.upgrade_to == b"websocket":
             self._listener.socket(inbound, call)
+        elif call.name == self._listener.socket_name:
+            detail = "this is a WebSocket: connect with Upgrade: websocket (RFC 6455)"
+            inbound.fault(426, detail, b"Upgrade: websocket\r\n")
         else:
             inbound.refuse(unknown(self._plane.access, self._plane.view, call))
 
@@ -223,6 +226,9 @@ class Dispatcher:
 
     def _name(self, inbound: Inbound, path: bytes) -> Name | None:
         site = self._site
+        if path == b"/":
+            inbound.fault(404, "nothing is at /: GET /$site/registry/list lists the names to call")
+            return None
         try:
             name = parse_name(
                 path.decode("ascii"),

@@ -1,7 +1,7 @@
 """What the site's own methods share: reading their payload, deciding about names, answering."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -18,6 +18,11 @@ from registry.names import InvalidName, Name, parse_name
 from registry.problems import InvalidDocument
 
 T = TypeVar("T")
+CheckEndpoint = Callable[[str, str], Awaitable[str | None]]
+"""Returns why an endpoint's URL may not be bound from a peer's address, None when it may.
+
+An operator's own binding has no peer: ``""``.
+"""
 
 SMALL = 16 * 1024
 """Bytes of JSON that are parsed on the loop."""

@@ -7,12 +7,22 @@ from typing import Any
 from msgspec import field
 
 from gateway.message import Call, Refusal, Status
-from gateway.objects.answers import Request, answer, media_type, name_of, parsed, read, require
+from gateway.objects.answers import (
+    CheckEndpoint,
+    Request,
+    answer,
+    media_type,
+    name_of,
+    parsed,
+    read,
+    require,
+)
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
 from policy.conflicts import Conflict, conflicts
 from policy.decision import Question
+from policy.identity import is_principal
 from policy.language import (
     ManifestDoc,
     diff,
@@ -22,7 +32,7 @@ from policy.language import (
     to_manifest,
     to_record,
 )
-from policy.model import ADMINISTRATOR, Action, Policy, Principal
+from policy.model import ADMINISTRATOR, KINDS, Action, Binding, Policy, Principal
 from registry.catalog import Catalog
 from registry.changes import Change, PolicyApplied, PolicyDeleted
 from registry.model import PolicyRecord
@@ -54,8 +64,9 @@ class Explain(Request, frozen=True):
 class PolicyObject:
     """The handlers."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, check_endpoint: CheckEndpoint) -> None:
         self._site = site
+        self._check_endpoint = check_endpoint
 
     def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
@@ -73,6 +84,7 @@ class PolicyObject:
         documents = await self._documents(call, payload)
         for document in documents:
             self._administer(call, document.spec)
+            await self._check_endpoints(document)
         found = await self._conflicts(documents)
         errors = [str(conflict) for conflict in found if conflict.error]
         if errors:
@@ -90,6 +102,8 @@ class PolicyObject:
     async def preview(self, call: Call, _: Route, payload: bytes) -> Result:
         """Say what applying would change and conflict with; nothing is changed."""
         documents = await self._documents(call, payload)
+        for document in documents:
+            await self._check_endpoints(document)
         catalog = self._site.catalog
         changes = []
         for document in documents:
@@ -115,23 +129,27 @@ class PolicyObject:
     async def get(self, call: Call, _: Route, payload: bytes) -> Result:
         """Return policies as they were applied."""
         which = await read(call, payload, Which)
+        if which.kind:
+            _check_kind(which.kind)
         records = [
             record
             for (kind, name), record in sorted(self._site.catalog.policies.items())
             if which.kind in ("", kind) and which.name in ("", name)
         ]
         if which.name and not records:
-            raise Refusal(Status.NOT_FOUND, f"there is no {which.kind} {which.name}")
+            detail = f"there is no {which.kind or 'policy'} {which.name}"
+            raise Refusal(Status.NOT_FOUND, detail)
         return answer({"items": [to_manifest(record) for record in records]})
 
     async def delete(self, call: Call, _: Route, payload: bytes) -> Result:
         """Delete one policy."""
         which = await read(call, payload, Which)
+        _check_kind(which.kind)
 
         def plan(catalog: Catalog) -> Sequence[Change]:
             record = catalog.policies.get((which.kind, which.name))
             if record is None:
-                detail = f"there is no {which.kind or 'policy'} {which.name!r}"
+                detail = f"there is no {which.kind} {which.name!r}"
                 raise Refusal(Status.NOT_FOUND, detail)
             self._administer(call, from_record(record))
             return [PolicyDeleted(which.kind, which.name)]
@@ -142,6 +160,9 @@ class PolicyObject:
     async def explain(self, call: Call, _: Route, payload: bytes) -> Result:
         """Say how a question is decided and why, and what the name resolves to."""
         asked = await read(call, payload, Explain)
+        if not is_principal(asked.principal):
+            detail = f"{asked.principal!r} is no principal: write realm:subject, such as user:ann"
+            raise Refusal(Status.INVALID, detail)
         name = name_of(self._site, asked.name, reserved=True)
         route = self._site.view.find(name)
         question = Question(
@@ -181,6 +202,15 @@ class PolicyObject:
             )
 
         return await parsed(call, payload, parse)
+
+    async def _check_endpoints(self, document: ManifestDoc) -> None:
+        """Refuse a binding to where not even an operator may let calls go (design 5)."""
+        spec = document.spec
+        if isinstance(spec, Binding) and spec.endpoint:
+            why = await self._check_endpoint(spec.endpoint, "")
+            if why is not None:
+                detail = f"{document.kind} {document.name}: {spec.endpoint} cannot be bound: {why}"
+                raise Refusal(Status.DENIED, detail)
 
     def _administer(self, call: Call, spec: Policy) -> None:
         """Decide ``administer`` on everything that a policy speaks of.
@@ -236,6 +266,11 @@ class PolicyObject:
         changed = {(d.kind, d.name): d.spec for d in documents}
         together.update(changed)
         return await asyncio.to_thread(conflicts, together, changed)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise Refusal(Status.INVALID, f"{kind!r} is no kind: there are {', '.join(KINDS)}")
 
 
 def _names_in(spec: Policy) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """``$site/registry``: microservices come, stay and go; what exists is described (design 4, 5)."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import (
+    CheckEndpoint,
     Request,
     answer,
     media_type,
@@ -25,8 +26,6 @@ from registry.manifest import Manifest, decode_manifest, decode_object
 from registry.model import Kind, Method, Registration, RegistrationId, VirtualObject
 from registry.names import Name
 
-CheckEndpoint = Callable[[str, str], Awaitable[str | None]]
-"""Returns why an endpoint's URL may not be bound from a peer's address, None when it may."""
 ServiceKey = Callable[[str, str], str]
 """Returns the key with which an (owner, microservice) checks who calls it."""
 

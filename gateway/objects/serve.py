@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from gateway.channels import Channels
 from gateway.deliveries import Deliveries
+from gateway.objects.answers import CheckEndpoint
 from gateway.objects.channel import ChannelObject
 from gateway.objects.describe import DescribeObject
 from gateway.objects.listing import ListObject
 from gateway.objects.local import Handler, LocalProvider
 from gateway.objects.policy import PolicyObject
-from gateway.objects.registry import CheckEndpoint, RegistryObject, ServiceKey
+from gateway.objects.registry import RegistryObject, ServiceKey
 from gateway.objects.token import TokenObject
 from gateway.ports import EventLog
 from gateway.site import Site
@@ -52,7 +53,7 @@ def serve_objects(
         "registry": RegistryObject(site, check_endpoint, service_key).handlers()
         | describe.handlers()
         | ListObject(site).handlers(),
-        "policy": PolicyObject(site).handlers(),
+        "policy": PolicyObject(site, check_endpoint).handlers(),
         "token": TokenObject(site, random).handlers(),
         "channel": channel.handlers(),
     }

@@ -78,6 +78,8 @@ class TokenObject:
         """Revoke tokens: what is open with them ends now, even when the disk is full."""
         asked = await read(call, payload, Revoke)
         require(self._site, call, Action.ADMINISTER, call.name)
+        if not (asked.id or asked.principal):
+            raise Refusal(Status.INVALID, "say which token: give its id, or the principal of all")
         ids = [
             record.id
             for record in self._site.catalog.tokens.values()

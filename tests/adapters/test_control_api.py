@@ -167,7 +167,7 @@ def test_a_call_is_decided_by_policy_as_any_other(api, running_site):
 
 @pytest.mark.parametrize("token", ["hlm_wrong", "x" * 5000])
 def test_a_token_that_is_not_valid_is_refused(api, token):
-    assert "not valid" in api.refused(401, "GET", "/names", token=token)
+    assert "no bearer token that is valid" in api.refused(401, "GET", "/names", token=token)
 
 
 def test_a_body_that_is_too_large_is_refused(api):

@@ -83,8 +83,8 @@ class TestHandshake:
             ((*UPGRADE[:3], "Sec-WebSocket-Key: short"), "GET", 400),
             ((*UPGRADE[:3], "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="), "GET", 400),
             (UPGRADE, "POST", 400),
-            ((), "GET", 404),
-            (("Upgrade: h2c", UPGRADE[1]), "GET", 404),
+            ((), "GET", 426),
+            (("Upgrade: h2c", UPGRADE[1]), "GET", 426),
         ],
     )
     async def test_what_is_no_handshake(self, site, lines, verb, status):

@@ -167,8 +167,8 @@ def test_type_errors_say_where(text, expected):
 
 
 SYNTAX_ERRORS = [
-    ("", 1, 1, "ends too early"),
-    (" \n ", 2, 2, "ends too early"),
+    ("", 1, 1, "is empty"),
+    (" \n ", 2, 2, "is empty"),
     ('{"a": [1, 2', 1, 12, "ends too early"),
     ('{"a":\n  1,\n}', 2, 4, "a comma after the last entry; remove it"),
     ("[1,\n 2, ]", 2, 3, "a comma after the last entry; remove it"),
