@@ -156,7 +156,7 @@ class Inbound:
                 parts.append(render.ORIGIN_PROVIDER)
         elif head.content_type:
             parts += (b"Content-Type", COLON, head.content_type, CRLF)
-        if end and self.plain and code not in (204, 304):
+        if end and self.plain and self.keep_alive and code not in (204, 304):
             parts += (render.length(len(body)), CRLF, body)
         else:
             self._frame(parts, head, code, body, end)

@@ -103,9 +103,12 @@ class RequestReader:
         limits = self.listener.limits
         head = inbound.head
         head.verb = parser.get_method()
-        if not self.data.startswith(b"%b %b HTTP/1.1\r\n" % (head.verb, head.target)):
+        line = b"%b %b HTTP/1.1\r\n" % (head.verb, head.target)
+        if self.fresh and self.data.startswith(line):
+            self.at = len(line)
+        else:
             self._check_line(head)
-            self.fresh = False  # what it begins with is not a head: never to be remembered as one
+            self.fresh = False  # this read does not begin with a head to remember
         if len(self.data) > limits.head:
             self._check_size(head)
         head.keep_alive = parser.should_keep_alive()
@@ -230,7 +233,8 @@ class RequestReader:
 
     def _check_size(self, head: RequestHead) -> None:
         """Measure the head in a read that is larger than a head may be."""
-        if self.data.find(HEAD_END, self.at) - self.at > self.listener.limits.head:
+        fields = self.data.find(HEAD_END, self.at) - self.at
+        if len(head.target) + fields > self.listener.limits.head:
             head.error = (431, "the request's head is too large")
 
     def _check_upgrade(self, head: RequestHead) -> None:

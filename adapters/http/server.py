@@ -272,6 +272,8 @@ class ServerConnection(RequestReader):
                 self.upgraded.data_received(rest)
                 return
             self.data = rest
+            self.at = 0
+            self.fresh = False
             try:
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as upgrade:
