@@ -95,6 +95,7 @@ class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
     waiting: Count = 1024
     connect: Seconds = 5.0
     idle: Seconds = 4.0
+    first_byte: Seconds = 300.0
     stall: Seconds = 60.0
 
 

@@ -167,7 +167,7 @@ class Pool:
             if connection.answer is None:
                 if now - connection.heard > self._sizes.idle:
                     connection.close()
-            elif connection.stalled(now, self._sizes.stall):
+            elif connection.stalled(now, self._sizes.first_byte, self._sizes.stall):
                 connection.stall()
 
     def close(self) -> None:

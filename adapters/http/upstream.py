@@ -246,6 +246,7 @@ class UpstreamConnection:
     def body(self, data: bytes, end: bool) -> None:
         """Send more of the request's payload."""
         self.request_done = end
+        self.heard = self.pool.plane.now
         transport = self.transport
         if transport is not None and not transport.is_closing():
             framed = render.chunk(data, end=end) if self.chunked else data
@@ -278,13 +279,22 @@ class UpstreamConnection:
         if self.transport is not None:
             self.transport.abort()
 
-    def stalled(self, now: float, timeout: float) -> bool:
-        """Return whether the endpoint has stopped in the middle of a reply."""
-        return self.replied and not self.read_paused and now - self.heard > timeout
+    def stalled(self, now: float, first_byte: float, stall: float) -> bool:
+        """Return whether the endpoint does not begin its reply, or stopped in the middle of it."""
+        if self.replied:
+            return not self.read_paused and now - self.heard > stall
+        return self.request_done and now - self.heard > first_byte
 
     def stall(self) -> None:
-        """Give up a reply that stopped in the middle."""
-        self._garbage("the endpoint stopped in the middle of its reply")
+        """Give up a reply that does not come, or not further."""
+        if self.replied:
+            self._garbage("the endpoint stopped in the middle of its reply")
+            return
+        answer, self.answer = self.answer, None
+        self.close()
+        if answer is not None:
+            why = "the endpoint did not begin its reply in time"
+            answer.failed(Status.TIMEOUT, why, written=True)
 
     # Inside
 

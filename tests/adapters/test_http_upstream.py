@@ -231,6 +231,21 @@ async def test_an_endpoint_that_stops_in_the_middle(relay: Relay):
         assert 0.3 < asyncio.get_running_loop().time() - start < 2
 
 
+async def test_an_endpoint_that_never_begins_its_reply(tmp_path):
+    """Given up after [upstream] first_byte, long before the call's own deadline."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await reader.read()
+
+    sizes = Upstream(first_byte=0.3)
+    async with running_relay(tmp_path, upstream=sizes) as relay, service(listen) as url:
+        await relay.method("Bad/say", f"{url}/")
+        code, _, body = await relay.ask("/Bad/say", b"x")
+    assert code == 504
+    assert b"did not begin its reply" in body
+
+
 async def test_interim_replies_are_dropped_with_all_they_say(relay: Relay):
     early = (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 7\r\nContent-Type: a/b\r\n"
