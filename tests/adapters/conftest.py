@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-BOTH = ("test_http_limits.py", "test_http_streams.py")
+BOTH = ("test_http_streams.py",)
 """Tests that run on asyncio's own loop too: transports differ in how they close and pause."""
 
 
