@@ -112,6 +112,10 @@ def bench_service(upstream: int) -> dict[str, Any]:
         workload.method(number): {"endpoints": [{"url": f"{base}/echo/{number}"}]}
         for number in range(workload.METHODS)
     }
+    fresh = {
+        workload.method(number): {"endpoints": [{"url": f"{base}/{workload.FRESH}/{number}"}]}
+        for number in range(workload.METHODS)
+    }
     methods["sink"] = {"endpoints": [{"url": f"{base}/sink/bench"}]}
     for size in workload.SIZES:
         endpoint = {"url": f"{base}/files/{size}", "method": "GET"}
@@ -119,7 +123,10 @@ def bench_service(upstream: int) -> dict[str, Any]:
     return {
         "microservice": "Bench",
         "instance": "a",
-        "objects": [{"name": workload.OBJECT, "methods": methods}],
+        "objects": [
+            {"name": workload.OBJECT, "methods": methods},
+            {"name": workload.FRESH, "methods": fresh},
+        ],
     }
 
 

@@ -23,6 +23,16 @@ function request()
   return requests[n]
 end
 """
+_FRESH = """
+local heads = {%s}
+local body = %s
+local n = 0
+function request()
+  n = n + 1
+  local trace = string.format("traceparent: 00-%%032x-%%016x-01\\r\\n\\r\\n", n, n)
+  return heads[n %% #heads + 1] .. trace .. body
+end
+"""
 _DONE = """
 function done(summary, latency, _)
   local e = summary.errors
@@ -59,6 +69,12 @@ class Load:
         # A large payload stands in the script once, and is repeated there.
         text = f'string.rep("x", {len(body)})' if body == b"x" * len(body) else lua(body)
         return cls(path, _REQUESTS % (listed, text))
+
+    @classmethod
+    def fresh(cls, path: Path, heads: Sequence[bytes], body: bytes) -> "Load":
+        """Return load with these requests in turn, each with a ``traceparent`` of its own."""
+        listed = ", ".join(lua(head.removesuffix(b"\r\n")) for head in heads)
+        return cls(path, _FRESH % (listed, lua(body)))
 
     def run(self, gateway: Process, port: int, connections: int, seconds: int) -> Run:
         """Load a gateway; raises RuntimeError when wrk says something else than expected."""

@@ -49,6 +49,10 @@ def start_upstream(folder: Path) -> Peer:
         listen 127.0.0.1:{port} backlog=1024;
         location / {{ return 200 '{body}'; }}
         location /files/ {{ root {folder}; }}
+        location /{workload.FRESH}/ {{
+            add_header X-Request-Id $request_id;
+            return 200 '{body}';
+        }}
         location = /status {{ stub_status; }}
         # `return` answers before the payload has come; this location takes all of it first.
         location /sink/ {{
@@ -150,7 +154,7 @@ def _envoy(port: int, upstream: int, tokens: Sequence[str]) -> dict[str, object]
         "action": "ALLOW",
         "policies": {
             "callers": {
-                "permissions": [{"url_path": {"path": {"prefix": f"/{workload.OBJECT}/"}}}],
+                "permissions": [{"url_path": {"path": {"prefix": "/"}}}],
                 "principals": [{"or_ids": {"ids": callers}}],
             }
         },

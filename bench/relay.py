@@ -2,8 +2,10 @@
 
 A 200-byte JSON POST on kept-alive connections, 64 different requests by 16 callers in turn. Hilum
 authenticates each, decides, resolves and counts; nginx is measured plain and with a token map and
-a request limit, Envoy with RBAC and a local rate limit. One core for the gateway, the other for
-load and upstream. Rounds alternate between the gateways; figures are medians.
+a request limit, Envoy with RBAC and a local rate limit. All of it twice: with heads that repeat,
+and with heads that never do (a traceparent each, and a request id in each reply). One core for the
+gateway, the other for load and upstream. Rounds alternate between the gateways; figures are
+medians.
 """
 
 import statistics
@@ -23,6 +25,7 @@ from bench.process import MissingProgram
 from bench.results import Section, Target
 
 CONNECTIONS = (1, 16, 64)
+KINDS = {workload.OBJECT: "heads repeat", workload.FRESH: "heads never repeat"}
 PLAIN, GUARDED, ENVOY = "nginx, plain proxy", "nginx, token map + limit_req", "Envoy, RBAC + limit"
 PURE, COMPILED = "Hilum", "Hilum, compiled"
 TOKENS = tuple(f"hlm_{number:016x}_{'a' * 43}" for number in range(workload.CALLERS))
@@ -40,14 +43,15 @@ class Gateway(NamedTuple):
         """Return load for this gateway."""
         return Load.of(folder / f"{name}-{self.server.port}.lua", heads, body)
 
-    def heads(self, body: bytes) -> list[bytes]:
-        """Return the heads of the workload's requests with this gateway's tokens."""
-        return [
-            workload.request("localhost", number, self.tokens[number % len(self.tokens)], body)[
-                : -len(body)
-            ]
-            for number in range(workload.METHODS)
+    def small(self, folder: Path, name: str) -> Load:
+        """Return the workload's requests of one of its objects, with this gateway's tokens."""
+        body, tokens = workload.BODY, self.tokens
+        heads = [
+            workload.request("localhost", n, tokens[n % len(tokens)], body, name)[: -len(body)]
+            for n in range(workload.METHODS)
         ]
+        make = Load.fresh if name == workload.FRESH else Load.of
+        return make(folder / f"{name}-{self.server.port}.lua", heads, body)
 
     def large(self, way: str, size: int) -> list[bytes]:
         """Return the heads of requests that bring or fetch a payload of some size."""
@@ -116,10 +120,13 @@ def median(runs: Sequence[Run], what: str) -> float:
 
 
 def measure_small(
-    gateways: Sequence[Gateway], folder: Path, options: Options, section: Section
+    gateways: Sequence[Gateway],
+    loads: Sequence[Load],
+    what: str,
+    options: Options,
+    section: Section,
 ) -> None:
-    """Measure the 200-byte POST."""
-    loads = [g.load(folder, "small", g.heads(workload.BODY), workload.BODY) for g in gateways]
+    """Measure the 200-byte POST in one of its two kinds."""
     runs = {c: alternate(gateways, loads, c, options) for c in CONNECTIONS}
     cpu = {c: {name: median(r, "cpu") for name, r in runs[c].items()} for c in CONNECTIONS}
     rows = []
@@ -131,26 +138,28 @@ def measure_small(
         p99 = " / ".join(f"{median(runs[c][name], 'p99'):,.0f}" for c in CONNECTIONS)
         ratio = " / ".join(f"{cpu[c][name] / cpu[c][PLAIN]:.2f}" for c in CONNECTIONS[1:])
         rows.append([name, rates, times, ratio, p50, p99])
-    header = ["c = 1 / 16 / 64", "thousand requests/s", "CPU µs per request"]
+    header = [f"{what}, c = 1 / 16 / 64", "thousand requests/s", "CPU µs per request"]
     section.table([*header, "CPU, of nginx (16 / 64)", "p50 µs", "p99 µs"], rows)
     p50 = {name: median(r, "p50") for name, r in runs[1].items()}
-    section.targets += small_targets(cpu, p50)
+    section.targets += small_targets(cpu, p50, what)
 
 
-def small_targets(cpu: dict[int, dict[str, float]], p50: dict[str, float]) -> list[Target]:
+def small_targets(
+    cpu: dict[int, dict[str, float]], p50: dict[str, float], what: str
+) -> list[Target]:
     """Return what is asked of the relay."""
     targets = []
     for name, limit in ((PURE, 1.5), (COMPILED, 1.25)):
         for c in CONNECTIONS[1:]:
             if name in cpu[c]:
                 ratio = cpu[c][name] / cpu[c][PLAIN]
-                targets.append(Target(f"{name}: CPU of nginx, c = {c}", ratio, limit, " x"))
+                targets.append(Target(f"{name}, {what}: CPU of nginx, c = {c}", ratio, limit, " x"))
             if name in cpu[c] and ENVOY in cpu[c]:
                 ratio = cpu[c][name] / cpu[c][ENVOY]
-                targets.append(Target(f"{name}: CPU of Envoy, c = {c}", ratio, 0.6, " x"))
+                targets.append(Target(f"{name}, {what}: CPU of Envoy, c = {c}", ratio, 0.6, " x"))
         if name in p50:
             ratio = p50[name] / p50[PLAIN]
-            targets.append(Target(f"{name}: p50 of nginx, c = 1", ratio, 1.1, " x"))
+            targets.append(Target(f"{name}, {what}: p50 of nginx, c = 1", ratio, 1.1, " x"))
     return targets
 
 
@@ -183,7 +192,9 @@ def measure(options: Options) -> Section:
         upstream = start_upstream(folder)
         stack.callback(upstream.stop)
         gateways = start_all(folder, upstream.port, options, section, stack)
-        measure_small(gateways, folder, options, section)
+        for name, what in KINDS.items():
+            loads = [gateway.small(folder, name) for gateway in gateways]
+            measure_small(gateways, loads, what, options, section)
         streaming = [g for g in gateways if g.name in (PURE, COMPILED, PLAIN)]
         measure_large(streaming, folder, options.brief(), section)
     return section
