@@ -74,6 +74,7 @@ class Application:
             time_ms=lambda: time.time_ns() // 1_000_000,
             incarnation=lambda: secrets.token_hex(4),
         )
+        local.woke = self.site.look_at_clock
         self._wire(local)
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()
@@ -86,6 +87,7 @@ class Application:
     async def stop(self) -> None:
         """Drain the listeners, then close the stores."""
         log.info("draining")
+        self.site.draining = True
         await self.listener.drain(self.config.limits.drain_seconds)
         await self.control.stop()
         for task in self._tasks:

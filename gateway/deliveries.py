@@ -23,8 +23,9 @@ from registry.names import Name, urn
 
 ATTEMPTS = 8
 BASE = 0.5
+GROWTH = 3
 CAP = 300.0
-"""Seconds before the second attempt at most, doubled each time, and at most in all."""
+"""Seconds before the second attempt at most, by how much they grow, and the longest pause."""
 TIMEOUT = 30.0
 BATCH = 64
 SHOWN = 200
@@ -259,7 +260,7 @@ class _Delivery:
         fields = _fields(event.channel, str(event.id), event.time, event.content_type)
         for attempt in range(ATTEMPTS):
             if attempt:
-                longest = min(CAP, BASE * 2 ** (attempt - 1))
+                longest = min(CAP, BASE * GROWTH ** (attempt - 1))
                 await self._all.sleep(longest * self._all.random())
             try:
                 await self._all.call(self, fields, event.content_type, event.payload)

@@ -99,6 +99,7 @@ class Site:
         self.sessions = Sessions(self._session_changed)
         self.watchers = Watchers()
         self.ready = False
+        self.draining = False
         self._own: dict[Name, Route] = {}
         self._compiler = Compiler(
             self.catalog,
@@ -155,6 +156,10 @@ class Site:
         return self._introspection.registrations_of(microservice)
 
     # Leases
+
+    def look_at_clock(self) -> None:
+        """Let exchanges know what time it is: calls that are answered here may have waited."""
+        self.plane.now = self._clock()
 
     def renew(self, id_: RegistrationId) -> int | None:
         """Begin a registration's lease anew; return its period in seconds, None if not live."""

@@ -29,6 +29,8 @@ class Health:
         found = []
         if not self._site.ready:
             found.append("the site does not follow its change log")
+        if self._site.draining:
+            found.append("the site drains: it stops when what is open has ended")
         owed = self._site.ledger.owed
         if owed:
             found.append(f"the store cannot write: {owed} withdrawals wait for it")

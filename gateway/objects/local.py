@@ -35,6 +35,8 @@ class LocalProvider:
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
         self._limit = limit
+        self.woke: Callable[[], None] = _nothing
+        """Told after every wait: time has passed, and measurements should know."""
         self._by_name: dict[Name, Handler] = {}
         self._by_action: dict[Action, Handler] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +110,7 @@ class _Collecting:
 
     async def _respond(self, work: Awaitable[Result]) -> None:
         try:
-            result = await work
+            result = await self._awaited(work)
         except Refusal as refusal:
             self._fail(refusal)
         except Exception:
@@ -125,9 +127,19 @@ class _Collecting:
                 )
                 self._answer.reply(head, result.body, end=True)
 
+    async def _awaited(self, work: Awaitable[Result]) -> Result:
+        try:
+            return await work
+        finally:
+            self._provider.woke()
+
     def _fail(self, refusal: Refusal) -> None:
         if not self._gone:
             self._answer.refused(refusal)
+
+
+def _nothing() -> None:
+    pass
 
 
 async def _too_large(limit: int) -> Result:

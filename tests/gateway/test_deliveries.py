@@ -194,7 +194,7 @@ class TestBothKinds:
         world.answer = lambda payload: Refusal(Status.UNAVAILABLE, "closed today")
         await world.publish("a")
         await until(world.letters)
-        assert world.slept == [0.5, 1, 2, 4, 8, 16, 32]
+        assert world.slept == [0.5, 1.5, 4.5, 13.5, 40.5, 121.5, 300]
         assert len(world.calls) == ATTEMPTS
         (letter,) = await world.letters()
         assert (letter.binding, letter.channel, letter.attempts) == ("b", CHANNEL, ATTEMPTS)
