@@ -17,6 +17,8 @@ MAX_LIFETIME: Final = 10 * 366 * 86_400
 """Seconds."""
 CACHE: Final = 4096
 """Headers whose principal is remembered; only those of valid tokens are."""
+USUAL: Final = 128
+"""Bytes of the longest header that is remembered: with any number of spaces it means the same."""
 
 _TOKEN = re.compile(r"hlm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 _BEARER = re.compile(rb"(?i:bearer) {1,8}(hlm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}) *")
@@ -138,7 +140,7 @@ class Credentials:
         if match is None:
             return None
         principal = self.principal_of(match[1].decode(), now)
-        if principal is not None:
+        if principal is not None and len(raw_header) <= USUAL:
             if len(self._headers) >= CACHE:
                 self._headers = {}
             self._headers[raw_header] = principal

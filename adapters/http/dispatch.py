@@ -16,8 +16,13 @@ from registry.names import InvalidName, Name, join, parse_name
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
 
-CACHED = 65_536
-"""Entries of each cache of raw bytes; a full one is emptied."""
+NAMES: Final = 32 * 1024 * 1024
+"""Bytes of the names that are remembered by their raw paths; a full memory is emptied."""
+NAME_COST: Final = 250
+"""Bytes of one remembered name beside its two texts."""
+HOSTS: Final = 1024
+HOST_BYTES: Final = 262
+"""A host name of 253 bytes (RFC 1035 section 2.3.4) with a port, or in brackets."""
 MAX_HOPS = 8
 SOCKET = "$site/socket"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -61,7 +66,8 @@ class Dispatcher:
         self._authorize = listener.site.credentials.authorization
         self._time = listener.site.time
         self._names: dict[bytes, Name] = {}
-        self._hosts: dict[bytes, bool] = {}
+        self._named = 0
+        self._hosts: set[bytes] = set()
 
     def __call__(self, inbound: Inbound) -> None:
         """Answer a request, or begin to."""
@@ -82,8 +88,8 @@ class Dispatcher:
             if name is None:
                 return
         host = head.host
-        if host is not None and not self._hosts.get(host) and not self._known_host(host):
-            inbound.fault(421, f"this site is not {host.decode('latin-1')}")
+        if host is not None and host not in self._hosts and not self._known_host(host):
+            inbound.fault(421, f"this site is not {host[:HOST_BYTES].decode('latin-1')}")
             return
         raw = head.authorization
         principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
@@ -243,20 +249,23 @@ class Dispatcher:
         except InvalidName as error:
             inbound.fault(400, str(error))
             return None
-        if len(self._names) >= CACHED:
+        self._named += NAME_COST + len(path) + len(name)
+        if self._named > NAMES:
             self._names.clear()
+            self._named = 0
         self._names[path] = name
         return name
 
     def _known_host(self, host: bytes) -> bool:
-        known = self._hosts.get(host)
-        if known is None:
-            bare = _without_port(host.decode("latin-1").lower())
-            site = self._site
-            known = bare in LOOPBACK or bare == site.authority or bare in site.aliases
-            if len(self._hosts) >= CACHED:
+        if len(host) > HOST_BYTES:
+            return False
+        bare = _without_port(host.decode("latin-1").lower())
+        site = self._site
+        known = bare in LOOPBACK or bare == site.authority or bare in site.aliases
+        if known:
+            if len(self._hosts) >= HOSTS:
                 self._hosts.clear()
-            self._hosts[host] = known
+            self._hosts.add(host)
         return known
 
 
