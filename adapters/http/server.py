@@ -285,15 +285,20 @@ class ServerConnection(RequestReader):
                 rest = b""
 
     def _pump(self) -> None:
-        """Pass on what came of the current request, or begin the next."""
+        """Pass on what came of the current request, or begin the next.
+
+        One at a time: then other connections have their turn, however much is pipelined here.
+        """
         self.pumping = True
         current, waiting = self.current, self.waiting
         if current is not None and (current.parts or current.ended is not current.fed):
             current.feed()
-        while self.current is None and waiting and not (self.write_paused or self.closing):
+        if self.current is None and waiting and not (self.write_paused or self.closing):
             inbound = waiting.popleft()
             self.current = inbound
             inbound.start()
+            if self.current is not inbound and waiting:
+                asyncio.get_running_loop().call_soon(self._pump)
         self.pumping = False
         if waiting or self.held:
             self.regulate()
