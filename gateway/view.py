@@ -35,22 +35,34 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 @mypyc_attr(native_class=False)  # weak references need an ordinary class
 class Meter:
-    """Counters of one microservice, shared by its Routes; ``counts`` by (action, status)."""
+    """Counters of one microservice, shared by its Routes."""
 
-    __slots__ = ("__weakref__", "buckets", "counts", "microservice", "seconds")
+    __slots__ = ("__weakref__", "_counts", "buckets", "microservice", "seconds")
 
     def __init__(self, microservice: str) -> None:
         self.microservice = microservice
-        self.counts: dict[tuple[Action, Status], int] = {}
+        self._counts: dict[Action, list[int]] = {}
         self.buckets = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
 
     def observe(self, action: Action, status: Status, seconds: float) -> None:
         """Count one exchange that ended."""
-        key = (action, status)
-        self.counts[key] = self.counts.get(key, 0) + 1
+        counts = self._counts.get(action)
+        if counts is None:
+            counts = self._counts[action] = [0] * len(Status)
+        counts[status] += 1
         self.buckets[bisect_left(BUCKETS, seconds)] += 1
         self.seconds += seconds
+
+    @property
+    def counts(self) -> dict[tuple[Action, Status], int]:
+        """How many exchanges ended, by action and status."""
+        return {
+            (action, status): counts[status]
+            for action, counts in self._counts.items()
+            for status in Status
+            if counts[status]
+        }
 
 
 class Route:

@@ -63,6 +63,8 @@ class Dispatcher:
         self._site = listener.site
         self._plane = listener.plane
         self._body_limit = listener.limits.body
+        limits = listener.limits
+        self._patience = min(limits.timeout, limits.timeout_cap) / 1000
         self._authorize = listener.site.credentials.authorization
         self._time = listener.site.time
         self._names: dict[bytes, Name] = {}
@@ -225,10 +227,11 @@ class Dispatcher:
             inbound.refuse(unknown(self._plane.access, self._plane.view, call))
 
     def _deadline(self, inbound: Inbound, route: Route) -> float:
-        own = route.method.timeout if route.method is not None else 0
-        limits = self._listener.limits
-        wanted = inbound.head.timeout or own or limits.timeout
-        return self._plane.now + min(wanted, limits.timeout_cap) / 1000
+        method = route.method
+        wanted = inbound.head.timeout or (method.timeout if method is not None else 0)
+        if not wanted:
+            return self._plane.now + self._patience
+        return self._plane.now + min(wanted, self._listener.limits.timeout_cap) / 1000
 
     def _name(self, inbound: Inbound, path: bytes) -> Name | None:
         site = self._site

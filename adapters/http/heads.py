@@ -31,6 +31,9 @@ HEAD_END: Final = b"\r\n\r\n"
 MEMORABLE: Final = 2048
 """Bytes of the largest head that is remembered."""
 REMEMBERED: Final = 1024
+PATIENCE: Final = 16
+RETRY: Final = 61
+"""A connection whose heads were unknown this often in a row is asked only now and then."""
 SEEN: Final = 8192
 
 

@@ -7,8 +7,18 @@ comes is thrown away, because nobody can tell any more where a request begins.
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapters.http.fields import COLON, CRLF, DROP, PASS, REQUESTS, TYPE, of_request
-from adapters.http.heads import HEAD_END, RequestHead
+from adapters.http.fields import (
+    AUTHORIZATION,
+    COLON,
+    CRLF,
+    DROP,
+    HOST,
+    PASS,
+    REQUESTS,
+    TYPE,
+    of_request,
+)
+from adapters.http.heads import HEAD_END, PATIENCE, RETRY, RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.parser import HttpRequestParser
 
@@ -29,11 +39,14 @@ class RequestReader:
         "deaf",
         "fields",
         "fresh",
+        "head",
         "head_done",
         "head_since",
         "heard",
+        "learning",
         "listener",
         "memory",
+        "misses",
         "parser",
         "parsing",
         "payload_left",
@@ -45,6 +58,10 @@ class RequestReader:
     def __init__(self, listener: "Listener") -> None:
         self.listener = listener
         self.memory = listener.memory
+        self.misses = 0
+        """Reads in a row that did not begin with a known head."""
+        self.learning = False
+        self.head = RequestHead()
         self.parser = HttpRequestParser(self)
         self.current: Inbound | None = None
         self.parsing: Inbound | None = None
@@ -70,7 +87,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        head = RequestHead()
+        head = self.head = RequestHead()
         self.parsing = self.begin(head)
         self.fields = head.fields
         self.head_done = False
@@ -79,7 +96,7 @@ class RequestReader:
     def on_url(self, url: bytes) -> None:
         """Part of the request target; a long one may come in pieces."""
         if self.parsing is not None:
-            self.parsing.head.target += url
+            self.head.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field, or a trailer field: those end here (RFC 9110 section 6.5.1)."""
@@ -88,8 +105,17 @@ class RequestReader:
             kind = of_request(name)
         if kind <= TYPE:
             self.fields += (name, COLON, value, CRLF)
-        if kind not in (PASS, DROP) and not self.head_done and self.parsing is not None:
-            self.parsing.head.note(kind, value)
+        if kind == PASS or kind == DROP or self.head_done:  # noqa: PLR1714, SIM109 (hot)
+            return
+        head = self.head
+        if kind == TYPE:
+            head.content_type = value
+        elif kind == HOST and head.host is None:
+            head.host = value
+        elif kind == AUTHORIZATION and not head.authorization:
+            head.authorization = value
+        else:
+            head.note(kind, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete: queue the request."""
@@ -103,9 +129,10 @@ class RequestReader:
         limits = self.listener.limits
         head = inbound.head
         head.verb = parser.get_method()
-        line = b"%b %b HTTP/1.1\r\n" % (head.verb, head.target)
-        if self.fresh and self.data.startswith(line):
-            self.at = len(line)
+        end = len(head.verb) + 1 + len(head.target)
+        # The parser takes any version and any number of spaces, so the line's length tells.
+        if self.fresh and self.data[end : end + 11] == b" HTTP/1.1\r\n":
+            self.at = end + 11
         else:
             self._check_line(head)
             self.fresh = False  # this read does not begin with a head to remember
@@ -120,7 +147,7 @@ class RequestReader:
         inbound.keep_alive = head.keep_alive and self.requests < limits.requests
         inbound.plain = head.plain and inbound.keep_alive and not self.listener.draining
         inbound.error = head.error
-        if self.fresh and head.is_usual():
+        if self.fresh and self.learning and head.is_usual():
             self.memory.remember(self.data, head)
         self.fresh = False
         self.waiting.append(inbound)
@@ -141,9 +168,13 @@ class RequestReader:
 
     def recall(self, data: bytes) -> bool:
         """Take a read that is one request with a known head, without parsing it again."""
-        known = self.memory.recall(data)
+        misses = self.misses
+        self.learning = misses < PATIENCE or misses % RETRY == 0
+        known = self.memory.recall(data) if self.learning else None
         if known is None or self.listener.draining:
+            self.misses = misses + 1
             return False
+        self.misses = 0
         head, size = known
         self.requests += 1
         inbound = self.begin(head)

@@ -16,7 +16,7 @@ from adapters.http.fields import (
     of_response,
     without,
 )
-from adapters.http.heads import ReplyHead
+from adapters.http.heads import PATIENCE, RETRY, ReplyHead
 from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from gateway.message import Origin, Reply, Status, status_of_http
 from gateway.ports import Answer
@@ -57,7 +57,9 @@ class UpstreamConnection:
         "head_only",
         "heard",
         "keep",
+        "learning",
         "length",
+        "misses",
         "parser",
         "parts",
         "pool",
@@ -80,7 +82,8 @@ class UpstreamConnection:
         self.heard = 0.0
         self.parts: list[bytes] = []
         self.chunked = False
-        self.code = 0
+        self.code = self.misses = 0
+        self.learning = False
         self.stagnant = 0
         """Bytes of chunk framing and trailers since the last byte of payload."""
         self.request_done = self.keep = self.surplus = False
@@ -147,7 +150,7 @@ class UpstreamConnection:
                 return
             if not self.reply_done:
                 self._bound_framing(size)
-            elif fresh:
+            elif fresh and self.learning:
                 self._remember(data)
             self._deliver()
             return
@@ -300,9 +303,13 @@ class UpstreamConnection:
 
     def _recall(self, data: bytes) -> bool:
         """Pass on a read that is one reply with a known head, without parsing it again."""
-        known, answer = self.pool.memory.recall(data), self.answer
+        misses, answer = self.misses, self.answer
+        self.learning = misses < PATIENCE or misses % RETRY == 0
+        known = self.pool.memory.recall(data) if self.learning else None
         if known is None or answer is None:
+            self.misses = misses + 1
             return False
+        self.misses = 0
         head, size = known
         self.answer = None
         if self.request_done:
