@@ -72,7 +72,7 @@ class Prober:
             try:
                 async with asyncio.timeout(check.timeout):
                     passed = await self._get(key)
-            except (TimeoutError, OSError, Forbidden, asyncio.IncompleteReadError):
+            except (OSError, Forbidden, EOFError, ValueError, asyncio.LimitOverrunError):
                 passed = False
         state.passed = state.passed + 1 if passed else 0
         state.failed = 0 if passed else state.failed + 1

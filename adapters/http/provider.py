@@ -71,7 +71,7 @@ class HttpProvider:
         self._site_key = site_key
         self._time = time
         self._sizes = sizes
-        self._site_credentials = site_credentials or {}
+        self._site_credentials = {} if site_credentials is None else site_credentials
         # A pool lives as long as a Route's target or one of its own connections needs it.
         self._pools: WeakValueDictionary[Origin, Pool] = WeakValueDictionary()
         self._assertions: WeakValueDictionary[tuple[str, str], Assertions] = WeakValueDictionary()
@@ -163,7 +163,7 @@ class HttpProvider:
             host=netloc,
             assertions=self._assertions_of(target),
             mapped=bool(endpoint.args),
-            credential=self._site_credentials.get(target.site, b""),
+            credential=self._site_credentials.get(target.site.rstrip("/"), b""),
         )
 
     def _pool(self, origin: Origin) -> Pool:

@@ -69,13 +69,14 @@ class Relay:
         instance: str = "a",
         version: str = "1.0.0",
         endpoints: Iterable[Endpoint] = (),
+        authority: str = AUTHORITY,
         **traits: bool | int,
     ) -> None:
         """Register ``Object/method`` with endpoints at ``urls``."""
         obj, member = name.split("/")
         self._generation += 1
         method = Method(endpoints=(*map(Endpoint, urls), *endpoints), **traits)
-        virtual = VirtualObject(f"{AUTHORITY}/{obj}", methods={member: method})
+        virtual = VirtualObject(f"{authority}/{obj}", methods={member: method})
         await self.change(
             Registered(
                 Registration(
