@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full coverage lint bench clean
+.PHONY: help demo test test-full test-compiled coverage lint bench clean
 
 # More arguments for the command behind a target: make demo ARGS=--once, make test ARGS="-k names".
 ARGS ?=
@@ -27,8 +27,13 @@ test: ## set up and run the tests
 	@$(SETUP) --extras test,lint --programs $(TEST_PROGRAMS)
 	$(PYTEST) $(WORKERS) -m "not full" $(ARGS)
 
-test-full: coverage ## the long rounds: crashes, fuzzing, and the coverage of the pure core
+test-full: coverage test-compiled ## the long rounds: crashes, fuzzing, coverage, the compiled form
 	HYPOTHESIS_PROFILE=full $(PYTEST) $(WORKERS) -m full -o faulthandler_timeout=1200 $(ARGS)
+
+test-compiled: ## the same tests on the optional compiled form of the hot modules
+	@$(SETUP) --extras test,lint,compiled --programs $(TEST_PROGRAMS)
+	.ci/compile --run $(CURDIR)/.venv/bin/python -m pytest $(WORKERS) -m "not full" \
+		tests/policy tests/gateway tests/adapters $(ARGS)
 
 coverage: ## all branches of the pure core must be taken by its tests
 	@$(SETUP) --extras test,lint --programs $(TEST_PROGRAMS)
@@ -44,7 +49,7 @@ lint: ## style, types and the import contracts
 	$(PYTEST) -q tests/house/test_imports.py
 
 bench: ## measure against nginx and Envoy, write bench/RESULTS.md
-	@$(SETUP) --extras bench --programs $(BENCH_PROGRAMS)
+	@$(SETUP) --extras bench,casbin,compiled --programs $(BENCH_PROGRAMS)
 	$(PYTHON) -m bench.run $(ARGS)
 
 clean: ## remove what was built, measured and cached, and the venv

@@ -284,6 +284,9 @@ class ServerConnection(RequestReader):
             else:
                 rest = b""
 
+    def _is_idle(self) -> bool:
+        return self.current is None
+
     def _pump(self) -> None:
         """Pass on what came of the current request, or begin the next.
 
@@ -297,7 +300,7 @@ class ServerConnection(RequestReader):
             inbound = waiting.popleft()
             self.current = inbound
             inbound.start()
-            if self.current is not inbound and waiting:
+            if waiting and self._is_idle():
                 asyncio.get_running_loop().call_soon(self._pump)
         self.pumping = False
         if waiting or self.held:
