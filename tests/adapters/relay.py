@@ -7,7 +7,9 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
+from unittest.mock import patch
 
+from adapters.http import farewell
 from adapters.http.egress import Egress
 from adapters.http.listener import Listener, Takeovers
 from adapters.http.provider import HttpProvider
@@ -53,6 +55,12 @@ class Relay:
     async def policy(self, name: str, spec: Policy) -> None:
         document = ManifestDoc(type(spec).__name__, name, {}, 0, spec)
         await self.change(PolicyApplied(to_record(document, owner="site:test", revision=1)))
+
+    async def welcome(self) -> None:
+        """Let everybody do everything, as a new principal."""
+        everything = AccessPolicy("allow", (Subject(),), tuple(Action), ("**",))
+        await self.policy("everything", everything)
+        self.token = await self.issue("site:phone")
 
     async def issue(self, principal: str, kind: str = "service", lifetime: int = 3600) -> str:
         secret, record = new_token(
@@ -171,15 +179,14 @@ async def running_relay(
     await site.start()
     relay.port = await listener.listen("127.0.0.1", 0, tls)
     egress.own(relay.port)
-    everything = AccessPolicy("allow", (Subject(),), tuple(Action), ("**",))
-    await relay.policy("everything", everything)
-    relay.token = await relay.issue("site:phone")
+    await relay.welcome()
     sweeping = loop.create_task(_sweep(site, http, loop))
     try:
         yield relay
     finally:
         sweeping.cancel()
-        await listener.drain(0.2)
+        with patch.object(farewell, "SECONDS", 0.0):  # nobody connects any more
+            await listener.drain(0.2)
         http.close()
         await site.stop()
         await store.close()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from gateway.config import Limits
 from policy.model import AccessPolicy, Action, Subject
@@ -17,13 +18,23 @@ from tests.support import require_program
 Seen = list[tuple[bytes, bytes]]
 
 
-@pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    async with running_relay(tmp_path) as running:
-        yield running
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Relay]:
+    async with running_relay(tmp_path_factory.mktemp("relay")) as relay:
+        yield relay
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def relay(running: Relay) -> Relay:
+    """The site that all tests of this file share, as it is at first."""
+    await running.welcome()
+    return running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def seen(relay: Relay) -> AsyncIterator[Seen]:
     """What the service behind Echo/say got."""
     requests: Seen = []
