@@ -4,7 +4,7 @@ The manifest's names become canonical; every error says line, column and what to
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct
@@ -18,7 +18,9 @@ from registry.names import Name, member
 from registry.schemas import SchemaChecks
 
 __all__ = [
+    "MAX_NAMES",
     "Manifest",
+    "count_names",
     "decode_manifest",
     "decode_object",
     "describe_microservice",
@@ -28,6 +30,8 @@ __all__ = [
 
 MAX_MEMBERS: Final = 256
 """Methods and channels of one object."""
+MAX_NAMES: Final = 10_000
+"""Objects, methods and channels of one registration: it changes in one step, traffic waits."""
 
 _IDENTITY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+~-]{0,126}[A-Za-z0-9])?")
 
@@ -69,6 +73,10 @@ def decode_manifest(
     manifest = document.decode(Manifest)
     findings = Findings(document, Scope(authority, aliases, remotes))
     _check_identity(findings, manifest)
+    if (size := count_names(manifest.objects)) > MAX_NAMES:
+        hint = "register them in parts, as several instances"
+        findings.add(("objects",), f"{size} names, more than {MAX_NAMES}", hint)
+        findings.finish()
     checks = _Objects(findings)
     objects = [checks.check(("objects", index), obj) for index, obj in enumerate(manifest.objects)]
     checks.finish()
@@ -92,6 +100,11 @@ def decode_object(
     obj = checks.check(("object",), creation.object)
     checks.finish()
     return RegistrationId(creation.microservice, creation.version, creation.instance), obj
+
+
+def count_names(objects: Iterable[VirtualObject]) -> int:
+    """Return how many names some objects are, with all their members."""
+    return sum(1 + len(obj.methods) + len(obj.channels) for obj in objects)
 
 
 def _check_identity(findings: Findings, manifest: Manifest | Creation) -> None:

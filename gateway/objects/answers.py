@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -26,6 +27,8 @@ An operator's own binding has no peer: ``""``.
 
 SMALL = 16 * 1024
 """Bytes of JSON that are parsed on the loop."""
+_PARSER = ThreadPoolExecutor(1, "hilum parser")
+"""One thread: each further one that computes makes the loop wait longer for the interpreter."""
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -50,7 +53,7 @@ async def parsed(call: Call, payload: bytes, parse: Callable[[], T]) -> T:
     """Parse a payload, in a thread when it is large: hostile text may take a second."""
     try:
         if len(payload) > SMALL or media_type(call) != "application/json":
-            return await asyncio.to_thread(parse)
+            return await asyncio.get_running_loop().run_in_executor(_PARSER, parse)
         return parse()
     except InvalidDocument as error:
         raise invalid(error) from error

@@ -22,7 +22,13 @@ from gateway.view import Route
 from policy.model import ADMINISTRATOR, Action
 from registry.catalog import Catalog
 from registry.changes import Change, Deregistered, ObjectCreated, ObjectDestroyed, Registered
-from registry.manifest import Manifest, decode_manifest, decode_object
+from registry.manifest import (
+    MAX_NAMES,
+    Manifest,
+    count_names,
+    decode_manifest,
+    decode_object,
+)
 from registry.model import Kind, Method, Registration, RegistrationId, VirtualObject
 from registry.names import Name
 
@@ -80,8 +86,11 @@ class RegistryObject:
         id_ = RegistrationId(manifest.microservice, manifest.version, manifest.instance)
         old = self._own(call, self._site.catalog, id_)
         new = {obj.name for obj in manifest.objects}
-        kept = tuple(obj for obj in old.objects if obj.name not in new)
-        return await self._append(call, manifest, kept + manifest.objects)
+        objects = tuple(obj for obj in old.objects if obj.name not in new) + manifest.objects
+        if (size := count_names(objects)) > MAX_NAMES:
+            detail = f"{id_} would have {size} names, more than {MAX_NAMES}: use another instance"
+            raise Refusal(Status.INVALID, detail)
+        return await self._append(call, manifest, objects)
 
     async def renew(self, call: Call, _: Route, payload: bytes) -> Result:
         """Begin a lease anew. This is no Change: nothing is written."""

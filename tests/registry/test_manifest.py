@@ -51,6 +51,9 @@ def refused(document: object) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+MANY: Any = {f"c{i}": {} for i in range(200)}
+
+
 def manifest(*objects: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {
         "apiVersion": "hilum/v1",
@@ -174,6 +177,10 @@ def test_problems_say_line_and_column() -> None:
         (
             manifest({"name": "a", "methods": {f"m{i}": {} for i in range(257)}}),
             "257 members, more than 256",
+        ),
+        (
+            manifest(*({"name": f"o{i}", "channels": MANY} for i in range(50))),
+            "10050 names, more than 10000",
         ),
         (manifest({"name": "a", "method": {}}), 'did you mean "methods"?'),
         (offering(idempotend=True), 'did you mean "idempotent"?'),
