@@ -162,6 +162,7 @@ class Session:
             detail = "the token is not valid here: unknown, expired or revoked"
             raise Refusal(Status.UNAUTHENTICATED, detail)
         self.principal = principal
+        self._connection.limit = self._sockets.message_limit
         self._accept(operation.id, principal=principal.id)
 
     def _call_method(self, operation: messages.CallMethod) -> None:

@@ -12,13 +12,17 @@ from adapters.http import websocket
 from adapters.http.inbound import Inbound
 from adapters.http.payloads import members
 from adapters.http.provided import SessionProvider
+from adapters.http.rota import Rota
 from adapters.http.session import Session
 from adapters.http.websocket import WebSocket, handshake
 from gateway.channels import Channels
 from gateway.config import Limits
 from gateway.message import Call, Event
 from gateway.site import Site
+from policy.model import ANONYMOUS
 
+STRANGER = 64 * 1024
+"""Bytes of a message from a client that has not said who it is."""
 BEAT = 30.0
 """Seconds between pings; a client that is silent from one to the next is gone."""
 
@@ -31,6 +35,9 @@ class Sockets:
         self.channels = channels
         self.limits = limits
         self.provider = SessionProvider(limits.message)
+        # Base64 makes a third more of a payload, and a message has other members too.
+        self.message_limit = limits.message * 4 // 3 + 64 * 1024
+        self._rota = Rota()
         self._beat_seconds = beat
         self._sessions: dict[Session, WebSocket] = {}
         self._numbers = count(1)
@@ -45,8 +52,8 @@ class Sockets:
             inbound.fault(400, problem, b"Sec-WebSocket-Version: 13\r\n")
             return
         owner = inbound.owner
-        # Base64 makes a third more of a payload, and a message has other members too.
-        connection = WebSocket(owner, self.limits.message * 4 // 3 + 64 * 1024)
+        limit = STRANGER if call.principal is ANONYMOUS else self.message_limit
+        connection = WebSocket(owner, limit, self._rota)
         session = Session(self, connection, call.principal, owner.peer, next(self._numbers))
         connection.session = session
         self._sessions[session] = connection

@@ -2,11 +2,14 @@
 
 import asyncio
 import re
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import generate_accept_token
+
+from adapters.http.rota import Rota
 
 if TYPE_CHECKING:
     from adapters.http.inbound import Inbound
@@ -22,6 +25,10 @@ WAITING = 8 * 1024 * 1024
 """Bytes that a client may leave unread; then it is disconnected."""
 GOODBYE = 5.0
 """Seconds that a client has to answer a goodbye."""
+PIECE = 512
+"""Bytes that are taken from a client at once: tiny frames are as costly as large ones."""
+TURN = 0.0002
+"""Seconds of one client's turn, while it has more to say."""
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
@@ -65,13 +72,20 @@ def handshake(inbound: "Inbound") -> tuple[bytes, str]:
 
 
 class WebSocket(asyncio.Protocol):
-    """One connection after its handshake. ``limit`` bounds a text message, in bytes."""
+    """One connection after its handshake. ``limit`` bounds a text message, in bytes.
 
-    def __init__(self, owner: "ServerConnection", limit: int) -> None:
+    What comes is worked off in turns, and not while the client leaves answers unread.
+    """
+
+    def __init__(self, owner: "ServerConnection", limit: int, rota: Rota) -> None:
         self.session: Session | None = None
         self.paused = owner.write_paused
+        self.limit = limit
         self._owner = owner
-        self._limit = limit
+        self._rota = rota
+        self._received = bytearray()
+        self._waits = False
+        self._deaf = False
         self._connection = Connection(ConnectionType.SERVER)
         self._parts: list[str] = []
         self._size = 0
@@ -80,24 +94,35 @@ class WebSocket(asyncio.Protocol):
     # The connection's side
 
     def data_received(self, data: bytes) -> None:
-        """Take frames from the client."""
+        """Take frames from the client: now, or when it is this connection's turn."""
         self._heard = True
-        if self._connection.state is ConnectionState.CLOSED:
-            return
-        self._connection.receive_data(data)
-        for event in self._connection.events():
-            if isinstance(event, TextMessage):
-                self._text(event)
-            elif isinstance(event, Ping):
-                self._send(event.response())
-            elif isinstance(event, CloseConnection):
-                self._answer_close(event)
-            elif isinstance(event, BytesMessage):
-                self.close(NOT_TEXT, "messages are JSON text")
+        self._received += data
+        if not self._waits:
+            self._begin()
+
+    def work(self) -> bool:
+        """Take a little of what came; return whether there is more to take now."""
+        received, end = self._received, perf_counter() + TURN
+        while received and not self.paused:
+            piece = bytes(received[:PIECE])
+            del received[:PIECE]
+            self._take(piece)
+            if perf_counter() >= end:
+                break
+        self._heard = True
+        self._waits = bool(received) and not self.paused
+        self._regulate()
+        return self._waits
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._owner.transport is not None:
+            self._owner.transport.abort()
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
         self.paused = True
+        self._regulate()
         if self.session is not None:
             self.session.pause()
 
@@ -106,12 +131,13 @@ class WebSocket(asyncio.Protocol):
         self.paused = False
         if self.session is not None:
             self.session.resume()
+        if not self._waits:
+            self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is gone."""
-        session, self.session = self.session, None
-        if session is not None:
-            session.closed()
+        self._received.clear()
+        self._end()
 
     # The session's side
 
@@ -128,7 +154,7 @@ class WebSocket(asyncio.Protocol):
         The client has a moment to say it too: closing at once could destroy what it has not read.
         """
         self._send(CloseConnection(code=code, reason=reason[:120]))
-        self.connection_lost(None)
+        self._end()
         transport = self._owner.transport
         if transport is not None and self.paused:
             transport.abort()
@@ -142,14 +168,48 @@ class WebSocket(asyncio.Protocol):
 
     def beat(self) -> None:
         """Send a ping; a client that was silent since the last one is gone."""
-        transport = self._owner.transport
         if self._heard:
             self._heard = False
             self._send(Ping())
-        elif transport is not None:
-            transport.abort()
+        else:
+            self.abort()
 
     # Inside
+
+    def _end(self) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.closed()
+
+    def _begin(self) -> None:
+        if self.work():
+            self._rota.add(self)
+
+    def _regulate(self) -> None:
+        """Read from the client only when all that came is done, and it reads what it is sent."""
+        deaf = self.paused or bool(self._received)
+        transport = self._owner.transport
+        if deaf == self._deaf or transport is None or transport.is_closing():
+            return
+        self._deaf = deaf
+        if deaf:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+
+    def _take(self, data: bytes) -> None:
+        if self._connection.state is ConnectionState.CLOSED:
+            return
+        self._connection.receive_data(data)
+        for event in self._connection.events():
+            if isinstance(event, TextMessage):
+                self._text(event)
+            elif isinstance(event, Ping):
+                self._send(event.response())
+            elif isinstance(event, CloseConnection):
+                self._answer_close(event)
+            elif isinstance(event, BytesMessage):
+                self.close(NOT_TEXT, "messages are JSON text")
 
     def _text(self, event: TextMessage) -> None:
         if self.session is None:
@@ -157,8 +217,8 @@ class WebSocket(asyncio.Protocol):
         if event.data:
             self._parts.append(event.data)
         self._size += len(event.data)
-        if self._size > self._limit:
-            self.close(TOO_BIG, f"a message may have at most {self._limit} bytes")
+        if self._size > self.limit:
+            self.close(TOO_BIG, f"a message may have at most {self.limit} bytes")
         elif event.message_finished:
             text = "".join(self._parts)
             self._parts.clear()
@@ -169,7 +229,7 @@ class WebSocket(asyncio.Protocol):
         """The client closes, or sent what is no WebSocket (wsproto says that the same way)."""
         self._send(event.response())
         self._owner.close()
-        self.connection_lost(None)
+        self._end()
 
     def _send(self, event: TextMessage | Ping | Pong | CloseConnection) -> None:
         if self._connection.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):

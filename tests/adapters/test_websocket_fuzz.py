@@ -13,6 +13,7 @@ from wsproto.events import CloseConnection, Ping, Pong
 
 from adapters.http.messages import id_of, payload_of, read_message, status_of
 from adapters.http.payloads import members
+from adapters.http.rota import Rota
 from adapters.http.websocket import WebSocket
 from gateway.message import Refusal
 
@@ -103,6 +104,15 @@ class Transport:
     def get_write_buffer_size(self):
         return 0
 
+    def is_closing(self):
+        return self.closed
+
+    def pause_reading(self):
+        """All comes at once."""
+
+    def resume_reading(self):
+        """All comes at once."""
+
     def abort(self):
         self.closed = True
 
@@ -156,7 +166,7 @@ GOOD = st.binary(max_size=30).map(
 @given(st.lists(FRAME | GOOD | st.binary(max_size=20), max_size=6), st.integers(1, 50))
 async def test_any_frames(parts, size):
     owner, session = Owner(), Session()
-    socket = WebSocket(owner, 1000)
+    socket = WebSocket(owner, 1000, Rota())
     socket.session = session
     data = b"".join(parts)
     for at in range(0, len(data), size):
