@@ -228,7 +228,9 @@ class Catalog:
             else:
                 offers = (*offers, offer)
             self._record(record, offers)
-        # Else the log disagrees with ``clashes``: what the name was first stays.
+        else:
+            # The log disagrees with ``clashes``: what the name was first stays, whose it is may not.
+            self._record(record, record.offers)
 
     def _withdraw(self, id_: RegistrationId, name: Name) -> None:
         record = self.names.get(name)

@@ -313,6 +313,16 @@ def tables(catalog: Catalog) -> tuple[object, ...]:
     )
 
 
+def test_a_name_of_two_kinds_follows_the_owner_of_its_registration() -> None:
+    """Only a log that ``clashes`` would not have let through holds such a name."""
+    catalog = Catalog()
+    mine, theirs = obj("w/m"), obj("w", "m")
+    apply(catalog, registered(A1, mine, owner="user:b"), ObjectCreated(A1, theirs))
+    apply(catalog, registered(A1, owner="user:a"))
+    assert catalog.names[Name("s/w/m")].owner == "user:a"
+    check_invariants(catalog)
+
+
 @given(logs)
 def test_any_log_leaves_a_catalog_that_holds_together(log: list[Change]) -> None:
     catalog, twin = Catalog(), Catalog()
