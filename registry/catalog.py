@@ -229,7 +229,7 @@ class Catalog:
                 offers = (*offers, offer)
             self._record(record, offers)
         else:
-            # The log disagrees with ``clashes``: what the name was first stays, whose it is may not.
+            # The log disagrees with ``clashes``: what the name was first stays, its owner may not.
             self._record(record, record.offers)
 
     def _withdraw(self, id_: RegistrationId, name: Name) -> None:

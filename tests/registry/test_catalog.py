@@ -321,6 +321,8 @@ def test_a_name_of_two_kinds_follows_the_owner_of_its_registration() -> None:
     apply(catalog, registered(A1, owner="user:a"))
     assert catalog.names[Name("s/w/m")].owner == "user:a"
     check_invariants(catalog)
+    apply(catalog, ObjectDestroyed(Name("s/w/m")), Deregistered(A1))
+    assert not catalog.names
 
 
 @given(logs)
