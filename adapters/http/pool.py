@@ -122,7 +122,7 @@ class Pool:
         """Send a call on an idle connection, or let it wait for one."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if not connection.lost:
                 connection.head_only = head[0].startswith(b"HEAD ")
                 connection.begin(answer, head, body, end, length)
                 return connection

@@ -70,7 +70,10 @@ class RequestReader:
         self.data = b""
         """The read that is being parsed, with what came before of a head in pieces."""
         self.at = 0
-        """How much of ``data`` is certainly before the next request."""
+        """Where in ``data`` the head in turn begins, then where its fields do.
+
+        -1 - n: it begins somewhere behind n.
+        """
         self.fresh = False
         """``data`` begins with a request."""
         self.head_done = True
@@ -87,6 +90,9 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self.at > 0:  # it is behind another one in the same read
+            end = self.data.find(HEAD_END, self.at) + 4
+            self.at = -1 - end if self.head.transfer else end + self.head.length
         head = self.head = RequestHead()
         self.parsing = self.begin(head)
         self.fields = head.fields
@@ -222,7 +228,7 @@ class RequestReader:
             begin = self.data.rfind(HEAD_END)
             if begin >= 0:
                 self.data = self.data[begin + 4 :]
-                self.at = 0
+                self.at = max(self.at - begin - 4, 0 if self.at >= 0 else -1)
             if len(self.data) > self.listener.limits.head:
                 self.fault(431, "the request's head is too large")
             return
@@ -254,10 +260,10 @@ class RequestReader:
         version = self.parser.get_http_version()
         head.http10 = version == "1.0"
         line = b"%b %b HTTP/%b\r\n" % (head.verb, head.target, version.encode())
-        begin = self.data.find(line, self.at)
+        begin = self.data.find(line, max(self.at, -1 - self.at))
         if version not in ("1.1", "1.0"):
             head.error = (505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
-        elif begin < 0:
+        elif begin < 0 or (self.at >= 0 and self.data[self.at : begin].strip(CRLF)):
             head.error = (400, "a request line is METHOD target HTTP/1.1, with single spaces")
         else:
             self.at = begin + len(line)

@@ -109,7 +109,7 @@ class ServerConnection(RequestReader):
             self.bound(len(data))
         if self.head_done:
             self.data = b""
-            self.at = 0
+            self.at = 0 if self.parsing is None else -1
         self._pump()
 
     def pause_writing(self) -> None:
@@ -154,7 +154,8 @@ class ServerConnection(RequestReader):
         self.current = None
         self.idle_since = self.listener.plane.now
         if not keep or (self.listener.draining and not self.waiting):
-            self._leave(unread=bool(self.waiting) or not inbound.ended)
+            # Who is refused, without having asked for the end, may have sent more already.
+            self._leave(unread=not inbound.ended or (inbound.head.keep_alive and not keep))
         elif not self.pumping:
             self._pump()
 

@@ -168,6 +168,11 @@ class UpstreamConnection:
         if self.answer is not None:
             self.answer.resume_body()
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing can be sent any more, also before the loop has told so."""
+        return self.closed or self.transport is None or self.transport.is_closing()
+
     # The parser's side
 
     def on_message_begin(self) -> None:
