@@ -17,12 +17,14 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.config import Limits, Upstream
 from tests.adapters.relay import Relay, running_relay, service
 
+# With the profile of ``make test-full`` a long round takes twenty times as many examples.
+ROUNDS = pytest.mark.parametrize("rounds", ["short", pytest.param("long", marks=pytest.mark.full)])
 QUIET = 0.012
 PATIENCE = 3.0
 
@@ -297,18 +299,21 @@ def with_token(site: Site, data: bytes) -> bytes:
 # From clients
 
 
-@settings(max_examples=settings.default.max_examples // 2)
+@ROUNDS
 @given(data=st.binary(max_size=300), places=PLACES)
 @example(data=b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", places=[])
 @example(data=b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", places=[])
 @example(data=b"\r\n" * 5_000, places=[])
-def test_any_bytes_from_a_client(site: Site, errors: Errors, data: bytes, places: list[int]):
+def test_any_bytes_from_a_client(
+    site: Site, errors: Errors, rounds: str, data: bytes, places: list[int]
+):
     well_formed(exchange(site, *cut(data, places)))
     healthy(site, errors)
 
 
+@ROUNDS
 @given(data=mutated(VALID), places=PLACES)
-def test_mutated_requests(site: Site, errors: Errors, data: bytes, places: list[int]):
+def test_mutated_requests(site: Site, errors: Errors, rounds: str, data: bytes, places: list[int]):
     well_formed(exchange(site, *cut(with_token(site, data), places)))
     healthy(site, errors)
 
@@ -322,12 +327,13 @@ BAD = (
 )
 
 
+@ROUNDS
 @given(
     messages=st.lists(st.sampled_from(VALID + BAD), min_size=1, max_size=4),
     places=st.lists(st.integers(0, 1_000), min_size=1, max_size=4),
 )
 def test_requests_mean_the_same_however_they_are_cut(
-    site: Site, errors: Errors, messages: list[bytes], places: list[int]
+    site: Site, errors: Errors, rounds: str, messages: list[bytes], places: list[int]
 ):
     data = with_token(site, b"".join(messages))
 
@@ -361,29 +367,35 @@ def call(site: Site, *replies: bytes, stay: bool) -> bytes:
     return ask(site, site.relay.request("/Odd/say", b"x", limit))
 
 
-@settings(max_examples=settings.default.max_examples // 2)
+@ROUNDS
 @given(data=st.binary(max_size=300), places=PLACES)
 @example(data=b"", places=[])
 @example(data=b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n\0", places=[])
-def test_any_bytes_from_a_service(site: Site, errors: Errors, data: bytes, places: list[int]):
+def test_any_bytes_from_a_service(
+    site: Site, errors: Errors, rounds: str, data: bytes, places: list[int]
+):
     received = call(site, *cut(data, places), stay=False)
     well_formed(received)
     assert received.startswith(b"HTTP/1.1 ")
     healthy(site, errors)
 
 
+@ROUNDS
 @given(data=mutated(REPLIES), places=PLACES, stay=st.sampled_from((False, False, False, True)))
-def test_mutated_replies(site: Site, errors: Errors, data: bytes, places: list[int], stay: bool):
+def test_mutated_replies(
+    site: Site, errors: Errors, rounds: str, data: bytes, places: list[int], stay: bool
+):
     well_formed(call(site, *cut(data, places), stay=stay))
     healthy(site, errors)
 
 
+@ROUNDS
 @given(
     reply=st.sampled_from(REPLIES),
     places=st.lists(st.integers(0, 1_000), min_size=1, max_size=5),
 )
 def test_replies_mean_the_same_however_they_are_cut(
-    site: Site, errors: Errors, reply: bytes, places: list[int]
+    site: Site, errors: Errors, rounds: str, reply: bytes, places: list[int]
 ):
     def outcome(*pieces: bytes) -> tuple[list[bytes], bytes]:
         received = call(site, *pieces, stay=False)
