@@ -127,6 +127,7 @@ class Application:
             time.time,
             config.upstream,
             {remote.url.rstrip("/"): _credential(remote) for remote in config.remote},
+            config.limits.message,
         )
         site.plane.providers["http"] = self.http
         streams = EventStreams(site.plane, self.channels)
