@@ -79,6 +79,7 @@ class Application:
         )
         local.woke = self.site.look_at_clock
         self._wire(local)
+        self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()
         self.deliveries.reconcile(self.site.policies.deliveries)
@@ -146,7 +147,6 @@ class Application:
             principal_of=lambda owner: site.credentials.known(owner, site.time()),
             random=random.random,
         )
-        self._watch()
         self.prober = Prober(site.view, self.egress)
         serve_objects(
             site,
