@@ -12,6 +12,7 @@ from adapters.http.dispatch import SOCKET, Dispatcher
 from adapters.http.farewell import stop_accepting
 from adapters.http.heads import HeadMemory, RequestHead
 from adapters.http.inbound import Inbound
+from adapters.http.rota import Rota
 from adapters.http.server import ServerConnection
 from gateway.config import Limits
 from gateway.message import Call
@@ -59,6 +60,7 @@ class Listener:
         self.memory: HeadMemory[RequestHead] = HeadMemory()
         self.draining = False
         self.dispatch = Dispatcher(self)
+        self.rota = Rota()
         self.connections: set[ServerConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()

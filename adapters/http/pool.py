@@ -10,6 +10,7 @@ from mypy_extensions import mypyc_attr
 
 from adapters.http.egress import Egress, Forbidden, Origin
 from adapters.http.heads import HeadMemory, ReplyHead
+from adapters.http.rota import Rota
 from adapters.http.upstream import UpstreamConnection
 from gateway.config import Upstream
 from gateway.exchange import Plane
@@ -102,9 +103,11 @@ class Pool:
         sizes: Upstream,
         tls: ssl.SSLContext,
         memory: HeadMemory[ReplyHead],
+        rota: Rota,
     ) -> None:
         self.origin = origin
         self.memory = memory
+        self.rota = rota
         self.plane = plane
         self._loop = asyncio.get_running_loop()
         self.clock = self._loop.time

@@ -12,6 +12,7 @@ from adapters.http.egress import Egress, Origin
 from adapters.http.heads import HeadMemory, ReplyHead
 from adapters.http.mapping import BadArguments, map_call
 from adapters.http.pool import Pool
+from adapters.http.rota import Rota
 from gateway.calls import MAX_MESSAGE
 from gateway.config import Upstream
 from gateway.exchange import Plane
@@ -76,6 +77,7 @@ class HttpProvider:
         self._pools: WeakValueDictionary[Origin, Pool] = WeakValueDictionary()
         self._assertions: WeakValueDictionary[tuple[str, str], Assertions] = WeakValueDictionary()
         self._memory: HeadMemory[ReplyHead] = HeadMemory()
+        self._rota = Rota()
         self._forwarded: dict[str, bytes] = {}
         self._minute = int(time() // 60)
         self._tls = ssl.create_default_context()
@@ -169,7 +171,9 @@ class HttpProvider:
     def _pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
         if pool is None:
-            pool = Pool(origin, self._plane, self._egress, self._sizes, self._tls, self._memory)
+            pool = Pool(
+                origin, self._plane, self._egress, self._sizes, self._tls, self._memory, self._rota
+            )
             self._pools[origin] = pool
         return pool
 

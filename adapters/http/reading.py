@@ -20,13 +20,14 @@ from adapters.http.fields import (
 )
 from adapters.http.heads import HEAD_END, PATIENCE, RETRY, RequestHead
 from adapters.http.inbound import Inbound
+from adapters.http.intake import Intake
 from adapters.http.parser import HttpRequestParser
 
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
 
 
-class RequestReader:
+class RequestReader(Intake):
     """The protocol of a request parser; ``waiting`` are the requests whose turn has not come.
 
     A request waits from its head on, its payload may follow. ``current`` is the one in turn.
@@ -56,6 +57,7 @@ class RequestReader:
     )
 
     def __init__(self, listener: "Listener") -> None:
+        super().__init__(listener.rota)
         self.listener = listener
         self.memory = listener.memory
         self.misses = 0
@@ -221,6 +223,12 @@ class RequestReader:
         self.head_done = True
         self.payload_left = 0
         self.data = b""
+        self.rest = b""
+
+    def is_plain(self) -> bool:
+        """Return whether the next bytes are payload of a known length."""
+        parsing = self.parsing
+        return parsing is not None and self.head_done and not parsing.head.transfer
 
     def bound(self, size: int) -> None:
         """Bound what the parser would collect without end, after a read of ``size`` bytes."""
@@ -229,8 +237,11 @@ class RequestReader:
             if begin >= 0:
                 self.data = self.data[begin + 4 :]
                 self.at = max(self.at - begin - 4, 0 if self.at >= 0 else -1)
-            if len(self.data) > self.listener.limits.head:
+            limits = self.listener.limits
+            if len(self.data) > limits.head:
                 self.fault(431, "the request's head is too large")
+            elif len(self.fields) > 4 * limits.fields:
+                self.fault(431, "the request has too many header fields")
             return
         if self.stagnant < 0:
             self.stagnant = 0

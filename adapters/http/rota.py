@@ -10,7 +10,9 @@ from time import perf_counter
 from typing import Protocol
 
 MOMENT = 0.001
-"""Seconds."""
+"""Seconds of one pass of the loop, for all of them together."""
+TURN = 0.0002
+"""Seconds of one turn, unless a single piece takes longer."""
 
 log = logging.getLogger("hilum.http")
 

@@ -28,12 +28,10 @@ class ServerConnection(RequestReader):
 
     __slots__ = (
         "closing",
-        "held",
         "idle_since",
         "leave_at",
         "peer",
         "pumping",
-        "transport",
         "unsent",
         "unsent_since",
         "upgraded",
@@ -42,13 +40,11 @@ class ServerConnection(RequestReader):
 
     def __init__(self, listener: "Listener") -> None:
         super().__init__(listener)
-        self.transport: asyncio.Transport | None = None
         self.peer = ""
         self.idle_since = 0.0
         self.unsent = 0
         self.unsent_since = 0.0
         self.leave_at = 0.0
-        self.held = False
         self.closing = False
         self.pumping = False
         self.write_paused = False
@@ -67,6 +63,7 @@ class ServerConnection(RequestReader):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: cancel what it had open."""
         self.closing = True
+        self.rest = b""
         self.listener.closed(self)
         self.waiting.clear()
         if self.current is not None:
@@ -91,13 +88,21 @@ class ServerConnection(RequestReader):
         """Parse one read, then act on it."""
         now = self.listener.clock()
         self.listener.plane.now = self.heard = now
-        if self.upgraded is not None or self.payload_left or self.deaf:
+        if self.rest:
+            self.take(data)
+        elif self.upgraded is not None or self.deaf:
+            self._beyond(data)
+        elif self.head_done and self.parsing is None and self.recall(data):
+            self._pump()
+        else:
+            self.take(data)
+
+    def parse(self, data: bytes) -> None:
+        """Parse some bytes, then act on them."""
+        if self.upgraded is not None or self.payload_left:
             self._beyond(data)
             return
         self.fresh = self.head_done and self.parsing is None
-        if self.fresh and self.recall(data):
-            self._pump()
-            return
         self.data = data if self.head_done else self.data + data
         try:
             self.parser.feed_data(data)
@@ -162,22 +167,14 @@ class ServerConnection(RequestReader):
     def close(self) -> None:
         """Close once what was written has gone out."""
         self.closing = True
+        self.rest = b""
         self.waiting.clear()
         if self.transport is not None:
             self.transport.close()
 
-    def regulate(self) -> None:
-        """Read from the client only while there is room for what it sends."""
-        held = self._full()
-        transport = self.transport
-        if held == self.held or transport is None or transport.is_closing():
-            return
-        self.held = held
-        if held:
-            transport.pause_reading()
-        else:
-            self.heard = self.head_since = self.listener.plane.now
-            transport.resume_reading()
+    def resumed(self) -> None:
+        """The client may send again: its time begins anew."""
+        self.heard = self.head_since = self.listener.plane.now
 
     # What the listener calls
 
@@ -199,11 +196,6 @@ class ServerConnection(RequestReader):
             if inbound is not None:
                 inbound.plain = False  # so that its answer says that it is the last
         self.sweep(self.listener.clock())
-
-    def abort(self) -> None:
-        """Close at once, whatever is open."""
-        if self.transport is not None:
-            self.transport.abort()
 
     # Inside
 
@@ -242,7 +234,7 @@ class ServerConnection(RequestReader):
             if now - self.idle_since > patience:
                 self.close()
 
-    def _full(self) -> bool:
+    def is_full(self) -> bool:
         """Return whether what the client sends has to wait on its side."""
         current, waiting = self.current, self.waiting
         if current is not None and current.paused and not current.ended:

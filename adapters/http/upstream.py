@@ -4,20 +4,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from adapters.http import render
-from adapters.http.fields import (
-    COLON,
-    CONNECTION,
-    CRLF,
-    LENGTH,
-    PASS,
-    RESPONSES,
-    TRANSFER,
-    TYPE,
-    of_response,
-    without,
-)
-from adapters.http.heads import PATIENCE, RETRY, ReplyHead
-from adapters.http.parser import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from adapters.http.fields import CRLF
+from adapters.http.heads import HEAD_END, PATIENCE, RETRY, ReplyHead
+from adapters.http.parser import HttpParserError, HttpParserUpgrade
+from adapters.http.replies import ReplyReader, why
 from gateway.message import Origin, Reply, Status, status_of_http
 from gateway.ports import Answer
 
@@ -29,14 +19,9 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a reply's head, or of its trailers; beyond it the reply is garbage."""
-HEAD_END = b"\r\n\r\n"
 
 
-class Garbage(Exception):
-    """What the parser lets through but no reply may be; raised inside its callbacks."""
-
-
-class UpstreamConnection:
+class UpstreamConnection(ReplyReader):
     """A protocol of the loop and of the HTTP parser; while it serves a call, its ``Sink``.
 
     It goes back to its pool only when the request was sent whole and the reply came whole: an
@@ -46,57 +31,28 @@ class UpstreamConnection:
     __slots__ = (
         "answer",
         "chunked",
-        "close_delimited",
         "closed",
-        "code",
-        "connection",
-        "content_type",
-        "fields",
-        "head_bytes",
-        "head_done",
-        "head_only",
         "heard",
-        "keep",
         "learning",
-        "length",
         "misses",
-        "parser",
-        "parts",
         "pool",
         "read_paused",
         "replied",
-        "reply_done",
         "request_done",
-        "stagnant",
-        "surplus",
-        "transport",
     )
 
     def __init__(self, pool: "Pool") -> None:
+        super().__init__(pool.rota)
         self.pool = pool
-        self.parser = HttpResponseParser(self)
-        self.transport: asyncio.Transport | None = None
         self.answer: Answer | None = None
         self.closed = False
         self.read_paused = False
         self.heard = 0.0
-        self.parts: list[bytes] = []
         self.chunked = False
-        self.code = self.misses = 0
+        self.misses = 0
         self.learning = False
-        self.stagnant = 0
-        """Bytes of chunk framing and trailers since the last byte of payload."""
-        self.request_done = self.keep = self.surplus = False
-        self._reset()
-
-    def _reset(self) -> None:
-        """Forget the last reply. What each reply sets anew is not here: this is the hot path."""
-        self.fields: list[bytes] = []
-        self.length = -1
-        self.content_type = self.connection = b""
-        self.close_delimited = True
-        self.head_bytes = 0
-        self.head_done = self.head_only = self.replied = self.reply_done = False
+        self.replied = False
+        self.request_done = False
 
     # The loop's side
 
@@ -132,20 +88,23 @@ class UpstreamConnection:
         if self.answer is None:
             self.close()
             return
-        fresh = not (self.head_done or self.head_bytes or self.head_only)
-        if fresh and self._recall(data):
-            return
+        if self.rest or not (self._is_fresh() and self._recall(data)):
+            self.take(data)
+
+    def parse(self, data: bytes) -> None:
+        """Parse some bytes of the reply, then pass on what they held."""
+        fresh = self._is_fresh()
         try:
             self.parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self.surplus = True
             if self.replied or self.reply_done:
                 self._deliver()
-            self._garbage(f"the endpoint's reply is not HTTP/1.1: {_why(error)}")
+            self._garbage(f"the endpoint's reply is not HTTP/1.1: {why(error)}")
             return
         if self.head_done:
             size = len(data)
-            if size > HEAD_LIMIT and not self.replied and data.find(HEAD_END) > HEAD_LIMIT:
+            if not self.replied and self.head_bytes + size > HEAD_LIMIT and self._is_large(data):
                 self._garbage("the endpoint's reply has too large a head")
                 return
             if not self.reply_done:
@@ -172,66 +131,6 @@ class UpstreamConnection:
     def lost(self) -> bool:
         """Whether nothing can be sent any more, also before the loop has told so."""
         return self.closed or self.transport is None or self.transport.is_closing()
-
-    # The parser's side
-
-    def on_message_begin(self) -> None:
-        """A reply begins; a second one was not asked for."""
-        if self.reply_done:
-            self.surplus = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the head (trailer fields end here)."""
-        if self.head_done:
-            return
-        special = RESPONSES.get(name)
-        if special is None:
-            special = of_response(name)
-        if special == PASS:
-            self.fields += (name, COLON, value, CRLF)
-        elif special == LENGTH:
-            self.length = int(value) if value.isdigit() and len(value) < 19 else -1
-            self.close_delimited = False
-        elif special == TYPE:
-            self.content_type = value
-            self.fields += (name, COLON, value, CRLF)
-        elif special == TRANSFER:
-            if value.lower() != b"chunked":
-                raise Garbage("the only transfer coding understood here is chunked")
-            self.close_delimited = False
-        elif special == CONNECTION:
-            self.connection += b"," + value if self.connection else value
-
-    def on_headers_complete(self) -> None:
-        """The head is complete; an interim reply (1xx) is dropped."""
-        if self.surplus:
-            return
-        code = self.parser.get_status_code()
-        if code < 200 or code > 599:
-            self._interim(code)
-            return
-        self.code = code
-        self.head_done = True
-        self.keep = self.parser.should_keep_alive()
-        connection = self.connection
-        if (connection or not self.keep) and self.parser.get_http_version() not in ("1.1", "1.0"):
-            raise Garbage("it says that it is of another version")
-        if connection and connection.lower() not in (b"keep-alive", b"close"):
-            self.fields = without(self.fields, connection)
-        if self.head_only:
-            self.reply_done = True
-            self.keep = False
-
-    def on_body(self, data: bytes) -> None:
-        """Part of the reply's payload."""
-        self.stagnant = -1
-        if not self.reply_done:
-            self.parts.append(data)
-
-    def on_message_complete(self) -> None:
-        """The reply is all here."""
-        if self.head_done:
-            self.reply_done = True
 
     # The Sink port, and what the pool calls
 
@@ -268,24 +167,31 @@ class UpstreamConnection:
 
     def pause(self) -> None:
         """Read no more of the reply for now."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing() and not self.read_paused:
-            self.read_paused = True
-            transport.pause_reading()
+        self.read_paused = True
+        self.regulate()
 
     def resume(self) -> None:
         """Read the reply again."""
-        transport = self.transport
-        if transport is not None and not transport.is_closing() and self.read_paused:
-            self.read_paused = False
-            self.heard = self.pool.plane.now
-            transport.resume_reading()
+        self.read_paused = False
+        self.regulate()
+
+    def is_plain(self) -> bool:
+        """Return whether the next bytes are payload without framing."""
+        return self.head_done and (self.close_delimited or self.length >= 0)
+
+    def is_full(self) -> bool:
+        """Return whether the reply has to wait for its caller."""
+        return self.read_paused
+
+    def resumed(self) -> None:
+        """The endpoint may go on: its time begins anew."""
+        self.heard = self.pool.plane.now
 
     def close(self) -> None:
         """Close at once; nothing more is heard of it."""
         self.closed = True
-        if self.transport is not None:
-            self.transport.abort()
+        self.rest = b""
+        self.abort()
 
     def stalled(self, now: float, first_byte: float, stall: float) -> bool:
         """Return whether the endpoint does not begin its reply, or stopped in the middle of it."""
@@ -305,6 +211,9 @@ class UpstreamConnection:
             answer.failed(Status.TIMEOUT, why, written=True)
 
     # Inside
+
+    def _is_fresh(self) -> bool:
+        return not (self.head_done or self.head_bytes or self.head_only)
 
     def _recall(self, data: bytes) -> bool:
         """Pass on a read that is one reply with a known head, without parsing it again."""
@@ -337,14 +246,9 @@ class UpstreamConnection:
             )
             self.pool.memory.remember(data, head)
 
-    def _interim(self, code: int) -> None:
-        """Forget the head of an interim reply: nothing of it belongs to the final one."""
-        if not 100 <= code < 200:
-            raise Garbage(f"there is no status code {code}")
-        self.fields = []
-        self.length = -1
-        self.content_type = self.connection = b""
-        self.close_delimited = True
+    def _is_large(self, data: bytes) -> bool:
+        """Return whether the head that ends in these bytes is too large."""
+        return self.head_bytes + data.find(HEAD_END) > HEAD_LIMIT
 
     def _bound_framing(self, size: int) -> None:
         """Bound chunk extensions and trailers: the parser collects them without end."""
@@ -380,10 +284,11 @@ class UpstreamConnection:
     def _release(self) -> None:
         """Give the connection back, or close it when it cannot serve another call."""
         self.answer = None
-        if self.keep and self.request_done and not self.surplus:
+        if self.keep and self.request_done and not (self.surplus or self.rest):
             if self.read_paused:
                 self.resume()
-            self._reset()
+            self.reset()
+            self.replied = False
             self.pool.free(self)
         else:
             self.close()
@@ -393,10 +298,3 @@ class UpstreamConnection:
         self.close()
         if answer is not None:
             answer.failed(Status.PROVIDER_ERROR, why, written=True)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, HttpParserUpgrade):
-        return "it switches protocols unasked"
-    cause = error.__context__
-    return str(cause if isinstance(cause, Garbage) else error)

@@ -9,7 +9,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import generate_accept_token
 
-from adapters.http.rota import Rota
+from adapters.http.rota import TURN, Rota
 
 if TYPE_CHECKING:
     from adapters.http.inbound import Inbound
@@ -27,8 +27,6 @@ GOODBYE = 5.0
 """Seconds that a client has to answer a goodbye."""
 PIECE = 512
 """Bytes that are taken from a client at once: tiny frames are as costly as large ones."""
-TURN = 0.0002
-"""Seconds of one client's turn, while it has more to say."""
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
