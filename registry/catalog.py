@@ -99,11 +99,6 @@ class Catalog:
         """Return the generation that the next registration gets."""
         return self.generation + 1
 
-    def holder(self, id_: RegistrationId) -> str:
-        """Return who registered ``id_``, "" when nobody did: nobody else may replace or end it."""
-        registration = self.registrations.get(id_)
-        return "" if registration is None else registration.owner
-
     def owner_of(self, name: Name) -> str:
         """Return the owner of a name or of the nearest registered name above it, "" for nobody.
 

@@ -1,7 +1,6 @@
 """From a request to a Call: host, name, principal, action (design 2, 4 and 6)."""
 
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import parse_qs
 
 from adapters.http.inbound import Inbound
 from adapters.http.mapping import BadArguments, read_named
@@ -354,9 +353,3 @@ def _sticky_key(sticky: str, call: Call) -> bytes:
         if fields[at].lower() == wanted:
             return fields[at + 2]
     return b""
-
-
-def query_group(query: bytes) -> str:
-    """Return the subscriber group that a query asks for, "" for none."""
-    values = parse_qs(query.decode("latin-1")).get("group", [""])
-    return values[0]

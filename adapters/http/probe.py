@@ -16,7 +16,6 @@ log = logging.getLogger("hilum.probe")
 AT_ONCE = 32
 """Probes that run at the same time."""
 TICK_SECONDS = 0.25
-HEAD = 1024
 
 
 class _State:

@@ -113,14 +113,3 @@ def require(
     bound = f" to {endpoint}" if endpoint else ""
     detail = f"{call.principal.id} may not {action} {name}{bound}: {'; '.join(reasons)}"
     raise Refusal(Status.DENIED, detail, extra={"reasons": reasons})
-
-
-def owner_above(site: Site, name: Name) -> str:
-    """Return the owner of the nearest registered name at or above ``name``, "" for none."""
-    current: str = name
-    while current:
-        record = site.catalog.names.get(Name(current))
-        if record is not None:
-            return record.owner
-        current = current.rpartition("/")[0]
-    return ""

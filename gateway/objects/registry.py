@@ -11,7 +11,6 @@ from gateway.objects.answers import (
     answer,
     media_type,
     name_of,
-    owner_above,
     parsed,
     read,
     require,
@@ -141,7 +140,7 @@ class RegistryObject:
     async def destroy(self, call: Call, _: Route, payload: bytes) -> Result:
         """Destroy an object and its members."""
         name = name_of(self._site, (await read(call, payload, Destroy)).name)
-        require(self._site, call, Action.DESTROY, name, owner_above(self._site, name))
+        require(self._site, call, Action.DESTROY, name, self._site.catalog.owner_of(name))
 
         def plan(catalog: Catalog) -> Sequence[Change]:
             record = catalog.names.get(name)
@@ -174,7 +173,7 @@ class RegistryObject:
         checked: set[str] = set()
         for obj in objects:
             name = Name(obj.name)
-            require(site, call, action, name, owner_above(site, name))
+            require(site, call, action, name, site.catalog.owner_of(name))
             for member, definition in obj.members():
                 if not isinstance(definition, Method):
                     continue
