@@ -9,10 +9,8 @@ from time import perf_counter
 
 from adapters.http.rota import TURN, Rota
 
-PIECE = 16 * 1024
+PIECE = 20 * 1024
 """Bytes that are parsed at once where they may hold thousands of things."""
-PLAIN = 64 * 1024
-"""The same where they are payload of a known length."""
 
 
 class Intake:
@@ -35,8 +33,8 @@ class Intake:
         """Parse bytes and act on them."""
         raise NotImplementedError
 
-    def is_plain(self) -> bool:
-        """Return whether the next bytes are payload of a known length."""
+    def plain(self) -> int:
+        """Return how many bytes of payload come next with nothing between them."""
         raise NotImplementedError
 
     def is_full(self) -> bool:
@@ -84,7 +82,7 @@ class Intake:
 
     def _piece(self) -> bytes:
         begin = self.rest_at
-        self.rest_at = end = begin + (PLAIN if self.is_plain() else PIECE)
+        self.rest_at = end = begin + max(PIECE, self.plain())
         data = self.rest[begin:end]
         if end >= len(self.rest):
             self.rest = b""

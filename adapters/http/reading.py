@@ -45,6 +45,7 @@ class RequestReader(Intake):
         "head_since",
         "heard",
         "learning",
+        "left",
         "listener",
         "memory",
         "misses",
@@ -63,6 +64,8 @@ class RequestReader(Intake):
         self.misses = 0
         """Reads in a row that did not begin with a known head."""
         self.learning = False
+        self.left = 0
+        """Bytes of payload that are still to come, negative when that is not known."""
         self.head = RequestHead()
         self.parser = HttpRequestParser(self)
         self.current: Inbound | None = None
@@ -150,6 +153,7 @@ class RequestReader(Intake):
         if len(head.fields) > 4 * limits.fields:
             head.error = (431, "the request has too many header fields")
         head.check()
+        self.left = head.length
         if head.upgrade_to and parser.should_upgrade():
             self._check_upgrade(head)
         inbound.keep_alive = head.keep_alive and self.requests < limits.requests
@@ -163,6 +167,7 @@ class RequestReader(Intake):
     def on_body(self, data: bytes) -> None:
         """Part of the request's payload."""
         self.stagnant = -1
+        self.left -= len(data)
         if self.parsing is not None:
             self.parsing.parts.append(data)
 
@@ -225,10 +230,9 @@ class RequestReader(Intake):
         self.data = b""
         self.rest = b""
 
-    def is_plain(self) -> bool:
-        """Return whether the next bytes are payload of a known length."""
-        parsing = self.parsing
-        return parsing is not None and self.head_done and not parsing.head.transfer
+    def plain(self) -> int:
+        """Return how many bytes of payload come next with nothing between them."""
+        return self.left if self.head_done else 0
 
     def bound(self, size: int) -> None:
         """Bound what the parser would collect without end, after a read of ``size`` bytes."""

@@ -38,6 +38,7 @@ class ReplyReader(Intake):
         "head_done",
         "head_only",
         "keep",
+        "left",
         "length",
         "parser",
         "parts",
@@ -51,6 +52,8 @@ class ReplyReader(Intake):
         self.parser = HttpResponseParser(self)
         self.parts: list[bytes] = []
         self.code = 0
+        self.left = 0
+        """Bytes of payload that are still to come, negative when that is not known."""
         self.stagnant = 0
         """Bytes of chunk framing and trailers since the last byte of payload."""
         self.keep = self.surplus = False
@@ -103,6 +106,7 @@ class ReplyReader(Intake):
             self._interim(code)
             return
         self.code = code
+        self.left = self.length
         self.head_done = True
         self.keep = self.parser.should_keep_alive()
         connection = self.connection
@@ -117,6 +121,7 @@ class ReplyReader(Intake):
     def on_body(self, data: bytes) -> None:
         """Part of the reply's payload."""
         self.stagnant = -1
+        self.left -= len(data)
         if not self.reply_done:
             self.parts.append(data)
 

@@ -175,9 +175,11 @@ class UpstreamConnection(ReplyReader):
         self.read_paused = False
         self.regulate()
 
-    def is_plain(self) -> bool:
-        """Return whether the next bytes are payload without framing."""
-        return self.head_done and (self.close_delimited or self.length >= 0)
+    def plain(self) -> int:
+        """Return how many bytes of payload come next with nothing between them."""
+        if not self.head_done:
+            return 0
+        return len(self.rest) if self.close_delimited else self.left
 
     def is_full(self) -> bool:
         """Return whether the reply has to wait for its caller."""
