@@ -17,6 +17,7 @@ import uvloop
 
 from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
+from adapters.descriptors import allow_descriptors
 from adapters.http.assertion import service_key
 from adapters.http.egress import Egress
 from adapters.http.events import EventStreams
@@ -239,6 +240,7 @@ async def _run(config: Config, ready: Callable[[Application], None]) -> None:
 def serve(config: Config, ready: Callable[[Application], None]) -> None:
     """Run a site until SIGTERM or SIGINT; ``ready`` is told when it serves."""
     tune_malloc()
+    allow_descriptors(config.limits.connections)
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(config, ready))

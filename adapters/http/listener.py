@@ -5,6 +5,8 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Callable
+from heapq import nsmallest
+from operator import attrgetter
 from typing import NamedTuple, cast
 
 from adapters.http import render
@@ -23,6 +25,11 @@ from registry.names import Name
 log = logging.getLogger("hilum.http")
 
 SWEEP_SECONDS = 0.5
+SEEK_SECONDS = 0.02
+"""How often connections that can be closed are sought when there are too many."""
+IDLE_SECONDS = 1.0
+ROOM = 64
+"""How long they must have been idle, and how many are closed then."""
 FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
     b"Content-Length: 0\r\n\r\n"
@@ -62,6 +69,7 @@ class Listener:
         self.dispatch = Dispatcher(self)
         self.rota = Rota()
         self.connections: set[ServerConnection] = set()
+        self._sought = 0.0
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._sweeping: asyncio.Task[None] | None = None
@@ -83,12 +91,24 @@ class Listener:
         return int(server.sockets[0].getsockname()[1])
 
     def opened(self, connection: ServerConnection) -> None:
-        """Take note of a connection; one too many is turned away."""
-        if len(self.connections) >= self.limits.connections:
+        """Take note of a connection; of too many, those that are idle for longest give way."""
+        if len(self.connections) >= self.limits.connections and not self._make_room():
             connection.write(FULL)
             connection.close()
         else:
             self.connections.add(connection)
+
+    def _make_room(self) -> bool:
+        """Close some connections that nobody uses; return whether there were any."""
+        now = self.clock()
+        if now - self._sought < SEEK_SECONDS:  # it looks at all of them
+            return False
+        self._sought = now
+        idle = [c for c in self.connections if c.is_idle() and now - c.idle_since > IDLE_SECONDS]
+        for connection in nsmallest(ROOM, idle, key=attrgetter("idle_since")):
+            self.connections.discard(connection)
+            connection.close()
+        return bool(idle)
 
     def closed(self, connection: ServerConnection) -> None:
         """Forget a connection."""

@@ -277,8 +277,9 @@ class ServerConnection(RequestReader):
             else:
                 rest = b""
 
-    def _is_idle(self) -> bool:
-        return self.current is None
+    def is_idle(self) -> bool:
+        """Return whether no request is in work; part of one may be here."""
+        return self.current is None and self.upgraded is None
 
     def _pump(self) -> None:
         """Pass on what came of the current request, or begin the next.
@@ -293,7 +294,7 @@ class ServerConnection(RequestReader):
             inbound = waiting.popleft()
             self.current = inbound
             inbound.start()
-            if waiting and self._is_idle():
+            if waiting and self.is_idle():
                 asyncio.get_running_loop().call_soon(self._pump)
         self.pumping = False
         if waiting or self.held:
