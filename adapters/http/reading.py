@@ -26,6 +26,9 @@ from adapters.http.parser import HttpRequestParser
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
 
+OWN = 32
+"""Lines of a head that are no end-to-end fields: these alone count against the limit."""
+
 
 class RequestReader(Intake):
     """The protocol of a request parser; ``waiting`` are the requests whose turn has not come.
@@ -233,6 +236,14 @@ class RequestReader(Intake):
     def plain(self) -> int:
         """Return how many bytes of payload come next with nothing between them."""
         return self.left if self.head_done else 0
+
+    def is_crowded(self, data: bytes) -> bool:
+        """Return whether a large read surely has too many fields, without parsing them."""
+        if self.parsing is not None and self.head_done:
+            return False
+        end = data.find(HEAD_END)
+        lines = data.count(b"\n", 0, end if end >= 0 else len(data))
+        return lines > self.listener.limits.fields + OWN
 
     def bound(self, size: int) -> None:
         """Bound what the parser would collect without end, after a read of ``size`` bytes."""

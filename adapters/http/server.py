@@ -19,6 +19,8 @@ LINGER = 2.0
 """Seconds that a client which still sends gets to read its answer before the connection closes."""
 GRACE = 1.0
 """Seconds without a request after which a connection is closed while the listener drains."""
+LARGE = 4096
+"""Bytes of a read that is looked over before it is parsed."""
 QUEUED = 64 * 1024
 """Payload bytes held for a request that waits for its turn; then no more is read."""
 
@@ -101,6 +103,10 @@ class ServerConnection(RequestReader):
         """Parse some bytes, then act on them."""
         if self.upgraded is not None or self.payload_left:
             self._beyond(data)
+            return
+        if len(data) > LARGE and self.is_crowded(data):
+            self.fault(431, "the request has too many header fields")
+            self._pump()
             return
         self.fresh = self.head_done and self.parsing is None
         self.data = data if self.head_done else self.data + data
