@@ -25,6 +25,7 @@ import msgspec
 from adapters.http import render
 from adapters.http.inbound import Inbound
 from adapters.http.payloads import json_of, text_of
+from adapters.http.rota import in_slices
 from gateway.channels import Channels, refuse_subscription
 from gateway.exchange import Plane
 from gateway.message import Call, Event, Refusal, Reply, Status
@@ -125,7 +126,10 @@ class EventStreams:
     def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._heartbeat, self._beat)
-        for stream in tuple(self._streams):
+        in_slices(tuple(self._streams), self._beat_one)
+
+    def _beat_one(self, stream: "_Stream") -> None:
+        if stream in self._streams:  # still
             stream.beat()
 
 

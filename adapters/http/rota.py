@@ -6,8 +6,9 @@ However many of them there are, they get one moment of each pass of the loop, al
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 MOMENT = 0.001
 """Seconds of one pass of the loop, for all of them together."""
@@ -15,6 +16,11 @@ TURN = 0.0002
 """Seconds of one turn, unless a single piece takes longer."""
 
 log = logging.getLogger("hilum.http")
+
+SLICE = 128
+"""Items that are done at once."""
+
+T = TypeVar("T")
 
 
 class Worker(Protocol):
@@ -51,6 +57,15 @@ class Rota:
                 waiting.popleft()
         if waiting:
             asyncio.get_running_loop().call_soon(self._run)
+
+
+def in_slices(items: Sequence[T], do: Callable[[T], None], begin: int = 0) -> None:
+    """Do something with each item, some at once; then others have their turn."""
+    end = begin + SLICE
+    for item in items[begin:end]:
+        do(item)
+    if end < len(items):
+        asyncio.get_running_loop().call_soon(in_slices, items, do, end)
 
 
 def _works(worker: Worker) -> bool:

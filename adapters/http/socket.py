@@ -12,7 +12,7 @@ from adapters.http import websocket
 from adapters.http.inbound import Inbound
 from adapters.http.payloads import members
 from adapters.http.provided import SessionProvider
-from adapters.http.rota import Rota
+from adapters.http.rota import Rota, in_slices
 from adapters.http.session import Session
 from adapters.http.websocket import WebSocket, handshake
 from gateway.channels import Channels
@@ -103,5 +103,9 @@ class Sockets:
 
     def _beat(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._beat_seconds, self._beat)
-        for connection in list(self._sessions.values()):
+        in_slices(tuple(self._sessions), self._beat_one)
+
+    def _beat_one(self, session: Session) -> None:
+        connection = self._sessions.get(session)
+        if connection is not None:  # still
             connection.beat()
