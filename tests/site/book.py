@@ -319,6 +319,7 @@ async def run(directory: Path, rounds: int, longest: float) -> Book:
         finally:
             await asyncio.to_thread(site.kill)
     assert code == 0
+    assert "Traceback" not in site.logged()
     return book
 
 
