@@ -68,7 +68,7 @@ class Receipt(Protocol):
         ...
 
     def done(self, reason: int, why: str = "") -> None:
-        """Answer a PUBLISH for which ``publish`` returned LATER, once."""
+        """Answer a PUBLISH for which ``publish`` returned LATER, once; also within ``publish``."""
         ...
 
 
@@ -186,8 +186,8 @@ class Desk(Protocol):
         """
         ...
 
-    def subscribe(self, session: Session, packet: Subscribe) -> list[int]:
-        """Subscribe, and return a reason code for each filter.
+    def subscribe(self, session: Session, packet: Subscribe) -> tuple[list[int], str]:
+        """Subscribe; return a reason code for each filter, and why the first was refused.
 
         If this writes to the SessionStore, the SUBACK waits for the disk (so does UNSUBACK).
         """
