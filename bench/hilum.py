@@ -49,6 +49,8 @@ class Hilum:
         ready = self._ready()
         self.started = time.monotonic() - begin
         self.port = urlsplit(ready["http"]).port or 0
+        self.mqtt_port = urlsplit(ready.get("mqtt", "")).port or 0
+        self.coap_port = urlsplit(ready.get("coap", "")).port or 0
         self.client = Client(ready["http"], Path(ready["token_file"]).read_text().strip())
 
     def stop(self) -> None:

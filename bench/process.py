@@ -39,6 +39,18 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
     return [find_program("taskset"), "-c", str(core), *command]
 
 
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """Keep this process on one core: for load that is made here."""
+    before = os.sched_getaffinity(0)
+    if core < (os.cpu_count() or 1):
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Process:
     """A process and its children, in a group of their own."""
 
