@@ -1,48 +1,13 @@
 """The event log's state and work in the writer's thread: channels, retention, dead letters."""
 
 import os
-import zlib
 from dataclasses import dataclass
 
-from adapters.store.database import Format
+from adapters.store.eventfile import channel_sum, event_sum
 from adapters.store.writer import Table, Transaction
 from gateway.ports import ChannelTail, DeadLetter, Keep, StoredEvent, StoreError
 
-FORMAT = Format(
-    title="event log",
-    application_id=0x48694576,
-    version=1,
-    tables={
-        # A channel without a name is being dropped; it goes when its last event has gone.
-        "channels": (
-            "CREATE TABLE channels (id INTEGER PRIMARY KEY, name TEXT UNIQUE,"
-            " incarnation TEXT NOT NULL, sum INTEGER NOT NULL)"
-        ),
-        # total: payload bytes of the channel's events up to this one, also those deleted since.
-        "events": (
-            "CREATE TABLE events (channel INTEGER NOT NULL, seq INTEGER NOT NULL,"
-            " time INTEGER NOT NULL, total INTEGER NOT NULL, type TEXT NOT NULL,"
-            " source TEXT NOT NULL, payload BLOB NOT NULL, sum INTEGER NOT NULL,"
-            " PRIMARY KEY (channel, seq)) WITHOUT ROWID"
-        ),
-        "cursors": (
-            "CREATE TABLE cursors (channel INTEGER NOT NULL, binding TEXT NOT NULL,"
-            " seq INTEGER NOT NULL, PRIMARY KEY (channel, binding)) WITHOUT ROWID"
-        ),
-        "letters": (
-            "CREATE TABLE letters (id INTEGER PRIMARY KEY AUTOINCREMENT, binding TEXT NOT NULL,"
-            " channel TEXT NOT NULL, event TEXT NOT NULL, time INTEGER NOT NULL,"
-            " attempts INTEGER NOT NULL, error TEXT NOT NULL, type TEXT NOT NULL,"
-            " payload BLOB NOT NULL)"
-        ),
-        "counters": (
-            "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID"
-        ),
-    },
-    check_limit=256 << 20,
-)
-
-_EVENTS = Table("INSERT INTO events VALUES", 8)
+_EVENTS = Table("INSERT INTO events VALUES", 10)
 _CHANNELS_KNOWN = 10_000
 _DELETED_AT_ONCE = 5_000
 _ALL = Keep()
@@ -84,19 +49,8 @@ class Channel:
         )
 
 
-def channel_sum(name: str, incarnation: str) -> int:
-    """Return the checksum of a channel's record (CRC-32)."""
-    return zlib.crc32(f"{name}\0{incarnation}".encode())
-
-
-def event_sum(channel: int, event: StoredEvent, total: int) -> int:
-    """Return the checksum of a stored event (CRC-32)."""
-    head = f"{channel} {event.seq} {event.time} {total} {event.content_type}\0{event.source}"
-    return zlib.crc32(event.payload, zlib.crc32(head.encode()))
-
-
 class Channels:
-    """All channels as the writer's thread knows them (a writer's Ledger)."""
+    """All channels as the writer's thread knows them (part of its Ledger)."""
 
     def __init__(self, letters: LetterLimits) -> None:
         self._limits = letters
@@ -124,9 +78,6 @@ class Channels:
         self._touched.clear()
         self._letters = None
 
-    def announce(self) -> None:
-        """Nobody follows the file: the channels have their subscribers."""
-
     # Work.
 
     def open(self, transaction: Transaction, name: str) -> ChannelTail:
@@ -149,7 +100,13 @@ class Channels:
             channel.oldest = event.time
         total = channel.total
         event = StoredEvent(
-            channel.last, event.time, event.content_type, event.source, event.payload
+            channel.last,
+            event.time,
+            event.content_type,
+            event.source,
+            event.payload,
+            event.qos,
+            event.extras,
         )
         transaction.insert(
             _EVENTS,
@@ -162,6 +119,8 @@ class Channels:
                 event.source,
                 event.payload,
                 event_sum(channel.id, event, total),
+                event.qos,
+                event.extras,
             ),
         )
         self._touched[channel.id] = channel

@@ -3,8 +3,8 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adapters.store.lock import FileLock
@@ -27,10 +27,19 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What tables a file of an older version has, and the statements that make it the next one."""
+
+    tables: Mapping[str, str]
+    statements: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """What a file must be: its kind, schema version and tables (name -> CREATE statement).
 
-    Files above ``check_limit`` bytes are opened without reading all of their pages first.
+    Files above ``check_limit`` bytes are opened without reading all of their pages first, and
+    those of a version in ``upgrades`` are brought up to date.
     """
 
     title: str
@@ -38,6 +47,7 @@ class Format:
     version: int
     tables: Mapping[str, str]
     check_limit: int
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -96,7 +106,8 @@ def open_database(path: Path, expected: Format) -> Database:
         undo.callback(lock.release)
         _create_private(path)
         writer = undo.enter_context(contextlib.closing(_connect(path)))
-        created = _check_kind(writer, path, expected)
+        version = _check_kind(writer, path, expected)
+        created = version == 0
         if created and lock.mark:
             raise StoreError(
                 f"the {expected.title} {path} is missing or empty, but {lock.mark} entries were"
@@ -108,6 +119,8 @@ def open_database(path: Path, expected: Format) -> Database:
             _sync_directory(path.parent)
         elif path.stat().st_size <= expected.check_limit:
             _check_pages(writer, path, expected)
+        if not created:
+            _upgrade(writer, expected, version)
         reader = undo.enter_context(contextlib.closing(_connect(path)))
         reader.execute("PRAGMA query_only=ON")
         undo.pop_all()
@@ -140,8 +153,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_kind(connection: sqlite3.Connection, path: Path, expected: Format) -> bool:
-    """Return whether the file is new; refuse what is not exactly a file of the expected kind."""
+def _check_kind(connection: sqlite3.Connection, path: Path, expected: Format) -> int:
+    """Return the file's version, 0 for a new one; refuse what is not exactly of that kind."""
     (kind,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     tables = dict(
@@ -150,7 +163,7 @@ def _check_kind(connection: sqlite3.Connection, path: Path, expected: Format) ->
         )
     )
     if (kind, version, tables) == (0, 0, {}):
-        return True
+        return 0
     if kind != expected.application_id:
         raise StoreError(f"{path} is not a {expected.title} of Hilum")
     if version > expected.version:
@@ -158,9 +171,11 @@ def _check_kind(connection: sqlite3.Connection, path: Path, expected: Format) ->
             f"the {expected.title} {path} has schema version {version}, this program knows"
             f" {expected.version}: use the newer Hilum that wrote it"
         )
-    if version != expected.version or tables != dict(expected.tables):
+    old = expected.upgrades.get(version)
+    known = old.tables if old else expected.tables if version == expected.version else {}
+    if tables != dict(known):
         raise StoreError(f"the {expected.title} {path} is damaged: its schema changed. {RESTORE}")
-    return False
+    return int(version)
 
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
@@ -170,6 +185,7 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=OFF")  # else pruning writes every freed page
     connection.execute("PRAGMA wal_autocheckpoint=0")  # the writer does it after it has answered
+    connection.execute("PRAGMA recursive_triggers=ON")  # so that replaced rows fire them too
     connection.execute(f"PRAGMA journal_size_limit={64 << 20}")
 
 
@@ -178,6 +194,18 @@ def _create_schema(connection: sqlite3.Connection, expected: Format) -> None:
     for statement in expected.tables.values():
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id={expected.application_id}")
+    connection.execute(f"PRAGMA user_version={expected.version}")
+    connection.execute("COMMIT")
+
+
+def _upgrade(connection: sqlite3.Connection, expected: Format, version: int) -> None:
+    """Take an older file to the expected version: all of it, or none of it."""
+    if version == expected.version:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for older in range(version, expected.version):
+        for statement in expected.upgrades[older].statements:
+            connection.execute(statement)
     connection.execute(f"PRAGMA user_version={expected.version}")
     connection.execute("COMMIT")
 

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from adapters.store.channels import FORMAT, Channels, LetterLimits, channel_sum, event_sum
+from adapters.store.channels import Channels, LetterLimits
 from adapters.store.database import Database, open_database
+from adapters.store.eventfile import FORMAT, channel_sum, event_sum
 from adapters.store.reader import Reader
-from adapters.store.writer import Limits, Writer
+from adapters.store.sessionrows import SessionRows, insert_mark
+from adapters.store.sessions import SessionLimits, SqliteSessionStore
+from adapters.store.writer import Limits, Transaction, Writer
+from gateway.message import Mark
 from gateway.ports import ChannelTail, DeadLetter, Keep, StoredEvent, StoreError
 
 _log = logging.getLogger(__name__)
@@ -19,14 +23,49 @@ _READ_BYTES = 4 << 20
 _FINDINGS = 100
 
 
-class SqliteEventLog:
-    """Durable channels in a SQLite file; see ``gateway.ports.EventLog``. Bound to one loop."""
+class _Ledger:
+    """What the writer's thread knows of the file: its channels and its sessions."""
 
-    def __init__(self, database: Database, limits: Limits, letters: LetterLimits) -> None:
+    def __init__(self, channels: Channels, rows: SessionRows) -> None:
+        self._channels = channels
+        self._rows = rows
+
+    def settle(self, transaction: Transaction) -> None:
+        self._channels.settle(transaction)
+
+    def committed(self) -> None:
+        self._channels.committed()
+        self._rows.committed()
+
+    def rolled_back(self) -> None:
+        self._channels.rolled_back()
+        self._rows.rolled_back()
+
+    def announce(self) -> None:
+        """Nobody follows the file: the channels have their subscribers."""
+
+
+class SqliteEventLog:
+    """Durable channels in a SQLite file; see ``gateway.ports.EventLog``. Bound to one loop.
+
+    ``sessions`` are the durable sessions in the same file.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        limits: Limits,
+        letters: LetterLimits,
+        session_limits: SessionLimits,
+    ) -> None:
         self._database = database
         self._channels = Channels(letters)
-        self._writer = Writer(database, self._channels, limits)
+        self._rows = SessionRows()
+        self._writer = Writer(database, _Ledger(self._channels, self._rows), limits)
         self._reader = Reader(database)
+        self.sessions = SqliteSessionStore(
+            self._rows, self._writer, self._reader, self._report, session_limits
+        )
         self._findings: list[str] = []
         self._closing = asyncio.Lock()
         self._closed = False
@@ -40,11 +79,18 @@ class SqliteEventLog:
         """Open a channel's log, creating it (with a random incarnation) when it is new."""
         return await self._writer.write(lambda tx: self._channels.open(tx, channel), len(channel))
 
-    async def append(self, channel: str, event: StoredEvent, keep: Keep) -> int:
+    async def append(
+        self, channel: str, event: StoredEvent, keep: Keep, mark: Mark | None = None
+    ) -> int:
         """Append one event (its ``seq`` is ignored) and return the sequence number it got."""
         cost = len(channel) + len(event.content_type) + len(event.source) + len(event.payload)
+        cost += len(event.extras)
         append = self._channels.append
-        return await self._writer.write(lambda tx: append(tx, channel, event, keep), cost)
+        if mark is None:
+            return await self._writer.write(lambda tx: append(tx, channel, event, keep), cost)
+        self.sessions.hand_over()
+        marked = partial(_append_marked, self._channels, self._rows, channel, event, keep, mark)
+        return await self._writer.write(marked, cost)
 
     async def read(self, channel: str, after: int, limit: int) -> Sequence[StoredEvent]:
         """Return at most ``limit`` retained events after sequence number ``after``."""
@@ -111,6 +157,7 @@ class SqliteEventLog:
             if self._closed:
                 return
             self._closed = True
+            self.sessions.close()
             await self._writer.close()
             await self._reader.close()
             await asyncio.to_thread(self._database.close)
@@ -122,14 +169,23 @@ class SqliteEventLog:
 
 
 async def open_event_log(
-    path: Path, *, limits: Limits | None = None, letters: LetterLimits | None = None
+    path: Path,
+    *,
+    limits: Limits | None = None,
+    letters: LetterLimits | None = None,
+    session_limits: SessionLimits | None = None,
 ) -> SqliteEventLog:
     """Open (or create) an event log.
 
     Raises StoreError when another process has the file, or it is newer or damaged.
     """
     database = await asyncio.to_thread(open_database, path, FORMAT)
-    log = SqliteEventLog(database, limits or Limits(), letters or LetterLimits())
+    log = SqliteEventLog(
+        database,
+        limits or Limits(),
+        letters or LetterLimits(),
+        session_limits or SessionLimits(),
+    )
     try:
         await log.check_channels()
         with contextlib.suppress(StoreError):  # a full disk, say: the next drop goes on with it
@@ -140,12 +196,27 @@ async def open_event_log(
     return log
 
 
+def _append_marked(
+    channels: Channels,
+    rows: SessionRows,
+    channel: str,
+    event: StoredEvent,
+    keep: Keep,
+    mark: Mark,
+    transaction: Transaction,
+) -> int:
+    row = rows.row_of(transaction, mark)
+    seq = channels.append(transaction, channel, event, keep)
+    insert_mark(transaction, row)
+    return seq
+
+
 def _read(
     name: str, after: int, limit: int, connection: sqlite3.Connection
 ) -> tuple[list[StoredEvent], list[int]]:
     rows = connection.execute(
         "SELECT channel, seq, time, total, CAST(type AS BLOB), CAST(source AS BLOB),"
-        " CAST(payload AS BLOB), sum FROM events"
+        " CAST(payload AS BLOB), sum, qos, CAST(extras AS BLOB) FROM events"
         " WHERE channel=(SELECT id FROM channels WHERE name=?) AND seq>? ORDER BY seq",
         (name, after),
     )
@@ -153,11 +224,11 @@ def _read(
     damaged: list[int] = []
     size = 0
     with contextlib.closing(rows):
-        for channel, seq, time, total, kind, source, payload, stored in rows:
+        for channel, seq, time, total, kind, source, payload, stored, qos, extras in rows:
             if len(events) >= limit or size >= _READ_BYTES:
                 break
             try:
-                event = StoredEvent(seq, time, kind.decode(), source.decode(), payload)
+                event = StoredEvent(seq, time, kind.decode(), source.decode(), payload, qos, extras)
             except UnicodeDecodeError:
                 damaged.append(seq)
                 continue

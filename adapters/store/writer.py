@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from adapters.store.database import Database, explain
 from adapters.store.turns import Turns
@@ -26,6 +26,8 @@ Row = tuple[Value, ...]
 _CHECKPOINT_PAGES = 1_000
 _PAGE_BYTES = 4_096
 _ROW_BYTES = 256
+# Rows in a statement: a few sizes only, so that all stay in the connection's statement cache.
+_BATCHES = (64, 32, 16, 8, 4, 2, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,7 @@ class Table:
 
     def __init__(self, insert: str, columns: int) -> None:
         row = f"({','.join('?' * columns)})"
-        # A few sizes only, so that all stay in the connection's statement cache.
-        self._statements = tuple(
-            (size, insert + " " + ",".join([row] * size)) for size in (64, 32, 16, 8, 4, 2, 1)
-        )
+        self._statements = tuple((size, insert + " " + ",".join([row] * size)) for size in _BATCHES)
 
     def statements(self, rows: Sequence[Row]) -> list[tuple[str, list[Value]]]:
         """Return the statements, with their parameters, that insert ``rows`` in order."""
@@ -59,27 +58,53 @@ class Table:
         return found
 
 
+class Keys:
+    """Where rows are deleted by their key, ``DELETE FROM … WHERE id IN``, many at a time."""
+
+    __slots__ = ("_statements",)
+
+    def __init__(self, delete: str) -> None:
+        self._statements = tuple((size, f"{delete} ({','.join('?' * size)})") for size in _BATCHES)
+
+    def statements(self, keys: Sequence[Value]) -> list[tuple[str, Sequence[Value]]]:
+        """Return the statements, with their parameters, that delete the rows of ``keys``."""
+        found, start = [], 0
+        for size, statement in self._statements:
+            while len(keys) - start >= size:
+                found.append((statement, keys[start : start + size]))
+                start += size
+        return found
+
+
 class Transaction:
     """One write transaction, begun with the first statement that needs one.
 
-    Inserts are gathered: each call of SQLite gives up the interpreter lock and has to win it
-    back from a busy event loop, so a group of appends must not be a call per row.
+    Inserts are gathered by table: each call of SQLite gives up the interpreter lock and has to
+    win it back from a busy event loop, so a group of appends must not be a call per row.
     """
 
-    __slots__ = ("_begun", "_connection", "_rows", "_table")
+    __slots__ = ("_begun", "_connection", "_rows")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._begun = False
-        self._table: Table | None = None
-        self._rows: list[Row] = []
+        self._rows: dict[Table, list[Row]] = {}
 
     def insert(self, table: Table, row: Row) -> None:
-        """Insert a row, now or with the rows that follow."""
-        if table is not self._table:
+        """Insert a row, before the next statement or at the end."""
+        rows = self._rows.get(table)
+        if rows is None:
+            self._rows[table] = [row]
+        else:
+            rows.append(row)
+
+    def delete(self, keys: Keys, which: Sequence[Value]) -> None:
+        """Delete rows by their keys."""
+        if which:
             self._flush()
-            self._table = table
-        self._rows.append(row)
+            self._begin()
+            for statement, values in keys.statements(which):
+                self._connection.execute(statement, values)
 
     def execute(self, sql: str, *values: Value) -> None:
         """Run a statement that writes."""
@@ -94,8 +119,9 @@ class Transaction:
 
     def commit(self) -> None:
         """Make it durable; a lone insert is its own transaction (one call instead of three)."""
-        if not self._begun and self._table is not None:
-            statements = self._table.statements(self._rows)
+        if not self._begun and len(self._rows) == 1:
+            ((table, rows),) = self._rows.items()
+            statements = table.statements(rows)
             if len(statements) == 1:
                 self._connection.execute(*statements[0])
                 return
@@ -109,11 +135,12 @@ class Transaction:
             self._begun = True
 
     def _flush(self) -> None:
-        if self._table is not None and self._rows:
+        if self._rows:
             self._begin()
-            for statement, values in self._table.statements(self._rows):
-                self._connection.execute(statement, values)
-            self._rows = []
+            gathered, self._rows = self._rows, {}
+            for table, rows in gathered.items():
+                for statement, values in table.statements(rows):
+                    self._connection.execute(statement, values)
 
 
 class Ledger(Protocol):
@@ -136,10 +163,25 @@ class Ledger(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class Waiter(Protocol):
+    """Who waits for a job: an asyncio.Future, or something more frugal. Told on the loop."""
+
+    def done(self) -> bool:
+        """Tell whether it waits no more."""
+        ...
+
+    def set_result(self, result: Any, /) -> object:
+        """The job is committed."""
+        ...
+
+    def set_exception(self, error: StoreError, /) -> object:
+        """Nothing of the job was written."""
+        ...
+
+
+class _Job(NamedTuple):
     work: Callable[[Transaction], Any]
-    future: asyncio.Future[Any]
+    waiter: Waiter
     cost: int
 
 
@@ -190,14 +232,18 @@ class Writer:
 
     def keep_house(self, work: Callable[[Transaction], T], cost: int = 0) -> asyncio.Future[T]:
         """Queue a job of the store's own, without a limit."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self.hand_over(work, future, cost)
+        return future
+
+    def hand_over(self, work: Callable[[Transaction], Any], waiter: Waiter, cost: int) -> None:
+        """Queue a job without a limit and tell ``waiter`` what became of it."""
         if self._closed:
             raise StoreError(f"{self._title}: closed")
-        future: asyncio.Future[T] = self._loop.create_future()
         self._jobs += 1
         self._bytes += cost
-        self._queue.put(_Job(work, future, cost))
+        self._queue.put(_Job(work, waiter, cost))
         self._turns.watch()
-        return future
 
     async def close(self) -> None:
         """Finish what is queued and end the thread."""
@@ -218,12 +264,12 @@ class Writer:
         for job, result, error in outcomes:
             self._jobs -= 1
             self._bytes -= job.cost
-            if job.future.done():  # nobody waits any more
+            if job.waiter.done():  # nobody waits any more
                 continue
             if error is None:
-                job.future.set_result(result)
+                job.waiter.set_result(result)
             else:
-                job.future.set_exception(error)
+                job.waiter.set_exception(error)
 
     # From here on: the writer's thread.
 
