@@ -1,0 +1,112 @@
+"""Which brokers we connect to, as whom: accounts from the configuration, addresses from egress."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from adapters.mqtt.outbound import Link, LinkError, Message, Settings
+from gateway.egress import Egress, Forbidden, Origin
+from registry.urls import Url, parse_url
+
+DIALS = 2
+"""Connections that are made at the same time: each takes a thread until the broker answers."""
+
+
+class Account(Protocol):
+    """Who we are below one URL, as the configuration's ``[[broker]]`` says; it never changes."""
+
+    @property
+    def url(self) -> str:
+        """The broker, and with a path only the topics from there on."""
+        ...
+
+    @property
+    def username(self) -> str:
+        """The user name, "" for none."""
+        ...
+
+    @property
+    def password_file(self) -> Path | None:
+        """The file with the password: read at each connect, so that it can be changed."""
+        ...
+
+    @property
+    def ca(self) -> Path | None:
+        """The file of who may have signed the broker's certificate."""
+        ...
+
+
+class Peer(NamedTuple):
+    """A broker and who we are there: what shares connections."""
+
+    origin: Origin
+    account: Account | None
+
+
+class Brokers:
+    """Opens links. ``site_id`` is a short text that stays the same for the site, and is random."""
+
+    def __init__(self, egress: Egress, accounts: Sequence[Account], site_id: str) -> None:
+        self.site_id = site_id
+        self._egress = egress
+        self._accounts = [(parse_url(account.url), account) for account in accounts]
+        self._accounts.sort(key=lambda pair: len(pair[0].path), reverse=True)
+        self._dials = asyncio.Semaphore(DIALS)
+
+    def peer(self, url: Url, peer: str) -> Peer:
+        """Return the broker of a URL; an account serves its own URL and what is below it."""
+        origin = Origin(url.scheme, url.host, url.port, peer)
+        account = next((a for prefix, a in self._accounts if url.within(prefix)), None)
+        return Peer(origin, account)
+
+    def client_id(self, peer: Peer) -> str:
+        """Return the client id of the session that is kept at a broker (MQTT 5.0 section 3.1.3.1).
+
+        At most 23 characters, which every broker takes.
+        """
+        said = f"{peer.origin} {peer.account.username if peer.account else ''}"
+        return f"hilum-{self.site_id[:8]}-{sha256(said.encode()).hexdigest()[:8]}"
+
+    async def dial(
+        self,
+        peer: Peer,
+        client_id: str,
+        keep: int,
+        heard: Callable[[Message, int], None],
+        posted: Callable[[int, int], None],
+    ) -> Link:
+        """Connect to the first address that answers; raises LinkError."""
+        origin = peer.origin
+        async with self._dials:
+            settings = await self._settings(peer, client_id, keep)
+            try:
+                addresses = await self._egress.resolve(origin)
+            except (Forbidden, OSError, UnicodeError) as error:
+                raise LinkError(f"cannot connect to {origin.host}: {error}") from None
+            why = LinkError(f"{origin.host} has no address")
+            for address in addresses:
+                link = Link(address, origin.port, settings, heard, posted)
+                try:
+                    await link.open()
+                except LinkError as error:
+                    why = error
+                else:
+                    return link
+        raise why
+
+    async def _settings(self, peer: Peer, client_id: str, keep: int) -> Settings:
+        account = peer.account
+        tls = peer.origin.host if peer.origin.scheme == "mqtts" else ""
+        if account is None:
+            return Settings(client_id, keep=keep, tls=tls)
+        password = ""
+        if account.password_file is not None:
+            try:
+                password = (await asyncio.to_thread(account.password_file.read_text)).strip()
+            except (OSError, UnicodeError) as error:
+                raise LinkError(
+                    f"cannot read the password file of {account.url}: {error}"
+                ) from None
+        return Settings(client_id, account.username, password, keep, tls, account.ca)
