@@ -77,10 +77,11 @@ class Reason(IntEnum):
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
 
-class Properties(Struct, gc=False):
+class Properties(Struct, frozen=True, gc=False):
     """What a message of MQTT 5.0 says beyond topic and payload (section 3.3.2.3).
 
     ``expiry`` in seconds (None: never), ``text``: the payload is UTF-8; ``alias`` 0: none.
+    Frozen, for the decoder gives the same ones to many messages.
     """
 
     content_type: str = ""
