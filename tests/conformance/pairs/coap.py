@@ -1,0 +1,164 @@
+"""CoAP: aiocoap as caller, publisher and observer, and its server as the endpoint."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiocoap
+from aiocoap import resource
+from aiocoap.numbers.codes import Code
+
+from gateway.message import Status
+from tests.conformance.pairs.model import WITHIN, Answering, Asked, Outcome, Place, Received
+from tests.support import free_port
+
+FORMATS = {
+    "text/plain;charset=utf-8": 0,
+    "text/plain": 0,
+    "application/octet-stream": 42,
+    "application/json": 50,
+    "application/cbor": 60,
+    "application/concise-problem-details+cbor": 257,
+}
+_TYPES = {number: text for text, number in FORMATS.items()}
+_CODES = {f"{code >> 5}.{code & 31:02}": code for code in Code}
+PRINCIPAL = 65_003
+
+
+class CoapClient:
+    """Calls and publishes with POST, reads with GET, subscribes by observing."""
+
+    protocol = "coap"
+    refused = Status.UNAUTHENTICATED
+
+    def __init__(self, place: Place, key: str, *, lasting: bool = False) -> None:
+        self._base = f"coap://127.0.0.1:{place.coap}"
+        self._events: asyncio.Queue[Received] = asyncio.Queue()
+        self._observing: asyncio.Task[None] | None = None
+        self._name = ""
+
+    async def open(self) -> None:
+        self._context = await aiocoap.Context.create_client_context(transports=["udp6"])
+
+    async def close(self) -> None:
+        await self.leave()
+        await self._context.shutdown()
+
+    async def call(
+        self, name: str, payload: bytes = b"", content_type: str = "", *, within: float = 0.0
+    ) -> Outcome:
+        return await self._ask(Code.POST, name, payload, content_type)
+
+    async def calls(self, name: str, payloads: Sequence[bytes]) -> list[Outcome]:
+        """Non-confirmable, because aiocoap sends one confirmable message at a time (NSTART)."""
+        more = {"transport_tuning": aiocoap.Unreliable}
+        asked = (self._ask(Code.POST, name, one, **more) for one in payloads)
+        return await asyncio.gather(*asked)
+
+    async def publish(self, name: str, payload: bytes, content_type: str = "") -> Outcome:
+        return await self._ask(Code.POST, name, payload, content_type)
+
+    async def last(self, name: str) -> Outcome | None:
+        return await self._ask(Code.GET, name)
+
+    async def subscribe(self, name: str, group: str = "") -> Outcome:
+        self._name = name
+        message = aiocoap.Message(code=Code.GET, uri=f"{self._base}/{name}", observe=0)
+        request = self._context.request(message)
+        response = await asyncio.wait_for(request.response, WITHIN)
+        if response.opt.observe is None:
+            return _outcome(response)
+        self._observing = asyncio.create_task(self._observe(request))
+        return _outcome(response)
+
+    async def next(self, within: float = WITHIN) -> Received:
+        return await asyncio.wait_for(self._events.get(), within)
+
+    async def leave(self) -> None:
+        if self._observing is not None:
+            self._observing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._observing
+            self._observing = None
+
+    async def vanish(self) -> None:
+        await self.close()
+
+    async def resume(self) -> None:
+        """Observe again: what was missed is lost (RFC 7641 promises the state, not each event)."""
+        await self.open()
+        assert (await self.subscribe(self._name)).means(Status.OK)
+
+    def sleep(self) -> None:
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        raise NotImplementedError
+
+    async def _observe(self, request: Any) -> None:
+        async for response in request.observation:
+            kind = _TYPES.get(response.opt.content_format, "")
+            self._events.put_nowait(Received(response.payload, kind))
+
+    async def _ask(
+        self, code: Code, name: str, payload: bytes = b"", content_type: str = "", **more: Any
+    ) -> Outcome:
+        message = aiocoap.Message(code=code, uri=f"{self._base}/{name}", payload=payload, **more)
+        if content_type:
+            message.opt.content_format = FORMATS[content_type]
+        response = await asyncio.wait_for(self._context.request(message).response, WITHIN)
+        return _outcome(response)
+
+
+class CoapEndpoint(resource.Site):
+    """A service with a CoAP server of its own."""
+
+    def __init__(self, place: Place, key: str, answer: Answering) -> None:
+        super().__init__()
+        self._answer = answer
+        self._port = free_port()
+        self._context: aiocoap.Context | None = None
+
+    def endpoint(self, method: str) -> str:
+        return f"coap://127.0.0.1:{self._port}/{method}"
+
+    async def open(self, names: Mapping[str, str]) -> None:
+        for method in names:
+            self.add_resource([method], _Method(method, self._answer))
+        bind = ("127.0.0.1", self._port)
+        self._context = await aiocoap.Context.create_server_context(self, bind, transports=["udp6"])
+
+    async def vanish(self) -> None:
+        assert self._context is not None
+        await self._context.shutdown()
+        self._context = None
+
+    async def close(self) -> None:
+        if self._context is not None:
+            await self.vanish()
+
+
+class _Method(resource.Resource):
+    """One method of the service."""
+
+    def __init__(self, method: str, answer: Answering) -> None:
+        super().__init__()
+        self._method = method
+        self._answer = answer
+
+    async def render_post(self, request: Any) -> Any:
+        """Answer a call."""
+        kind = _TYPES.get(request.opt.content_format, "")
+        status, payload, kind = await self._answer(self._method, Asked(request.payload, kind))
+        code = Code.CHANGED if status is Status.OK else _CODES[status.wire.coap]
+        answer = aiocoap.Message(code=code, payload=payload)
+        if kind:
+            answer.opt.content_format = FORMATS[kind]
+        return answer
+
+
+def _outcome(response: Any) -> Outcome:
+    kind = _TYPES.get(response.opt.content_format, "")
+    code = int(response.code)
+    return Outcome("coap", f"{code >> 5}.{code & 31:02}", "", response.payload, kind)
