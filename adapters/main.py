@@ -19,7 +19,6 @@ from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
 from adapters.descriptors import allow_descriptors
 from adapters.http.assertion import service_key
-from adapters.http.egress import Egress
 from adapters.http.events import EventStreams
 from adapters.http.listener import Listener, Takeovers
 from adapters.http.probe import Prober
@@ -33,6 +32,7 @@ from gateway.bootstrap import bootstrap
 from gateway.channels import Channels, refuse_subscription
 from gateway.config import Config, Listen, Remote
 from gateway.deliveries import Deliveries
+from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
 from gateway.site import Clocks, Identity, Site
@@ -53,6 +53,9 @@ class Application:
         self.stopping = asyncio.Event()
         self.http_port = 0
         self.control_port = 0
+        self.mqtt_port = 0
+        self.mqtt_websocket_port = 0
+        self.coap_port = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -134,7 +137,7 @@ class Application:
         site.plane.providers["http"] = self.http
         streams = EventStreams(site.plane, self.channels)
         sockets = self.sockets = Sockets(site, self.channels, config.limits)
-        site.plane.providers["session"] = sockets.provider
+        site.plane.providers["socket"] = sockets.provider
 
         def drain() -> None:
             streams.drain()
@@ -184,6 +187,7 @@ class Application:
         watchers.access.append(lambda: channels.redecide(partial(refuse_subscription, site.plane)))
         watchers.credential.append(self.sockets.end_of)
         watchers.access.append(self.sockets.redecide)
+        watchers.spaces.append(lambda: channels.look_at_spaces(site.view.find))
         watchers.deliveries.append(lambda: self.deliveries.reconcile(site.policies.deliveries))
 
     async def _listen(self) -> None:

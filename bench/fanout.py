@@ -131,6 +131,7 @@ async def hilum(folder: Path) -> Target:
     """Start a site with one channel that may be subscribed to."""
     port, control = free_port(), free_port()
     listen = ("--http", f"127.0.0.1:{port}", "--control", f"127.0.0.1:{control}")
+    listen = (*listen, "--mqtt", "off", "--coap", "off")
     command = [sys.executable, "-m", "gateway", "serve", "--state", str(folder / "state"), *listen]
     process = Process("hilum", command, GATEWAY_CORE, folder / "hilum.log")
     wait_for_port(process, port)

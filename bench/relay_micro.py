@@ -23,7 +23,6 @@ import httptools
 import msgspec
 import uvloop
 
-from adapters.http.egress import Egress
 from adapters.http.listener import Listener
 from adapters.http.pool import Origin
 from adapters.http.provider import HttpProvider
@@ -36,6 +35,7 @@ from bench.options import Options
 from bench.process import GATEWAY_CORE, pinned
 from bench.results import Section, Target
 from gateway.config import Limits, Upstream
+from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.ports import Store
 from gateway.site import Clocks, Identity, Site

@@ -7,9 +7,10 @@ from typing import Any
 
 from gateway.durable import DurableTopic
 from gateway.exchange import Plane
-from gateway.message import Call, Event, EventId, Refusal, Status
+from gateway.message import Call, Event, EventId, Extras, Mark, Refusal, Status
 from gateway.ports import EventLog, StoreError
 from gateway.refusals import denial, unknown
+from gateway.session_port import SessionStore
 from gateway.subscriptions import OLDEST, Bounds, Subscriber, Subscription, parse_event_id
 from gateway.topics import PATIENCE, RingTopic, Topic
 from gateway.view import Route
@@ -18,6 +19,8 @@ from policy.model import Action, Principal
 from registry.model import Kind
 from registry.names import Name
 
+FREE_TOPICS = 100_000
+"""Topics that may be in use although nobody registered them (policy ``TopicSpace``)."""
 DROPS = 16
 """Destroyed channels that are deleted from the event log at the same time."""
 
@@ -58,8 +61,13 @@ class Channels:
         incarnation: Callable[[], str],
         bounds: Bounds = Bounds(),  # noqa: B008
         patience: float = PATIENCE,
+        keeper: SessionStore | None = None,
+        free_topics: int = FREE_TOPICS,
     ) -> None:
         self._log = log
+        self._keeper = keeper
+        self._free_topics = free_topics
+        self._free = 0
         self._time_ms = time_ms
         self._incarnation = incarnation
         self._bounds = bounds
@@ -83,16 +91,29 @@ class Channels:
         return result if isinstance(result, EventId) else await result
 
     def append(
-        self, route: Route, source: str, content_type: str, payload: bytes
+        self,
+        route: Route,
+        source: str,
+        content_type: str,
+        payload: bytes,
+        qos: int = 1,
+        retain: bool = True,
+        extras: Extras | None = None,
+        origin: str = "",
+        mark: Mark | None = None,
     ) -> EventId | asyncio.Future[EventId]:
-        """Publish without a task: return the event's id, or a future when there is a wait."""
+        """Publish without a task: return the event's id, or a future when there is a wait.
+
+        The future fails with Refusal; so does this when there are too many free topics. ``mark``
+        is for durable channels: it is stored in one step with the event.
+        """
         topic = self._topic(route)
         topic.route = route
         if isinstance(topic, DurableTopic):
-            return topic.publish(source, content_type, payload)
+            return topic.publish(source, content_type, payload, qos, retain, extras, origin, mark)
         assert isinstance(topic, RingTopic)
-        event_id = topic.publish(source, content_type, payload)
-        if not topic.is_strained():
+        event_id = topic.publish(source, content_type, payload, qos, retain, extras, origin)
+        if not topic.must_wait():
             return event_id
         future: asyncio.Future[EventId] = asyncio.get_running_loop().create_future()
         topic.acknowledge(future, event_id)
@@ -133,6 +154,15 @@ class Channels:
         except StoreError as error:
             raise _unreadable(error) from error
         return EventId(topic.incarnation, topic.last)
+
+    def newest(self, route: Route) -> Event | None:
+        """Return a channel's last value as far as it is in memory; ``last`` also reads."""
+        topic = self._topics.get(route.name)
+        return None if topic is None else topic.newest
+
+    def in_use(self) -> list[Route]:
+        """Return the Routes of the channels that have been used since the site started."""
+        return [topic.route for topic in self._topics.values()]
 
     def subscribe(
         self,
@@ -179,10 +209,21 @@ class Channels:
                 if principal is not None and principal.credential == credential:
                     subscription.end(refusal)
 
+    def look_at_spaces(self, find: Callable[[Name], Route | None]) -> None:
+        """End the free topics whose space was closed; ``find`` says what a name is now."""
+        for name, topic in tuple(self._topics.items()):
+            if topic.route.free:
+                route = find(name)
+                if route is None:
+                    self.forget(name)
+                else:
+                    topic.route = route
+
     def forget(self, name: Name) -> None:
         """A channel was destroyed: end its subscriptions and delete what it retained."""
         topic = self._topics.pop(name, None)
         if topic is not None:
+            self._free -= topic.route.free
             topic.end(Refusal(Status.NOT_FOUND, f"{name} was destroyed"))
         before = self._dropping.get(name)
         self._dropping[name] = self._spawn(self._drop(name, before))
@@ -203,6 +244,9 @@ class Channels:
             if topic is not None:
                 why = f"{route.name} changed where it keeps its events; subscribe again"
                 topic.end(Refusal(Status.UNAVAILABLE, why, retry_after=1))
+            elif route.free:
+                self._make_room()
+                self._free += 1
             topic = self._topics[route.name] = self._new_topic(route, durable=durable)
             for tell in self.appeared:
                 tell(route)
@@ -211,8 +255,22 @@ class Channels:
     def _new_topic(self, route: Route, *, durable: bool) -> Topic:
         if durable:
             ground = self._dropping.get(route.name)
-            return DurableTopic(route, self._patience, self._log, self._time_ms, ground)
-        return RingTopic(route, self._patience, self._incarnation(), self._time_ms)
+            return DurableTopic(
+                route, self._patience, self._log, self._time_ms, ground, self._keeper
+            )
+        return RingTopic(route, self._patience, self._incarnation(), self._time_ms, self._keeper)
+
+    def _make_room(self) -> None:
+        """Forget free topics that nobody uses when there are too many; raises Refusal."""
+        if self._free < self._free_topics:
+            return
+        unused = [n for n, t in self._topics.items() if t.route.free and t.is_unused()]
+        for name in unused:
+            del self._topics[name]
+        self._free -= len(unused)
+        if not unused:
+            detail = f"there are {self._free} free topics in use, as many as may be"
+            raise Refusal(Status.THROTTLED, detail, retry_after=60)
 
     async def _catch_up(self, subscription: Subscription, after: str) -> None:
         try:

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
-from registry.urls import InvalidUrl, parse_url
+from registry.urls import WEB, InvalidUrl, parse_url
 
 _ENTRY = re.compile(
     r"(?P<host>[^:]+|\[[^]]+\])(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9A-Fa-f:./]+)"
@@ -63,6 +63,57 @@ class Control(Listen, frozen=True, forbid_unknown_fields=True):
     """The control API's listener."""
 
     port: Port = 8081
+
+
+class Mqtt(Listen, frozen=True, forbid_unknown_fields=True):
+    """The MQTT listener, and what its sessions may hold; sizes in bytes, times in seconds.
+
+    ``websocket_port`` serves MQTT over WebSocket on the same host: 0 lets the kernel choose, none
+    is opened without it. A session that outlives its connection ends ``session_expiry`` later at
+    most. ``anonymous`` lets clients connect without a token; policy decides what they may do.
+    """
+
+    enabled: bool = True
+    port: Port = 1883
+    websocket_port: Port | None = None
+    anonymous: bool = False
+    connections: Count = 20_000
+    connect_seconds: Seconds = 10.0
+    keep_alive: Annotated[int, Meta(ge=1, le=65_535)] = 3600
+    packet: Annotated[int, Meta(ge=128, le=268_435_455)] = 2 * 1024 * 1024
+    receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 256
+    topic_aliases: Annotated[int, Meta(ge=0, le=65_535)] = 64
+    subscriptions: Count = 10_000
+    queue: Annotated[int, Meta(ge=1, le=60_000)] = 1000
+    queue_bytes: Count = 8 * 1024 * 1024
+    session_expiry: Annotated[int, Meta(ge=0, le=4_294_967_295)] = 7 * 86_400
+    cloudevents: bool = True
+
+
+class Coap(Struct, frozen=True, forbid_unknown_fields=True):
+    """The CoAP listener: UDP, and on the same port TCP when ``tcp`` is set.
+
+    Nobody authenticates on plain datagrams: unless ``anonymous`` is set they are refused.
+    ``multicast`` answers discovery (RFC 7252 section 8).
+    """
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 5683
+    tcp: bool = False
+    websocket_port: Port | None = None
+    anonymous: bool = False
+    multicast: bool = False
+    insecure: bool = False
+
+
+class Broker(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to log in at an MQTT broker that endpoints and sources live on (``mqtt://host``)."""
+
+    url: str
+    username: str = ""
+    password_file: Path | None = None
+    ca: Path | None = None
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,10 +185,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     site: Site = field(default_factory=Site)
     http: Listen = Listen()
     control: Control = Control()
+    mqtt: Mqtt = Mqtt()
+    coap: Coap = Coap()
     limits: Limits = Limits()
     upstream: Upstream = Upstream()
     egress: EgressRules = EgressRules()
     remote: tuple[Remote, ...] = ()
+    broker: tuple[Broker, ...] = ()
     store: StoreRules = StoreRules()
     log: Log = Log()
 
@@ -166,11 +220,13 @@ def check(config: Config) -> None:
         *_site_problems(config),
         *_listen_problems("http", config.http),
         *_listen_problems("control", config.control),
+        *(_listen_problems("mqtt", config.mqtt) if config.mqtt.enabled else ()),
+        *(_coap_problems(config.coap) if config.coap.enabled else ()),
         *_remote_problems(config),
+        *_broker_problems(config),
+        *_port_problems(config),
     ]
-    http, control, limits = config.http, config.control, config.limits
-    if http.port and (http.host, http.port) == (control.host, control.port):
-        problems.append(f"[control] port: {control.port} is the data listener's; choose another")
+    limits = config.limits
     if limits.timeout > limits.timeout_cap:
         problems.append(f"[limits] timeout: is above timeout_cap ({limits.timeout_cap} ms)")
     for entry in config.egress.allow:
@@ -227,6 +283,48 @@ def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
         )
 
 
+def _coap_problems(coap: Coap) -> Iterator[str]:
+    if not coap.insecure and not is_loopback(coap.host):
+        yield (
+            f"[coap] host: {coap.host} can be reached from other machines, and plain CoAP is not "
+            "encrypted; use OSCORE and set insecure = true if that is meant"
+        )
+
+
+def _port_problems(config: Config) -> Iterator[str]:
+    """Two TCP listeners cannot share an address and port; 0 never clashes."""
+    http, control, mqtt, coap = config.http, config.control, config.mqtt, config.coap
+    listeners: list[tuple[str, str, int | None]] = [
+        ("[http] port", http.host, http.port),
+        ("[control] port", control.host, control.port),
+    ]
+    if mqtt.enabled:
+        listeners.append(("[mqtt] port", mqtt.host, mqtt.port))
+        listeners.append(("[mqtt] websocket_port", mqtt.host, mqtt.websocket_port))
+    if coap.enabled and coap.tcp:
+        listeners.append(("[coap] port", coap.host, coap.port))
+    if coap.enabled:
+        listeners.append(("[coap] websocket_port", coap.host, coap.websocket_port))
+    taken: dict[tuple[str, int], str] = {}
+    for setting, host, port in listeners:
+        if port:
+            other = taken.setdefault((host, port), setting)
+            if other != setting:
+                yield f"{setting}: {port} is taken by {other}; choose another"
+
+
+def _broker_problems(config: Config) -> Iterator[str]:
+    for number, broker in enumerate(config.broker, 1):
+        where = f"[[broker]] {number}"
+        try:
+            parse_url(broker.url, schemes=("mqtt", "mqtts"))
+        except InvalidUrl as error:
+            yield f"{where} url: {error}"
+        for setting, path in (("password_file", broker.password_file), ("ca", broker.ca)):
+            if path is not None and not path.is_file():
+                yield f"{where} {setting}: there is no file {quoted(str(path))}"
+
+
 def _remote_problems(config: Config) -> Iterator[str]:
     taken = {config.site.authority, *config.site.aliases}
     for number, remote in enumerate(config.remote, 1):
@@ -238,7 +336,7 @@ def _remote_problems(config: Config) -> Iterator[str]:
         if remote.token_file is not None and not remote.token_file.is_file():
             yield f"{where} token_file: there is no file {quoted(str(remote.token_file))}"
         try:
-            url = parse_url(remote.url)
+            url = parse_url(remote.url, schemes=WEB)
         except InvalidUrl as error:
             yield f"{where} url: {error}"
             continue

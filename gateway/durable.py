@@ -6,8 +6,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from gateway.message import Event, EventId, Refusal, Status
+import msgspec
+
+from gateway.message import Event, EventId, Extras, Mark, Refusal, Status
 from gateway.ports import ChannelTail, EventLog, Keep, StoredEvent, StoreError
+from gateway.session_port import SessionStore
 from gateway.topics import Topic
 from gateway.view import Route
 from registry.model import Retain
@@ -16,12 +19,22 @@ _log = logging.getLogger(__name__)
 
 
 class _Append:
-    """One event on its way into the log."""
+    """One event on its way into the log; ``retain`` and ``origin`` are not stored with it."""
 
-    __slots__ = ("acknowledged", "error", "event", "stored")
+    __slots__ = ("acknowledged", "error", "event", "mark", "origin", "retain", "stored")
 
-    def __init__(self, stored: StoredEvent, acknowledged: asyncio.Future[EventId]) -> None:
+    def __init__(
+        self,
+        stored: StoredEvent,
+        retain: bool,
+        origin: str,
+        mark: Mark | None,
+        acknowledged: asyncio.Future[EventId],
+    ) -> None:
         self.stored = stored
+        self.retain = retain
+        self.origin = origin
+        self.mark = mark
         self.acknowledged = acknowledged
         self.event: Event | None = None
         self.error: Refusal | None = None
@@ -42,8 +55,9 @@ class DurableTopic(Topic):
         log: EventLog,
         time_ms: Callable[[], int],
         dropping: asyncio.Task[None] | None,
+        keeper: SessionStore | None = None,
     ) -> None:
-        super().__init__(route, patience)
+        super().__init__(route, patience, keeper)
         self._log = log
         self._dropping = dropping
         self._time_ms = time_ms
@@ -53,10 +67,25 @@ class DurableTopic(Topic):
         self._appending: deque[_Append] = deque()
         self._unopened: list[_Append] = []
 
-    def publish(self, source: str, content_type: str, payload: bytes) -> asyncio.Future[EventId]:
-        """Append an event; the future is done when it is durable, or fails with a Refusal."""
-        stored = StoredEvent(0, self._time_ms(), content_type, source, payload)
-        append = _Append(stored, asyncio.get_running_loop().create_future())
+    def publish(
+        self,
+        source: str,
+        content_type: str,
+        payload: bytes,
+        qos: int = 1,
+        retain: bool = True,
+        extras: Extras | None = None,
+        origin: str = "",
+        mark: Mark | None = None,
+    ) -> asyncio.Future[EventId]:
+        """Append an event; the future is done when it is durable, or fails with a Refusal.
+
+        ``mark`` is stored in one step with the event.
+        """
+        said = b"" if extras is None else msgspec.json.encode(extras)
+        stored = StoredEvent(0, self._time_ms(), content_type, source, payload, qos, said)
+        future: asyncio.Future[EventId] = asyncio.get_running_loop().create_future()
+        append = _Append(stored, retain, origin, mark, future)
         self._appending.append(append)
         if self.incarnation and not self._unopened:
             self._spawn(self._store(append))
@@ -130,17 +159,19 @@ class DurableTopic(Topic):
         stored = append.stored
         keep = _keep(self.settings.retain)
         try:
-            sequence = await self._log.append(self.route.name, stored, keep)
+            sequence = await self._log.append(self.route.name, stored, keep, append.mark)
         except StoreError as error:
             append.error = _unstored(error)
         except Exception:
             _log.exception("the event log failed to append to %s", self.route.name)
             append.error = Refusal(Status.INTERNAL, "the event log failed; the site's log says why")
         else:
-            append.event = self._event(sequence, stored)
+            append.event = self._event(sequence, stored, append.retain, append.origin)
         self._settle_appends()
 
-    def _event(self, sequence: int, stored: StoredEvent) -> Event:
+    def _event(
+        self, sequence: int, stored: StoredEvent, retain: bool = True, origin: str = ""
+    ) -> Event:
         return Event(
             self.route.name,
             EventId(self.incarnation, sequence),
@@ -148,6 +179,10 @@ class DurableTopic(Topic):
             stored.source,
             stored.content_type,
             stored.payload,
+            stored.qos,
+            retain,
+            msgspec.json.decode(stored.extras, type=Extras) if stored.extras else None,
+            origin,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -246,7 +246,7 @@ class Exchange:
             if target is None:
                 return False
             self._tried = (*self._tried, target)
-            provider = plane.providers["session" if target.session else "http"]
+            provider = plane.providers[target.provider]
         permit = Permit(call, route, self._decision, target)
         sink = self._sink = provider.send(permit, self, body, self._ended)
         if self._reply_paused:

@@ -207,10 +207,48 @@ class EventId(NamedTuple):
         return f"{self.incarnation}-{self.sequence}"
 
 
-class Event:
-    """One published event; ``time`` is Unix time in milliseconds, ``source`` who published it."""
+class Extras(NamedTuple):
+    """What a publisher said beyond type and payload; subscribers get it as it was said.
 
-    __slots__ = ("channel", "content_type", "id", "payload", "source", "time")
+    ``attributes`` are user properties (MQTT 5.0 section 3.3.2.3.7), ``expires`` is Unix time in
+    milliseconds after which nobody wants the event (0: never), ``text`` says that the payload is
+    UTF-8 text.
+    """
+
+    attributes: tuple[tuple[str, str], ...] = ()
+    expires: int = 0
+    text: bool = False
+    response_topic: str = ""
+    correlation: bytes | None = None
+
+
+class Mark(NamedTuple):
+    """A packet identifier of a QoS 2 message that a session's client has sent (method B)."""
+
+    session: str
+    packet_id: int
+
+
+class Event:
+    """One published event; ``time`` is Unix time in milliseconds, ``source`` who published it.
+
+    ``qos`` is how sure its delivery is to be (0: may be lost, 1 and 2: not), ``retain`` whether
+    its publisher wants it to be a free topic's last value (a channel's is every event), and
+    ``origin`` the session that published it, which may not want it back.
+    """
+
+    __slots__ = (
+        "channel",
+        "content_type",
+        "extras",
+        "id",
+        "origin",
+        "payload",
+        "qos",
+        "retain",
+        "source",
+        "time",
+    )
 
     def __init__(
         self,
@@ -220,6 +258,10 @@ class Event:
         source: str,
         content_type: str,
         payload: bytes,
+        qos: int = 1,
+        retain: bool = True,
+        extras: Extras | None = None,
+        origin: str = "",
     ) -> None:
         self.channel = channel
         self.id = event_id
@@ -227,3 +269,7 @@ class Event:
         self.source = source
         self.content_type = content_type
         self.payload = payload
+        self.qos = qos
+        self.retain = retain
+        self.extras = extras
+        self.origin = origin

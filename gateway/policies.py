@@ -6,7 +6,14 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from gateway.recent import Recent, differences
 from policy.access import AccessIndex
 from policy.language import ManifestDoc, from_record
-from policy.model import AccessPolicy, Binding, LifecyclePolicy, Policy, ResolutionPolicy
+from policy.model import (
+    AccessPolicy,
+    Binding,
+    LifecyclePolicy,
+    Policy,
+    ResolutionPolicy,
+    TopicSpace,
+)
 from policy.patterns import PatternIndex
 from registry.model import PolicyRecord
 from registry.names import Name, Pattern
@@ -28,6 +35,7 @@ class PolicyBook:
         self.access = AccessIndex(authority, aliases, self._recent.note)
         self.deliveries: dict[str, tuple[str, Binding]] = {}
         """Channel-to-method bindings by policy name: who owns them, and what they bind."""
+        self.spaces: PatternIndex[TopicSpace] = PatternIndex()
         self._specs: dict[tuple[str, str], Policy] = {}
         self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
         self._static: dict[Name, dict[str, Binding]] = {}
@@ -44,6 +52,9 @@ class PolicyBook:
             for pattern in self._patterns(spec):
                 self._resolutions.put(pattern, record.name, spec)
                 touched.append(pattern)
+        elif isinstance(spec, TopicSpace):
+            for pattern in self._patterns(spec):
+                self.spaces.put(pattern, record.name, spec)
         elif spec.call:
             self.deliveries[record.name] = (record.owner, spec)
         else:
@@ -64,6 +75,10 @@ class PolicyBook:
             for pattern in patterns:
                 self._resolutions.remove(pattern, name)
             return patterns
+        if isinstance(spec, TopicSpace):
+            for pattern in self._patterns(spec):
+                self.spaces.remove(pattern, name)
+            return []
         if spec.call:
             del self.deliveries[name]
             return []
@@ -114,7 +129,7 @@ class PolicyBook:
         """Return the names that operators bound."""
         return set(self._static)
 
-    def _patterns(self, spec: ResolutionPolicy) -> list[Pattern]:
+    def _patterns(self, spec: ResolutionPolicy | TopicSpace) -> list[Pattern]:
         return list(dict.fromkeys(map(self._pattern, spec.names)))
 
     def _pattern(self, text: str) -> Pattern:

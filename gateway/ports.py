@@ -1,4 +1,5 @@
-"""What the gateway asks of the outside world: every effect goes through a Protocol of this file.
+"""What the gateway asks of the outside world: every effect goes through a Protocol of this file
+(MQTT's sessions have theirs in ``session_port``).
 
 Relay ports never call back within the call that invoked them.
 """
@@ -7,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.message import Call, Refusal, Reply, Status
+from gateway.message import Call, Mark, Refusal, Reply, Status
 from gateway.view import Route
 from policy.decision import Decision
 from policy.resolution import Target
@@ -204,13 +205,18 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """One event of a durable channel; ``time`` is Unix time in milliseconds."""
+    """One event of a durable channel; ``time`` is Unix time in milliseconds.
+
+    ``extras`` is opaque to the store; ``qos`` is that of the event.
+    """
 
     seq: int
     time: int
     content_type: str
     source: str
     payload: bytes
+    qos: int = 1
+    extras: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,12 +264,15 @@ class EventLog(Protocol):
         """Open a channel's log, creating it (with a random incarnation) when it is new."""
         ...
 
-    async def append(self, channel: str, event: StoredEvent, keep: Keep) -> int:
+    async def append(
+        self, channel: str, event: StoredEvent, keep: Keep, mark: Mark | None = None
+    ) -> int:
         """Append one event (its ``seq`` is ignored) and return the sequence number it got.
 
-        Returns only after it is synced to disk; concurrent appends share one commit. What
-        ``keep`` does not cover is deleted now and then: up to 1/16 more may be there, and the
-        newest event always stays. Raises StoreBusy, StoreError (also for a channel not opened).
+        ``mark`` is stored with it, or neither is. Returns only after it is synced to disk;
+        concurrent appends share one commit. What ``keep`` does not cover is deleted now and then:
+        up to 1/16 more may be there, and the newest event always stays. Raises StoreBusy,
+        StoreError (also for a channel not opened).
         """
         ...
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gateway.exchange import Plane
 from gateway.expiry import Expiry
+from gateway.free_topics import FreeTopics
 from gateway.installer import Installer
 from gateway.introspection import Introspection
 from gateway.ledger import Entered, Ledger, Plan
@@ -40,6 +41,8 @@ AT_ONCE = 100
 """Expiries that are written as one entry."""
 DECISION_SECONDS = 60.0
 """How old a cached decision grows: what is asked all the time shows up among recent questions."""
+FREE = "$free"
+"""The microservice that free topics are counted under."""
 SYSTEM = "site:system"
 """The actor of what the site does by itself."""
 
@@ -71,6 +74,8 @@ class Watchers:
         """A credential is no longer valid."""
         self.deliveries: list[Callable[[], None]] = []
         """Bindings of channels to methods changed."""
+        self.spaces: list[Callable[[], None]] = []
+        """Spaces of free topics changed."""
 
 
 class Site:
@@ -110,7 +115,8 @@ class Site:
         )
         self._installer = Installer(self.view, self._compiler, self._channel_gone)
         self._introspection = Introspection(self.authority, self.catalog, self.view.meter_of)
-        self.view.implicit = self._introspection.find
+        self._free = FreeTopics(self.policies.spaces, self.view.meter_of(FREE))
+        self.view.implicit = self._implicit
         self._leases: dict[RegistrationId, float] = {}
         self._expiry = Expiry()
         self._decided_since = clocks.loop()
@@ -277,6 +283,9 @@ class Site:
                 self._registered(id_)
         if kinds & {"AccessPolicy", "LifecyclePolicy"}:
             self._tell(self.watchers.access)
+        if "TopicSpace" in kinds:
+            self._free.forget()
+            self._tell(self.watchers.spaces)
         names.update(await self._installer.matching(patterns))
         await self._refresh(names, gone)
         if "Binding" in kinds:
@@ -318,6 +327,9 @@ class Site:
         self.plane.end_of(token)
         for tell in self.watchers.credential:
             tell(token)
+
+    def _implicit(self, name: Name) -> Route | None:
+        return self._introspection.find(name) or self._free.find(name)
 
     def _session_changed(self, name: Name) -> None:
         self._installer.now(name)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from gateway.message import Event, EventId, Refusal, Status
@@ -81,6 +82,7 @@ class Subscription:
         "_topic",
         "_wake",
         "group",
+        "load",
         "open",
         "principal",
     )
@@ -95,6 +97,8 @@ class Subscription:
     ) -> None:
         self.principal = principal
         self.group = group
+        self.load = 0
+        """What the subscriber itself holds and has not acknowledged; its adapter says so."""
         self.open = True
         self._topic = topic
         self._subscriber = subscriber
@@ -118,18 +122,20 @@ class Subscription:
         if self.open:
             self._drain()
 
-    def close(self) -> None:
-        """End the subscription; what waits for a group's member goes to the other members."""
+    def close(self, left: Iterable[Event] = ()) -> None:
+        """End the subscription; what waits for a group's member goes to the other members.
+
+        ``left`` are events that were delivered, but not acknowledged by the subscriber.
+        """
         if self.open:
-            left = self._stop()
-            self._topic.leave(self, left)
+            self._topic.leave(self, [*left, *self._stop()])
 
     # What the topic calls
 
     @property
     def unacknowledged(self) -> int:
-        """How much this subscriber has not taken yet; a paused one counts as one more."""
-        return len(self._queue) + self._paused
+        """How much this subscriber has not dealt with yet; a paused one counts as one more."""
+        return len(self._queue) + self._paused + self.load
 
     def offer(self, event: Event) -> None:
         """Deliver an event, or queue it while the subscriber is slow."""

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
-from gateway.message import Event, EventId, Refusal
+from gateway.message import Event, EventId, Extras, Refusal, Status
+from gateway.session_port import SessionStore
 from gateway.subscriptions import Subscription
 from gateway.view import Route
 from registry.model import EventChannel
@@ -21,13 +23,15 @@ class Topic:
 
     durable = False
 
-    def __init__(self, route: Route, patience: float) -> None:
+    def __init__(self, route: Route, patience: float, keeper: SessionStore | None = None) -> None:
         self.route = route
         self.incarnation = ""
         self.last = 0
         self.newest: Event | None = None
         self.everyone: dict[Subscription, None] = {}
         self._patience = patience
+        self._keeper = keeper
+        self._written = False
         self._bound: dict[Subscription, None] = {}
         self._plain: dict[Subscription, None] = {}
         self._groups: dict[str, dict[Subscription, None]] = {}
@@ -53,6 +57,10 @@ class Topic:
 
     async def settled(self) -> None:
         """Wait until what was published is in its place."""
+
+    def is_unused(self) -> bool:
+        """Return whether nobody listens and there is no last value."""
+        return not self.everyone and self.newest is None
 
     # Subscribers
 
@@ -86,8 +94,12 @@ class Topic:
 
         The site itself (a bound method) is never in a group: its method shares the load.
         """
+        keeper = self._keeper
+        before = 0 if keeper is None else keeper.writes
         self.last = event.id.sequence
-        self.newest = event
+        if event.retain or not self.route.free:
+            # An empty retained payload clears a free topic's last value (MQTT 5.0 [3.3.1-6]).
+            self.newest = event if event.payload or not self.route.free else None
         plain = self._plain
         if plain:
             if self.route.one_of_group:
@@ -99,6 +111,7 @@ class Topic:
             subscription.offer(event)
         for members in tuple(self._groups.values()):
             _dispatch(members, event)
+        self._written = keeper is not None and keeper.writes != before
 
     def end(self, refusal: Refusal) -> None:
         """End every subscription."""
@@ -117,12 +130,32 @@ class Topic:
             del self._full[subscription]
             self._release()
 
-    def is_strained(self) -> bool:
-        """Return whether a publisher has to wait."""
-        return bool(self._full)
+    def must_wait(self) -> bool:
+        """Return whether the publisher of the event just fanned out has to wait."""
+        return self._written or bool(self._full)
 
     def acknowledge(self, future: asyncio.Future[EventId], event_id: EventId) -> None:
-        """Acknowledge an event as soon as no subscriber is full, or patience has run out."""
+        """Acknowledge the event just fanned out as soon as that is true.
+
+        Durable sessions have it on disk, and no subscriber is full (or patience has run out).
+        """
+        if self._written and self._keeper is not None:
+            synced = self._keeper.synced()
+            synced.add_done_callback(partial(self._synced, future, event_id))
+        else:
+            self._unstrained(future, event_id)
+
+    def _synced(
+        self, future: asyncio.Future[EventId], event_id: EventId, synced: asyncio.Future[None]
+    ) -> None:
+        error = None if synced.cancelled() else synced.exception()
+        if error is None:
+            self._unstrained(future, event_id)
+        elif not future.done():
+            detail = f"the event was not stored for the sessions that are away: {error}"
+            future.set_exception(Refusal(Status.UNAVAILABLE, detail, retry_after=1))
+
+    def _unstrained(self, future: asyncio.Future[EventId], event_id: EventId) -> None:
         if not self._full:
             _settle(future, event_id)
             return
@@ -147,20 +180,45 @@ class RingTopic(Topic):
     """A channel in memory: a restart begins a new incarnation."""
 
     def __init__(
-        self, route: Route, patience: float, incarnation: str, time_ms: Callable[[], int]
+        self,
+        route: Route,
+        patience: float,
+        incarnation: str,
+        time_ms: Callable[[], int],
+        keeper: SessionStore | None = None,
     ) -> None:
-        super().__init__(route, patience)
+        super().__init__(route, patience, keeper)
         self.incarnation = incarnation
         self._time_ms = time_ms
         self._events: dict[int, Event] = {}
         self._first = 1
         self._bytes = 0
 
-    def publish(self, source: str, content_type: str, payload: bytes) -> EventId:
+    def publish(
+        self,
+        source: str,
+        content_type: str,
+        payload: bytes,
+        qos: int = 1,
+        retain: bool = True,
+        extras: Extras | None = None,
+        origin: str = "",
+    ) -> EventId:
         """Append an event and fan it out."""
         event_id = EventId(self.incarnation, self.last + 1)
         now = self._time_ms()
-        event = Event(self.route.name, event_id, now, source, content_type, payload)
+        event = Event(
+            self.route.name,
+            event_id,
+            now,
+            source,
+            content_type,
+            payload,
+            qos,
+            retain,
+            extras,
+            origin,
+        )
         self._events[event_id.sequence] = event
         self._bytes += len(payload)
         self.last = event_id.sequence

@@ -68,12 +68,14 @@ class Meter:
 class Route:
     """One compiled name. ``selection`` is None for objects, and channels have a ``channel``.
 
+    ``free``: a topic in a space that a policy opened, not a registered channel.
     ``one_of_group``: a channel's events are dispatched among its subscribers, not duplicated (S3).
     """
 
     __slots__ = (
         "action",
         "channel",
+        "free",
         "kind",
         "meter",
         "method",
@@ -99,6 +101,7 @@ class Route:
         self.validator: Validator | None = None
         """What a payload must fit, when its definition says so."""
         self.one_of_group = False
+        self.free = False
 
 
 class View:
@@ -157,7 +160,7 @@ class View:
         return health
 
     def probed(self) -> Iterator[tuple[Target, HealthCheck]]:
-        """Yield one target of each origin that is to be probed, and how; sessions never are."""
+        """Yield one target of each origin that is to be probed, and how: only HTTP is."""
         for targets in self._probed.values():
             yield next(iter(targets.items()))
 
@@ -174,7 +177,7 @@ class View:
 
     def _probe(self, selection: Selection, check: HealthCheck) -> None:
         for target in selection.targets():
-            if not target.session:
+            if target.provider == "http":
                 self._probed.setdefault(target.health, {})[target] = check
 
     def _probe_no_more(self, selection: Selection) -> None:

@@ -1,7 +1,7 @@
 """What must hold of each kind of policy beyond its types; names in it become canonical."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -17,10 +17,12 @@ from policy.model import (
     Policy,
     ResolutionPolicy,
     Subject,
+    TopicSpace,
 )
 from registry.checks import Findings
 from registry.documents import Path
 from registry.model import Endpoint
+from registry.urls import PORTS, WEB
 
 MAX_RULES: Final = 10_000
 """Subjects times actions times names of one policy."""
@@ -57,6 +59,8 @@ def check(spec: Spec, policy: Policy) -> Policy:
         return _lifecycle(spec, policy)
     if isinstance(policy, Binding):
         return _binding(spec, policy)
+    if isinstance(policy, TopicSpace):
+        return replace(policy, names=spec.names(policy.names))
     return _resolution(spec, policy)
 
 
@@ -102,8 +106,8 @@ def _subject(spec: Spec, path: Path, subject: Subject) -> None:
         spec.add((*path, "kind"), f"{kind!r} is no kind of principals", hint)
 
 
-def _base_url(spec: Spec, path: Path, text: str) -> None:
-    url = spec.findings.url((*spec.path, *path), text)
+def _base_url(spec: Spec, path: Path, text: str, schemes: Collection[str] = PORTS) -> None:
+    url = spec.findings.url((*spec.path, *path), text, schemes=schemes)
     if url is not None and url.query:
         spec.add(path, "a query cannot be compared", "remove '?' and what follows")
 
@@ -153,4 +157,4 @@ def _choice(spec: Spec, path: Path, choice: Choice) -> None:
         hint = "the other site resolves the name itself: make it two choices"
         spec.add((*path, "site"), "a choice is a microservice or a site, not both", hint, key=True)
     elif choice.site:
-        _base_url(spec, (*path, "site"), choice.site)
+        _base_url(spec, (*path, "site"), choice.site, WEB)

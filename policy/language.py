@@ -12,7 +12,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from policy.checks import Spec, check
-from policy.model import KINDS, AccessPolicy, Binding, LifecyclePolicy, Policy, ResolutionPolicy
+from policy.model import (
+    KINDS,
+    AccessPolicy,
+    Binding,
+    LifecyclePolicy,
+    Policy,
+    ResolutionPolicy,
+    TopicSpace,
+)
 from registry.checks import MAX_PROBLEMS, Findings, Scope
 from registry.documents import Document, InvalidDocument, Path, Problem, read
 from registry.model import PolicyRecord
@@ -71,8 +79,18 @@ class ResolutionPolicyManifest(_Manifest, frozen=True, tag="ResolutionPolicy"):
     spec: ResolutionPolicy
 
 
+class TopicSpaceManifest(_Manifest, frozen=True, tag="TopicSpace"):
+    """A manifest of kind `TopicSpace`."""
+
+    spec: TopicSpace
+
+
 Manifest: TypeAlias = (
-    AccessPolicyManifest | LifecyclePolicyManifest | BindingManifest | ResolutionPolicyManifest
+    AccessPolicyManifest
+    | LifecyclePolicyManifest
+    | BindingManifest
+    | ResolutionPolicyManifest
+    | TopicSpaceManifest
 )
 _ONE: Any = Manifest  # As values: a union is no type[T] to the type checker.
 _MANY: Any = list[Manifest]

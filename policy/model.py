@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from registry.model import ArgumentPlace
+from registry.model import ArgumentPlace, Retain
 
 
 class Action(StrEnum):
@@ -160,11 +160,25 @@ class ResolutionPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_def
     description: str = ""
 
 
-Policy = AccessPolicy | LifecyclePolicy | Binding | ResolutionPolicy
+class TopicSpace(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Names that need no registration: whatever is used under ``names`` is a channel in memory.
+
+    Access policies decide about them as about any name. What an MQTT publisher says of retaining
+    decides a free topic's last value, as on other brokers.
+    """
+
+    names: Names
+    retain: Retain = Retain(count=1, bytes=1 << 20)
+    overflow: Literal["drop-oldest", "disconnect", "block"] = "drop-oldest"
+    description: str = ""
+
+
+Policy = AccessPolicy | LifecyclePolicy | Binding | ResolutionPolicy | TopicSpace
 
 KINDS: dict[str, type[Policy]] = {
     "AccessPolicy": AccessPolicy,
     "LifecyclePolicy": LifecyclePolicy,
     "Binding": Binding,
     "ResolutionPolicy": ResolutionPolicy,
+    "TopicSpace": TopicSpace,
 }

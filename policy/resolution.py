@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from math import log
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from mypy_extensions import mypyc_attr
@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 from policy.model import Choice, HealthCheck, Passive, ResolutionPolicy
 from registry.model import Endpoint, RegistrationId
 from registry.names import Name
-from registry.urls import InvalidUrl, parse_url
+from registry.urls import InvalidUrl, parse_url, scheme_of
 
 SLOTS = 64
 STATIC = RegistrationId("$binding", "", "")
@@ -65,7 +65,8 @@ HealthOf = Callable[[str, HealthCheck | None], Health]
 class Source(NamedTuple):
     """An endpoint and who offers it: what the compiler chooses from.
 
-    ``session`` names a live session that provides the method itself (then ``endpoint`` is empty).
+    ``session`` names a live session that provides the method itself (then ``endpoint`` is empty):
+    the kind of sessions, ``-`` and a number.
     """
 
     registration: RegistrationId
@@ -78,7 +79,8 @@ class Source(NamedTuple):
 class Target:
     """One compiled choice of a Selection. ``prepared`` belongs to the adapter that sends to it.
 
-    ``site`` is set for a redirect to another site's gateway, which resolves the name itself.
+    ``provider`` says which provider sends there. ``site`` is set for a redirect to another site's
+    gateway, which resolves the name itself.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class Target:
         "passive",
         "peer",
         "prepared",
+        "provider",
         "registration",
         "seed",
         "session",
@@ -109,12 +112,30 @@ class Target:
         self.health = health
         self.passive = passive
         self.site = site
+        self.provider = _provider(source, site)
         self.prepared: object | None = None
         self.seed = crc32(str(self).encode())
 
     def __str__(self) -> str:
         where = self.site or self.endpoint.url or f"session {self.session}"
         return f"{self.registration} at {where}"
+
+
+PROVIDERS: Final = {
+    "http": "http",
+    "https": "http",
+    "mqtt": "broker",
+    "mqtts": "broker",
+    "coap": "coap",
+    "coap+tcp": "coap",
+}
+"""Which provider sends to endpoints of a scheme."""
+
+
+def _provider(source: Source, site: str) -> str:
+    if source.session:
+        return source.session.partition("-")[0]
+    return PROVIDERS.get(scheme_of(site or source.endpoint.url), "http")
 
 
 class Tier:

@@ -1,13 +1,13 @@
 """Checks of documents beyond types: names, patterns, URLs and arguments, each with its place."""
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Final, NamedTuple
 
 from registry.documents import Document, InvalidDocument, Path, Problem
 from registry.model import Endpoint
 from registry.names import InvalidName, Name, Pattern, check_registrable, near, parse_name
-from registry.urls import InvalidUrl, Url, parse_url, placeholders
+from registry.urls import PORTS, WEB, InvalidUrl, Url, parse_url, placeholders
 
 MAX_PROBLEMS: Final = 20
 """Problems that are told at once."""
@@ -89,10 +89,12 @@ class Findings:
             self.add(path, str(error))
             return text
 
-    def url(self, path: Path, text: str, *, template: bool = False) -> Url | None:
+    def url(
+        self, path: Path, text: str, *, template: bool = False, schemes: Collection[str] = PORTS
+    ) -> Url | None:
         """Check an absolute URL."""
         try:
-            return parse_url(text, template=template)
+            return parse_url(text, template=template, schemes=schemes)
         except InvalidUrl as error:
             self.add(path, str(error))
             return None
@@ -111,7 +113,10 @@ class Findings:
             trouble = _argument_trouble(name, place, endpoint.method)
             if trouble:
                 self.add((*path, "args", name), *trouble, key=True)
-        if url is not None:
+        if url is not None and url.scheme not in WEB and endpoint.args:
+            hint = "remove args: the payload passes as it is"
+            self.add((*path, "args"), f"a {url.scheme} endpoint takes no arguments", hint)
+        elif url is not None:
             self._places((*path, url_key), url, endpoint.args, (*path, "args"))
 
     def _places(self, path: Path, url: Url, args: Mapping[str, str], args_path: Path) -> None:

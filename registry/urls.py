@@ -5,14 +5,24 @@ What other parsers quietly repair is refused here: user information, backslashes
 """
 
 import re
+from collections.abc import Collection
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 MAX_URL: Final = 2048
 """Characters of a URL."""
-PORTS: Final = {"http": 80, "https": 443}
+PORTS: Final = {
+    "http": 80,
+    "https": 443,
+    "mqtt": 1883,
+    "mqtts": 8883,
+    "coap": 5683,
+    "coap+tcp": 5683,
+}
 """The schemes that an endpoint may have, and their ports."""
+WEB: Final = ("http", "https")
+"""The schemes of another site's gateway."""
 
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -23,7 +33,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]{0,63})\}")
 
 
 class InvalidUrl(ValueError):
-    """A text that is no absolute http or https URL; the message says why and what to do."""
+    """A text that is no absolute URL of ours; the message says why and what to do."""
 
 
 class Url(NamedTuple):
@@ -55,10 +65,10 @@ class Url(NamedTuple):
         return self[:3] == prefix[:3] and _begins(self.path, prefix.path, guess=True)
 
 
-def parse_url(text: str, *, template: bool = False) -> Url:
+def parse_url(text: str, *, template: bool = False, schemes: Collection[str] = PORTS) -> Url:
     """Parse an absolute URL; only a ``template`` may hold ``{argument}`` in its path and query.
 
-    Raises InvalidUrl.
+    Raises InvalidUrl, also for a scheme that is none of ``schemes``.
     """
     if len(text) > MAX_URL:
         raise InvalidUrl(f"the URL is longer than {MAX_URL} characters")
@@ -67,8 +77,8 @@ def parse_url(text: str, *, template: bool = False) -> Url:
         raise InvalidUrl("not an absolute URL: write http://host:port/path")
     scheme, authority, path, query, fragment = match.groups(default="")
     scheme = scheme.lower()
-    if scheme not in PORTS:
-        raise InvalidUrl(f"the scheme {scheme!r} is not supported: use http or https")
+    if scheme not in schemes:
+        raise InvalidUrl(f"the scheme {scheme!r} is not supported: use {' or '.join(schemes)}")
     if fragment:
         raise InvalidUrl("a fragment is never sent: remove '#' and what follows")
     host, port = _authority(authority, PORTS[scheme])
@@ -79,6 +89,11 @@ def parse_url(text: str, *, template: bool = False) -> Url:
     if "%2f" in path.lower():
         raise InvalidUrl("an encoded '/' (%2F) in the path means different things to servers")
     return Url(scheme, host, port, path, query)
+
+
+def scheme_of(text: str) -> str:
+    """Return a URL's scheme in lower case, "" when there is none."""
+    return text.partition("://")[0].lower() if "://" in text else ""
 
 
 def placeholders(part: str) -> list[str]:

@@ -65,6 +65,7 @@ class Gateway:
         self.state = directory / "state"
         self.log = directory / "site.log"
         self.url = self.control = self.token = ""
+        self.mqtt = self.mqtt_websocket = self.coap = ""
         self.process: subprocess.Popen[bytes] | None = None
         self._options = list(options)
         self._control = control
@@ -85,12 +86,17 @@ class Gateway:
         control = urlsplit(self.control).netloc or self._control
         command = [*self._under, *HILUM, "serve", "--output", "json", "--state", str(self.state)]
         command += [*self._options, "--http", http, "--control", control]
+        for option, url in (("--mqtt", self.mqtt), ("--coap", self.coap)):
+            if option not in self._options:
+                command += [option, urlsplit(url).netloc or "127.0.0.1:0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log
             )
         ready = self._first_line()
         self.url, self.control = ready["http"], ready["control"]
+        self.mqtt, self.coap = ready.get("mqtt", ""), ready.get("coap", "")
+        self.mqtt_websocket = ready.get("mqtt_websocket", "")
         self.token = Path(ready["token_file"]).read_text().strip()
         return self
 

@@ -17,7 +17,7 @@ import typer
 from adapters.cli.logs import set_up_logging
 from adapters.cli.options import ADMIN_TOKEN, DEFAULT_URL, refuse
 from adapters.cli.output import Format, data, note, say, show
-from gateway.config import Config, Listen, check, default_state, load
+from gateway.config import Coap, Config, Listen, Mqtt, check, default_state, load
 from gateway.message import Status
 from gateway.ports import StoreError
 from gateway.strict_toml import ConfigError
@@ -25,7 +25,8 @@ from gateway.strict_toml import ConfigError
 if TYPE_CHECKING:
     from adapters.main import Application
 
-L = TypeVar("L", bound=Listen)
+L = TypeVar("L", bound=Listen | Coap)
+D = TypeVar("D", Mqtt, Coap)
 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:]*):([0-9]{1,5})")
 
@@ -47,6 +48,12 @@ def serve(
     control: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="The control API; port 0: any free one.")
     ] = "",
+    mqtt: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The MQTT listener; off: none.")
+    ] = "",
+    coap: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="The CoAP listener; off: none.")
+    ] = "",
     output: Form = Format.TABLE,
 ) -> None:
     """Run a site until it is told to stop (Ctrl-C, SIGTERM); it then ends what is open first.
@@ -60,6 +67,8 @@ def serve(
         site=site,
         http=_listen(settings.http, http, "--http"),
         control=_listen(settings.control, control, "--control"),
+        mqtt=_optional(settings.mqtt, mqtt, "--mqtt"),
+        coap=_optional(settings.coap, coap, "--coap"),
     )
     _checked(settings, config)
     set_up_logging(settings.log)
@@ -83,13 +92,14 @@ def check_config(config: ConfigFile = None, output: Form = Format.TABLE) -> None
         for key, value in settings_of.items()
     ]
     rows += [["[[remote]]", one["authority"], one["url"]] for one in document["remote"]]
+    rows += [["[[broker]]", one["username"], one["url"]] for one in document["broker"]]
     show(output, document, ("table", "setting", "value"), rows)
     note(f"{config or 'the default configuration'} is fine")
 
 
 def version(output: Form = Format.TABLE) -> None:
     """Print the versions of Hilum and of what it runs on."""
-    packages = ("uvloop", "httptools", "msgspec", "starlette", "uvicorn", "typer")
+    packages = ("uvloop", "httptools", "mqtt5", "aiocoap", "msgspec", "starlette", "uvicorn")
     versions = {
         "hilum": own_version(),
         "python": platform.python_version(),
@@ -147,10 +157,22 @@ def _listen(listen: L, text: str, option: str) -> L:
     return msgspec.structs.replace(listen, host=host, port=int(match[2]))
 
 
+def _optional(listen: D, text: str, option: str) -> D:
+    """Change a listener that a site can do without."""
+    if text == "off":
+        return msgspec.structs.replace(listen, enabled=False)
+    return msgspec.structs.replace(
+        _listen(listen, text, option), enabled=listen.enabled or bool(text)
+    )
+
+
 def _failed(settings: Config, error: Exception) -> NoReturn:
     """Say why a site could not start or go on."""
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        hint = "another site may be running; --http and --control choose other ports, 0 any"
+        hint = (
+            "another site or broker may be running; --http, --control, --mqtt and --coap choose "
+            "other ports, 0 any"
+        )
         refuse(f"an address is in use: {error}", status=Status.UNAVAILABLE, hint=hint)
     if isinstance(error, ssl.SSLError):
         hint = (
@@ -168,13 +190,16 @@ def _ready(application: "Application", output: Format) -> None:
     config = application.config
     http = _url(config.http, application.http_port)
     control = _url(config.control, application.control_port)
+    own = _device_listeners(application)
     token_file = (config.site.state / ADMIN_TOKEN).absolute()
     if output is Format.JSON:
-        ready = {"http": http, "control": control, "token_file": str(token_file)}
+        ready = {"http": http, "control": control, **own, "token_file": str(token_file)}
         typer.echo(json.dumps(ready))
         return
     say(f"Hilum {own_version()} serves the site {config.site.authority}", "bold")
     say(f"  data listener  {http}")
+    for protocol, url in own.items():
+        say(f"  {protocol.replace('_', ' ').upper():14} {url}")
     say(f"  control API    {control}  (a page of links; /openapi.json describes it)")
     say(f"  admin token    {token_file}")
     say("\nIn another terminal:")
@@ -188,10 +213,27 @@ def _ready(application: "Application", output: Format) -> None:
     sys.stdout.flush()
 
 
+def _device_listeners(application: "Application") -> dict[str, str]:
+    """Return the URLs of the MQTT and CoAP listeners that are open."""
+    config, found = application.config, {}
+    if application.mqtt_port:
+        scheme = "mqtts" if config.mqtt.tls_certificate else "mqtt"
+        found["mqtt"] = _address(scheme, config.mqtt.host, application.mqtt_port)
+    if application.mqtt_websocket_port:
+        scheme = "wss" if config.mqtt.tls_certificate else "ws"
+        url = _address(scheme, config.mqtt.host, application.mqtt_websocket_port)
+        found["mqtt_websocket"] = f"{url}/mqtt"
+    if application.coap_port:
+        found["coap"] = _address("coap", config.coap.host, application.coap_port)
+    return found
+
+
 def _url(listen: Listen, port: int) -> str:
-    scheme = "https" if listen.tls_certificate else "http"
-    host = f"[{listen.host}]" if ":" in listen.host else listen.host
-    return f"{scheme}://{host}:{port}"
+    return _address("https" if listen.tls_certificate else "http", listen.host, port)
+
+
+def _address(scheme: str, host: str, port: int) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _setting(value: object) -> str | None:

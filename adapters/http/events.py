@@ -25,10 +25,10 @@ import msgspec
 from adapters.http import render
 from adapters.http.inbound import Inbound
 from adapters.http.payloads import json_of, text_of
-from adapters.http.rota import in_slices
 from gateway.channels import Channels, refuse_subscription
 from gateway.exchange import Plane
 from gateway.message import Call, Event, Refusal, Reply, Status
+from gateway.rota import in_slices
 from gateway.subscriptions import OLDEST, Gap, Subscription, parse_event_id
 from gateway.view import Route
 from registry.names import urn

@@ -7,7 +7,7 @@ everybody else wait for a tenth of a second, and as often as somebody likes.
 import asyncio
 from time import perf_counter
 
-from adapters.http.rota import TURN, Rota
+from gateway.rota import TURN, Rota
 
 PIECE = 20 * 1024
 """Bytes that are parsed at once where they may hold thousands of things."""

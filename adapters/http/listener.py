@@ -14,10 +14,10 @@ from adapters.http.dispatch import SOCKET, Dispatcher
 from adapters.http.farewell import stop_accepting
 from adapters.http.heads import HeadMemory, RequestHead
 from adapters.http.inbound import Inbound
-from adapters.http.rota import Rota
 from adapters.http.server import ServerConnection
 from gateway.config import Limits
 from gateway.message import Call
+from gateway.rota import Rota
 from gateway.site import Site
 from gateway.view import Route
 from registry.names import Name

@@ -8,14 +8,14 @@ from typing import cast
 
 from mypy_extensions import mypyc_attr
 
-from adapters.http.egress import Egress, Forbidden, Origin
 from adapters.http.heads import HeadMemory, ReplyHead
-from adapters.http.rota import Rota
 from adapters.http.upstream import UpstreamConnection
 from gateway.config import Upstream
+from gateway.egress import Egress, Forbidden, Origin
 from gateway.exchange import Plane
 from gateway.message import Status
 from gateway.ports import Answer
+from gateway.rota import Rota
 
 PENDING_BYTES = 256 * 1024
 """Payload that is held for a call without a connection; then the caller is paused."""

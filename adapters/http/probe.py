@@ -5,7 +5,7 @@ import contextlib
 import logging
 from typing import NamedTuple
 
-from adapters.http.egress import Egress, Forbidden, Origin
+from gateway.egress import Egress, Forbidden, Origin
 from gateway.view import View
 from policy.model import HealthCheck
 from policy.resolution import Health, Target

@@ -8,16 +8,16 @@ from weakref import WeakValueDictionary
 
 from adapters.http import render
 from adapters.http.assertion import Assertions, service_key
-from adapters.http.egress import Egress, Origin
 from adapters.http.heads import HeadMemory, ReplyHead
 from adapters.http.mapping import BadArguments, map_call
 from adapters.http.pool import Pool
-from adapters.http.rota import Rota
 from gateway.calls import MAX_MESSAGE
 from gateway.config import Upstream
+from gateway.egress import Egress, Origin
 from gateway.exchange import Plane
 from gateway.message import Call, Status
 from gateway.ports import Answer, Permit, Sink
+from gateway.rota import Rota
 from policy.resolution import Target
 from registry.urls import PORTS, Url, parse_url
 

@@ -18,7 +18,7 @@ from adapters.http.fields import (
 )
 from adapters.http.intake import Intake
 from adapters.http.parser import HttpParserUpgrade, HttpResponseParser
-from adapters.http.rota import Rota
+from gateway.rota import Rota
 
 
 class Garbage(Exception):

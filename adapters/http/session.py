@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from adapters.http import messages, render, websocket
-from adapters.http.asking import Asking
 from adapters.http.payloads import members
-from adapters.http.provided import Outstanding
+from gateway.asking import Asking
 from gateway.channels import refuse_subscription
 from gateway.exchange import Exchange
 from gateway.message import Call, Event, Origin, Refusal, Reply, Status
 from gateway.objects.answers import name_of, require
+from gateway.provided import Outstanding
 from gateway.refusals import denial, unknown
 from gateway.subscriptions import OLDEST, Gap, Subscription, parse_event_id
 from gateway.view import Route

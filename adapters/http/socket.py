@@ -11,13 +11,13 @@ import msgspec
 from adapters.http import websocket
 from adapters.http.inbound import Inbound
 from adapters.http.payloads import members
-from adapters.http.provided import SessionProvider
-from adapters.http.rota import Rota, in_slices
 from adapters.http.session import Session
 from adapters.http.websocket import WebSocket, handshake
 from gateway.channels import Channels
 from gateway.config import Limits
 from gateway.message import Call, Event
+from gateway.provided import SessionProvider
+from gateway.rota import Rota, in_slices
 from gateway.site import Site
 from policy.model import ANONYMOUS
 

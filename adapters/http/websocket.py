@@ -9,7 +9,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import generate_accept_token
 
-from adapters.http.rota import TURN, Rota
+from gateway.rota import TURN, Rota
 
 if TYPE_CHECKING:
     from adapters.http.inbound import Inbound

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from examples.weight.by_http import HttpSite
 from examples.weight.children import Child, Children
-from examples.weight.common import Site
 from examples.weight.day import CHANNEL, Clock
 
 HERE = Path(__file__).parent
@@ -39,10 +39,11 @@ class Stage:
         configuration = state / "site.toml"
         configuration.write_text(CONFIGURATION)
         options = ["--config", str(configuration), "--state", str(state / "site")]
-        options += ["--http", http, "--control", control, "--output", "json"]
+        options += ["--http", http, "--control", control]
+        options += ["--mqtt", ":0", "--coap", ":0", "--output", "json"]
         self.ready = json.loads(children.start("site", "gateway", "serve", *options).wait_for("{"))
         self.url: str = self.ready["http"]
-        self.operator = Site(self.url, Path(self.ready["token_file"]).read_text().strip())
+        self.operator = HttpSite(self.url, Path(self.ready["token_file"]).read_text().strip())
 
     def prepare(self) -> int:
         """Apply the policies and issue the tokens; returns how many policies there are."""
@@ -61,9 +62,9 @@ class Stage:
         apply = "$site/policy/apply"
         return len(self.operator.request("POST", apply, manifests, "application/yaml")["applied"])
 
-    def site_of(self, name: str) -> Site:
+    def site_of(self, name: str) -> HttpSite:
         """Return the site as a principal sees it."""
-        return Site(self.url, (self.tokens / f"{name}.token").read_text().strip())
+        return HttpSite(self.url, (self.tokens / f"{name}.token").read_text().strip())
 
     def start(self, module: str, instance: str = "a", token: str = "") -> Child:
         """Start a service with its own token."""

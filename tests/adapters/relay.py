@@ -10,11 +10,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 from adapters.http import farewell
-from adapters.http.egress import Egress
 from adapters.http.listener import Listener, Takeovers
 from adapters.http.provider import HttpProvider
 from adapters.store.changelog import open_store
 from gateway.config import Limits, Upstream
+from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.site import Clocks, Identity, Site
 from policy.identity import new_token

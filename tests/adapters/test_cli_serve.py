@@ -34,6 +34,9 @@ def stopped(tmp_path_factory):
     return site
 
 
+ANYWHERE = ("--http", ":0", "--control", ":0", "--mqtt", ":0", "--coap", ":0")
+
+
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path):
     with Gateway(tmp_path) as site:
         site.allow("kept", {"principal": "user:ann"}, "call", "plans/**")
@@ -59,6 +62,7 @@ def test_ctrl_c_ends_a_site_cleanly(tmp_path):
 
 def test_a_person_is_told_where_everything_is(tmp_path):
     arguments = ["--state", "state", "--http", "127.0.0.1:0", "--control", "127.0.0.1:0"]
+    arguments += ["--mqtt", ":0", "--coap", ":0"]
     process = subprocess.Popen(
         [*HILUM, "serve", *arguments],
         cwd=tmp_path,
@@ -82,7 +86,19 @@ def test_a_person_is_told_where_everything_is(tmp_path):
 
 def test_two_processes_on_one_state_are_refused(tmp_path):
     with Gateway(tmp_path) as site:
-        done = cli("serve", "--state", str(site.state), "--http", ":0", "--control", ":0")
+        done = cli(
+            "serve",
+            "--state",
+            str(site.state),
+            "--http",
+            ":0",
+            "--control",
+            ":0",
+            "--mqtt",
+            ":0",
+            "--coap",
+            ":0",
+        )
         assert done.returncode == UNAVAILABLE
         assert f"in use by process {site.process.pid}" in done.stderr
         done = hilum("token", "issue", "--offline", "--state", str(site.state))
@@ -90,16 +106,17 @@ def test_two_processes_on_one_state_are_refused(tmp_path):
         assert "stop `hilum serve` first" in done.stderr
 
 
-@pytest.mark.parametrize("listener", ["--http", "--control"])
+@pytest.mark.parametrize("listener", ["--http", "--control", "--mqtt"])
 def test_an_address_in_use_is_told(tmp_path, listener):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        other = {"--http": "--control", "--control": "--http"}[listener]
-        arguments = (listener, f"127.0.0.1:{port}", other, "127.0.0.1:0")
+        ports = dict.fromkeys(("--http", "--control", "--mqtt", "--coap"), ":0")
+        ports[listener] = f"127.0.0.1:{port}"
+        arguments = [each for option in ports.items() for each in option]
         done = cli("serve", "--state", str(tmp_path / "state"), *arguments)
     assert done.returncode == UNAVAILABLE
     assert str(port) in done.stderr
-    assert "--http and --control choose other ports" in done.stderr
+    assert "--http, --control, --mqtt and --coap choose other ports" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -272,7 +289,18 @@ def test_a_certificate_that_does_not_load_is_told(tmp_path):
     wrong.write_text("no certificate")
     path = tmp_path / "site.toml"
     path.write_text(TLS.replace(str(CERTIFICATE), str(wrong)))
-    arguments = ("--config", str(path), "--http", ":0", "--control", ":0")
+    arguments = (
+        "--config",
+        str(path),
+        "--http",
+        ":0",
+        "--control",
+        ":0",
+        "--mqtt",
+        ":0",
+        "--coap",
+        ":0",
+    )
     done = cli("serve", "--state", str(tmp_path / "state"), *arguments)
     assert done.returncode == INVALID
     assert "tls_certificate" in done.stderr

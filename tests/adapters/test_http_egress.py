@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.http.assertion import Assertions, service_key
-from adapters.http.egress import Egress, Forbidden, Origin
+from gateway.egress import Egress, Forbidden, Origin
 from policy.model import Binding, Principal
 from tests.adapters.relay import AUTHORITY, SITE_KEY, Relay, echo, running_relay, service
 from tests.adapters.wire import connected, problem_of

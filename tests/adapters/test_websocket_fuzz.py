@@ -13,9 +13,9 @@ from wsproto.events import CloseConnection, Ping, Pong
 
 from adapters.http.messages import id_of, payload_of, read_message, status_of
 from adapters.http.payloads import members
-from adapters.http.rota import Rota
 from adapters.http.websocket import WebSocket
 from gateway.message import Refusal
+from gateway.rota import Rota
 
 ID = st.none() | st.integers(-(2**60), 2**60) | st.text(max_size=70) | st.floats() | st.booleans()
 ANY = st.recursive(

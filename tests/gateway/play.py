@@ -139,7 +139,7 @@ class Stage:
         self.http = ScriptedProvider(self.script)
         self.session = ScriptedProvider(self.script)
         self.plane = Plane(self.view, self.access, self.local)
-        self.plane.providers.update(http=self.http, session=self.session)
+        self.plane.providers.update(http=self.http, socket=self.session)
         self.plane.now = 100.0
         self.allow("all", ANN.id, *Action)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from gateway.config import (
+    Broker,
     Config,
     Control,
     Limits,
@@ -138,7 +139,7 @@ WRONG = [
     ('[http]\ntls_certificate = "/dev/null"', "[http] tls_key: is missing; TLS needs both files"),
     ('[http]\ntls_key = "a"', "[http] tls_certificate: is missing; TLS needs both files"),
     ('[http]\ntls_key = "a"', '[http] tls_key: there is no file "/etc/site/a"'),
-    ("[control]\nport = 8080", "[control] port: 8080 is the data listener's; choose another"),
+    ("[control]\nport = 8080", "[control] port: 8080 is taken by [http] port; choose another"),
     ("[limits]\ntimeout_cap = 9", "[limits] timeout: is above timeout_cap (9 ms)"),
     ('[egress]\nallow = ["10.0.0.1/8"]', '"10.0.0.1/8" has host bits set; write 10.0.0.0/8'),
     ('[egress]\nallow = ["10.0.0.0/8:99999"]', "has a port above 65535"),
@@ -257,9 +258,9 @@ def toml(value: object) -> str:
 
 
 def table(info: msgspec.structs.FieldInfo) -> st.SearchStrategy:
-    kind = Remote if info.name == "remote" else info.type
+    kind = {"remote": Remote, "broker": Broker}.get(info.name, info.type)
     inner = st.dictionaries(st.sampled_from([one.name for one in fields(kind)]) | st.text(), VALUES)
-    return st.lists(inner, max_size=3) if kind is Remote else inner
+    return st.lists(inner, max_size=3) if kind in (Remote, Broker) else inner
 
 
 def judged(data: bytes) -> None:
@@ -310,7 +311,8 @@ def default(info: msgspec.structs.FieldInfo) -> str:
 
 
 def test_every_setting_is_documented_with_its_default():
-    tables = {info.name: Remote if info.name == "remote" else info.type for info in fields(Config)}
+    lists = {"remote": Remote, "broker": Broker}
+    tables = {info.name: lists.get(info.name, info.type) for info in fields(Config)}
     assert documented() == {
         name: {info.name: default(info) for info in fields(kind)} for name, kind in tables.items()
     }

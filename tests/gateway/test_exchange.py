@@ -515,12 +515,12 @@ def test_a_sticky_call_returns_to_its_endpoint(stage):
 
 def test_a_live_session_provides_a_method(stage):
     name = Name(f"{PLAN}/make")
-    source = Source(RegistrationId("Nat", "1", "a"), Endpoint(""), "", session="ws-1")
+    source = Source(RegistrationId("Nat", "1", "a"), Endpoint(""), "", session="socket-1")
     stage.sessions[name] = [source]
     stage.register("a")
     stage.resolve(ResolutionPolicy(("**",), (Choice(microservice="Nat"),)))
     stage.begin()
-    assert stage.played() == ["ws-1 send ."]
+    assert stage.played() == ["socket-1 send ."]
     assert stage.session.permits
 
 

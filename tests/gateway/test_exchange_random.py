@@ -130,7 +130,7 @@ class Calls(RuleBasedStateMachine):
         self.stage = Stage()
         self.provider = Provider()
         plane = self.stage.plane
-        plane.local = plane.providers["http"] = plane.providers["session"] = self.provider
+        plane.local = plane.providers["http"] = plane.providers["socket"] = self.provider
         self.methods = {
             "plain": Method(),
             "safe": Method(safe=True),

@@ -23,10 +23,15 @@ COMING = {"policy.quality"}
 # Which file of ours stands in front of which library. A folder only where the library is a
 # framework that our code is written in, not a tool behind an interface of ours.
 LIBRARIES = {
+    "aiocoap": "adapters/coap/*.py",
+    "aiomqtt": "adapters/mqtt/outbound.py",
     "casbin": "policy/casbin_store.py",
+    "cbor2": "adapters/coap/formats.py",
     "httptools": "adapters/http/*.py",
     "mypy_extensions": "*",  # marks for the optional compiled form
+    "mqtt5": "adapters/mqtt/codec5.py",
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
+    "paho": "adapters/mqtt/outbound.py",  # the properties and the manual acknowledgement of aiomqtt
     "prometheus_client": "adapters/control/metrics.py",
     "rich": "adapters/cli/*.py",
     "ruamel": "registry/yaml_text.py",
@@ -34,7 +39,7 @@ LIBRARIES = {
     "typer": "adapters/cli/*.py",
     "uvicorn": "adapters/control/server.py",
     "uvloop": "adapters/main.py",
-    "wsproto": "adapters/http/websocket.py",
+    "wsproto": "adapters/*/websocket.py",
 }
 
 # The pure core may use these types, but not ask them what time it is.

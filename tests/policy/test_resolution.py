@@ -101,7 +101,7 @@ def test_a_session_is_a_target_without_a_url() -> None:
 
 def test_an_endpoint_that_nobody_here_can_reach_is_left_out() -> None:
     """A replica of a later version may have admitted what this one cannot speak."""
-    later = Source(RegistrationId("R", "1", "b"), Endpoint("coap://h/plans"), "")
+    later = Source(RegistrationId("R", "1", "b"), Endpoint("amqp://h/plans"), "")
     none = Source(RegistrationId("R", "1", "c"), Endpoint("no url at all"), "")
     assert picks(select([later, none, source("a")]), 2) == ["a", "a"]
 

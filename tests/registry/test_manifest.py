@@ -135,7 +135,7 @@ def test_problems_say_line_and_column() -> None:
         "line 1, column 44 (microservice): '-' cannot be the microservice; "
         "use letters, digits and . _ + ~ - between them, at most 128",
         "line 7, column 28 (objects[0].methods.createPlan.endpoints[0].url): "
-        "the scheme 'ftp' is not supported: use http or https",
+        "the scheme 'ftp' is not supported: use http or https or mqtt or mqtts or coap or coap+tcp",
     ]
 
 
@@ -190,7 +190,7 @@ def test_problems_say_line_and_column() -> None:
         (at("http://user:pw@h/"), "user information"),
         (at("http://h/#x"), "fragment"),
         (at("http://h:99999/"), "the port '99999'"),
-        (at("coap://h/"), "the scheme 'coap'"),
+        (at("amqp://h/"), "the scheme 'amqp'"),
         (at("http://{host}/"), "not a host name"),
         (at("http://h/{user}"), "args does not say so"),
         (at("http://h/", method="BREW"), "is no HTTP method"),

@@ -1,4 +1,4 @@
-"""Methods that a WebSocket's client provides itself: services behind NAT (design 6)."""
+"""Methods that a client provides over the connection it opened: services behind NAT (design 6)."""
 
 import asyncio
 from itertools import count
@@ -8,7 +8,7 @@ from gateway.calls import MAX_MESSAGE
 from gateway.message import Call, Origin, Reply, Status
 from gateway.ports import Answer, Permit, Sink
 
-CALLS = 1024
+OUTSTANDING = 1024
 """Calls that wait for the answers of one session."""
 
 
@@ -53,7 +53,7 @@ class Outstanding:
 
     def add(self, provided: "_Provided", call: Call, payload: bytes) -> str:
         """Send a call; returns its id, or "" when the session takes no more."""
-        if not self._session.is_ready() or len(self._calls) >= CALLS:
+        if not self._session.is_ready() or len(self._calls) >= OUTSTANDING:
             return ""
         call_id = str(next(self._ids))
         self._calls[call_id] = provided
@@ -65,11 +65,12 @@ class Outstanding:
         if self._calls.pop(call_id, None) is not None:
             self._session.cancel(call_id)
 
-    def answer(self, call_id: str, status: Status, content_type: bytes, payload: bytes) -> None:
-        """Pass an answer on; one that nobody waits for any more is dropped."""
+    def answer(self, call_id: str, status: Status, content_type: bytes, payload: bytes) -> bool:
+        """Pass an answer on; one that nobody waits for any more is dropped (False)."""
         provided = self._calls.pop(call_id, None)
         if provided is not None:
             provided.reply(status, content_type, payload)
+        return provided is not None
 
     def fail(self) -> None:
         """The session is gone, and with it every answer."""

@@ -1,4 +1,4 @@
-"""A call that a WebSocket's client makes: the caller of an exchange that wants a whole reply."""
+"""The caller of an exchange that wants a whole reply: WebSocket, MQTT and CoAP clients."""
 
 from collections.abc import Callable
 

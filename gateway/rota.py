@@ -15,7 +15,7 @@ MOMENT = 0.001
 TURN = 0.0002
 """Seconds of one turn, unless a single piece takes longer."""
 
-log = logging.getLogger("hilum.http")
+log = logging.getLogger("hilum.turns")
 
 SLICE = 128
 """Items that are done at once."""

@@ -1,0 +1,102 @@
+"""What sessions that outlive their connection ask of the disk (MQTT 5.0 section 4.1).
+
+Writes are handed over at once and take effect in their order: what one callback of the loop hands
+over is one transaction. Whoever must not promise too much waits for ``synced``.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from gateway.message import Mark
+
+
+class StoredMessage(NamedTuple):
+    """A message that waits for a session's client, or is in flight to it.
+
+    ``released``: the client has it, and PUBREL is due (then ``body`` is empty).
+    """
+
+    packet_id: int
+    qos: int
+    body: bytes
+    released: bool
+
+
+class StoredSession(NamedTuple):
+    """A session as it was left: its record, what waits for it in order, and its open QoS 2 marks.
+
+    ``positions`` are the ids of the newest events of durable channels that were queued for it.
+    """
+
+    key: str
+    record: bytes
+    messages: Sequence[StoredMessage]
+    marks: Sequence[int]
+    positions: Sequence[tuple[str, str]]
+
+
+class SessionStore(Protocol):
+    """Durable sessions. ``key`` is any text that names a session; records and bodies are opaque.
+
+    A write never raises: what went wrong is ``synced``'s to tell.
+    """
+
+    @property
+    def writes(self) -> int:
+        """How many writes were handed over so far: it tells whether something waits for them."""
+        ...
+
+    async def load(self) -> Sequence[StoredSession]:
+        """Return every stored session; damaged ones are left out and reported."""
+        ...
+
+    def put(self, key: str, record: bytes) -> None:
+        """Store a session's record: its subscriptions, its will, when it expires."""
+        ...
+
+    def drop(self, key: str) -> None:
+        """Delete a session and everything of it."""
+        ...
+
+    def keep(self, body: bytes) -> int:
+        """Store a message's body once; return the number by which sessions queue it.
+
+        Only ``enqueue`` calls of the same callback of the loop may use the number.
+        """
+        ...
+
+    def enqueue(self, key: str, packet_id: int, qos: int, body: int) -> None:
+        """Queue a message for a session, behind what waits there; its packet id is free there."""
+        ...
+
+    def position(self, key: str, channel: str, event_id: str) -> None:
+        """Note that a durable channel's events are queued for a session up to this one."""
+        ...
+
+    def forget_position(self, key: str, channel: str) -> None:
+        """A session follows a channel no longer."""
+        ...
+
+    def release(self, key: str, packet_id: int) -> None:
+        """The client has received a QoS 2 message: only PUBREL is due."""
+        ...
+
+    def acknowledge(self, key: str, packet_id: int) -> None:
+        """A message is done with (or was dropped): its packet id is free again."""
+        ...
+
+    def mark(self, mark: Mark) -> None:
+        """Note that a QoS 2 message was received, so that it is not taken twice."""
+        ...
+
+    def unmark(self, mark: Mark) -> None:
+        """The client has released its message: its packet id may be used again."""
+        ...
+
+    def synced(self) -> asyncio.Future[None]:
+        """Return a future that is done when everything handed over so far is on disk.
+
+        It fails with StoreError when some of that could not be written.
+        """
+        ...
