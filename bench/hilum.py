@@ -24,6 +24,9 @@ requests = 1000000000
 [upstream]
 connections = 256
 
+[coap]
+anonymous = true
+
 [log]
 level = "error"
 """
@@ -42,7 +45,7 @@ class Hilum:
             *("/usr/bin/env", "-C", str(tree), f"PYTHONPATH={tree}"),
             *(sys.executable, "-m", "gateway", "serve", "--output", "json"),
             *("--state", str(folder / "state"), "--config", str(config)),
-            *("--http", "127.0.0.1:0", "--control", "127.0.0.1:0"),
+            *("--http", ":0", "--control", ":0", "--mqtt", ":0", "--coap", ":0"),
         ]
         begin = time.monotonic()
         self.process = Process(name, command, GATEWAY_CORE, folder / "log")
