@@ -1,0 +1,433 @@
+"""The desk behind the sessions: who a client is, which session is its own, and when that ends.
+
+A session belongs to a principal and a client id: nobody takes over another's, whatever the id.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Protocol
+
+import msgspec
+
+from adapters.mqtt.desk import Desk, DeskSettings
+from adapters.mqtt.joining import Client, Leaving
+from adapters.mqtt.names import REPLY, Names
+from adapters.mqtt.packets import (
+    FOR_EVER,
+    V5,
+    Connack,
+    Connect,
+    Publish,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+)
+from adapters.mqtt.ports import Admission, Link, Receipt, Session
+from adapters.mqtt.publishing import Publishing
+from adapters.mqtt.records import Record, add_entries, read_record, record_of
+from adapters.mqtt.subscribing import Subscribing
+from gateway.channels import Channels
+from gateway.provided import SessionProvider
+from gateway.rota import SLICE, in_slices
+from gateway.session_port import SessionStore, StoredSession
+from gateway.site import Site
+from gateway.view import Route
+from policy.model import ANONYMOUS, Principal
+
+CLIENT_ID = 256
+"""Characters of a client identifier."""
+NOBODY = Principal("anonymous:mqtt", ANONYMOUS.kind)
+"""Clients without a token, where they are allowed."""
+
+_log = logging.getLogger("hilum.mqtt")
+
+
+class NewSession(Protocol):
+    """Makes the engine's part of a session."""
+
+    def __call__(
+        self,
+        *,
+        key: str,
+        client_id: str,
+        principal: Principal,
+        number: int,
+        durable: bool,
+        expiry: int,
+        version: int,
+    ) -> Session:
+        """Make one; arguments as in ``ports.Session``, its id is ``mqtt-<number>``."""
+        ...
+
+
+class Broker:
+    """The ``ports.Desk``. ``new_session`` has to be set before the first client comes."""
+
+    def __init__(
+        self,
+        site: Site,
+        channels: Channels,
+        keeper: SessionStore,
+        settings: DeskSettings,
+        random_id: Callable[[], str],
+    ) -> None:
+        names = Names(site.authority, site.aliases, site.remotes)
+        later = _later
+        self._desk = Desk(site, channels, names, settings, keeper, later)
+        self._site = site
+        self._keeper = keeper
+        self._settings = settings
+        self._random_id = random_id
+        self.new_session: NewSession
+        self.provider = SessionProvider(settings.message)
+        self.publishing = Publishing(self._desk)
+        self._subscribing = Subscribing(self._desk, self.provider)
+        self._by_key: dict[str, Client] = {}
+        self._clients: dict[Session, Client] = {}
+        self._owned: dict[str, int] = {}
+        self._numbers = count(1)
+        self._due: list[tuple[float, int, Client]] = []
+        self._dirty: set[Client] = set()
+        self.connected_now = 0
+        channels.appeared.append(self._subscribing.matching.appeared)
+
+    # What the site calls
+
+    async def start(self) -> None:
+        """Restore the durable sessions; their clients are away."""
+        for number, stored in enumerate(await self._keeper.load()):
+            self._restore(stored)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+    def sweep(self, now: float) -> None:
+        """Publish wills and end sessions whose time has come (``now``: Unix seconds)."""
+        due = self._due
+        while due and due[0][0] <= now:
+            client = heappop(due)[2]
+            leaving = client.leaving
+            if leaving is None or self._by_key.get(client.session.key) is not client:
+                continue
+            if client.will is not None and leaving.will_at <= now:
+                self._publish_will(client)
+                self._keeper.put(client.session.key, record_of(client, leaving.since))
+            if leaving.ends_at <= now:
+                self._end(client)
+
+    def end_of(self, credential: str) -> None:
+        """Disconnect the clients of a credential that is not valid any more."""
+        ended = [c for c in self._clients.values() if c.principal.credential == credential]
+        for client in ended:
+            client.suspended = True
+            if client.session.connected:
+                why = "the token is not valid any more"
+                client.session.disconnect(Reason.NOT_AUTHORIZED, why)
+                self._gone(client, Reason.NOT_AUTHORIZED, None)
+
+    def redecide(self) -> None:
+        """Policies changed: open what became allowed, withdraw offers that are not any more."""
+        self._subscribing.matching.redecide()
+
+    def appeared(self, route: Route) -> None:
+        """A channel comes into use."""
+        self._subscribing.matching.appeared(route)
+
+    def close(self) -> None:
+        """Stop what is under way; sessions stay in the store."""
+        self._subscribing.matching.close()
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are, connected or not."""
+        return len(self._clients)
+
+    @property
+    def subscriptions(self) -> int:
+        """How many filters all sessions have."""
+        return self._subscribing.matching.entries
+
+    # What sessions call: ports.Desk
+
+    def connect(self, packet: Connect, link: Link) -> Admission | Connack:
+        """Authenticate, then find, make or take over the session; or refuse."""
+        principal = self._principal(packet)
+        if isinstance(principal, Connack):
+            return principal
+        client_id = packet.client_id or f"hilum-{self._random_id()}"
+        refusal = self._refuse_id(packet)
+        if refusal is not None:
+            return refusal
+        key = f"{principal.id} {client_id}"
+        client = self._take_over(key, packet)
+        present = client is not None
+        granted = self._granted(packet.expiry)
+        if client is None:
+            if self._is_full(principal):
+                return Connack(Reason.QUOTA_EXCEEDED, why="there are too many sessions")
+            client = self._new(key, client_id, principal, packet.version, granted)
+        self._admit(client, principal, packet, link.peer, granted)
+        info = f"{REPLY}{client_id}" if packet.wants_response_info else ""
+        return Admission(
+            client.session,
+            present,
+            "" if packet.client_id else client_id,
+            info,
+            granted if granted != packet.expiry and packet.version == V5 else None,
+        )
+
+    def connected(self, session: Session) -> None:
+        """CONNACK is in the output: go on with the subscriptions."""
+        client = self._clients[session]
+        decide, client.changed = client.changed, False
+        client.away(gone=False)
+        if decide or client.offers is not None:
+            self._subscribing.reopen(client, decide=decide)
+
+    def publish(self, session: Session, packet: Publish, receipt: Receipt | None) -> int:
+        """Take a message."""
+        return self.publishing.publish(self._clients[session], packet, receipt)
+
+    def subscribe(self, session: Session, packet: Subscribe) -> tuple[list[int], str]:
+        """Subscribe."""
+        client = self._clients[session]
+        answer = self._subscribing.subscribe(client, packet)
+        self._changed(client)
+        return answer
+
+    def subscribed(
+        self,
+        session: Session,
+        packet: Subscribe,
+        reasons: list[int],  # noqa: ARG002
+    ) -> None:
+        """SUBACK is in the output: send retained messages."""
+        self._subscribing.subscribed(self._clients[session], packet)
+
+    def unsubscribe(self, session: Session, packet: Unsubscribe) -> list[int]:
+        """End subscriptions."""
+        client = self._clients[session]
+        reasons = self._subscribing.unsubscribe(client, packet)
+        self._changed(client)
+        return reasons
+
+    def disconnected(self, session: Session, reason: int, expiry: int | None) -> None:
+        """The connection is gone."""
+        client = self._clients.get(session)
+        if client is not None:
+            self._gone(client, reason, expiry)
+
+    def paused(self, session: Session) -> None:
+        """The client is slow; a durable session has a queue of its own."""
+        if not session.durable:
+            self._clients[session].pause()
+
+    def resumed(self, session: Session) -> None:
+        """The client has caught up."""
+        if not session.durable:
+            self._clients[session].resume()
+
+    # Who it is
+
+    def _principal(self, packet: Connect) -> Principal | Connack:
+        """Return who a client is: its password is a token of the site."""
+        if packet.authentication_method is not None:
+            why = "there is no extended authentication here: send a token as the password"
+            return Connack(Reason.BAD_AUTHENTICATION_METHOD, why=why)
+        if packet.password is None and packet.username is None:
+            if self._settings.anonymous:
+                return NOBODY
+            why = "authentication is needed: send a token as the password"
+            return Connack(Reason.NOT_AUTHORIZED, why=why)
+        secret = (packet.password or b"").decode("ascii", "replace")
+        principal = self._site.credentials.principal_of(secret, self._site.time())
+        if principal is None:
+            why = "the password is no token that is valid here: unknown, expired or revoked"
+            return Connack(Reason.BAD_USER_NAME_OR_PASSWORD, why=why)
+        return principal
+
+    def _refuse_id(self, packet: Connect) -> Connack | None:
+        """Refuse a client identifier (section 3.1.3.1)."""
+        client_id = packet.client_id
+        why = ""
+        if len(client_id) > CLIENT_ID or not all(c.isprintable() for c in client_id):
+            why = f"a client identifier has at most {CLIENT_ID} printable characters"
+        elif not client_id and packet.version != V5 and not packet.clean_start:
+            why = "a session that is kept needs a client identifier"  # [MQTT-3.1.3-8] of 3.1.1
+        return Connack(Reason.CLIENT_IDENTIFIER_NOT_VALID, why=why) if why else None
+
+    def _is_full(self, principal: Principal) -> bool:
+        owned = self._owned.get(principal.id, 0)
+        return (
+            len(self._clients) >= self._settings.sessions or owned >= self._settings.sessions_of_one
+        )
+
+    def _granted(self, expiry: int) -> int:
+        return min(expiry, self._settings.session_expiry)
+
+    # Sessions come and go
+
+    def _take_over(self, key: str, packet: Connect) -> Client | None:
+        """Return the session that goes on under a key, after ending what has to end."""
+        client = self._by_key.get(key)
+        if client is not None and client.session.connected:
+            why = "another connection uses this client identifier now"
+            client.session.disconnect(Reason.SESSION_TAKEN_OVER, why)
+            self._gone(client, Reason.SESSION_TAKEN_OVER, None)
+            client = self._by_key.get(key)
+        if client is not None and packet.clean_start:
+            self._end(client)
+            return None
+        return client
+
+    def _new(
+        self, key: str, client_id: str, principal: Principal, version: int, expiry: int
+    ) -> Client:
+        session = self.new_session(
+            key=key,
+            client_id=client_id,
+            principal=principal,
+            number=next(self._numbers),
+            durable=expiry > 0,
+            expiry=expiry,
+            version=version,
+        )
+        client = Client(self._desk, session, "")
+        self._by_key[key] = self._clients[session] = client
+        self._owned[principal.id] = self._owned.get(principal.id, 0) + 1
+        return client
+
+    def _admit(
+        self, client: Client, principal: Principal, packet: Connect, peer: str, expiry: int
+    ) -> None:
+        """The client is there."""
+        session = client.session
+        self.connected_now += 1
+        client.changed = client.suspended or session.principal is not principal
+        client.suspended = False
+        client.leaving = None
+        client.will = packet.will
+        client.peer = peer
+        session.principal = principal
+        session.version = packet.version
+        session.expiry = expiry
+        if session.durable and not expiry:
+            self._keeper.drop(session.key)
+        session.durable = expiry > 0
+        if session.durable:
+            self._keeper.put(session.key, record_of(client))
+
+    def _gone(self, client: Client, reason: int, expiry: int | None) -> None:
+        """The client is away; its session may go on."""
+        session, now = client.session, self._site.time()
+        self.connected_now -= 1
+        client.closed()
+        if reason == Reason.SUCCESS:
+            client.will = None
+        if expiry is not None:
+            session.expiry = self._granted(expiry)
+        if not session.expiry or not session.durable:
+            self._end(client)
+            return
+        delay = min(client.will.delay, session.expiry) if client.will is not None else 0
+        if client.will is not None and not delay:
+            self._publish_will(client)
+        self._leave(client, now, now + delay)
+        self._keeper.put(session.key, record_of(client, now))
+
+    def _leave(self, client: Client, since: float, will_at: float) -> None:
+        """Wait for what is due while the client is away."""
+        expiry = client.session.expiry
+        ends_at = float("inf") if expiry == FOR_EVER else since + expiry
+        client.leaving = Leaving(since, will_at, ends_at)
+        client.away(gone=True)
+        for moment in {will_at, ends_at} if client.will is not None else {ends_at}:
+            heappush(self._due, (moment, next(self._numbers), client))
+
+    def _end(self, client: Client) -> None:
+        """A session is over, and with it everything of it (section 4.1)."""
+        session = client.session
+        if client.will is not None:
+            self._publish_will(client)
+        self._subscribing.close(client)
+        joined = client.all_joined()
+        for one in joined:
+            if one.group:
+                one.subscription.close(session.unacknowledged(one))
+        if session.durable:
+            self._keeper.drop(session.key)
+        session.end()
+        in_slices(joined, lambda one: one.subscription.close())
+        del self._by_key[session.key], self._clients[session]
+        owner = session.principal.id
+        self._owned[owner] -= 1
+        if not self._owned[owner]:
+            del self._owned[owner]
+
+    def _publish_will(self, client: Client) -> None:
+        """Publish a will, as whom the client was, if that is still somebody (section 3.1.2.5)."""
+        will, client.will = client.will, None
+        if will is not None and self._site.credentials.live(client.principal, self._site.time()):
+            self.publishing.will(client, will)
+
+    # On disk
+
+    def _changed(self, client: Client) -> None:
+        """Store a session's subscriptions: at once, and once more if there are more soon."""
+        if not client.session.durable:
+            return
+        if not self._dirty:
+            self._desk.later(self._put_dirty)
+        if client not in self._dirty:
+            self._dirty.add(client)
+            client.behind = False
+            self._keeper.put(client.session.key, record_of(client))
+        else:
+            client.behind = True
+
+    def _put_dirty(self) -> None:
+        dirty, self._dirty = self._dirty, set()
+        for client in dirty:
+            if client.behind and client.session.durable:
+                self._keeper.put(client.session.key, record_of(client))
+
+    def _restore(self, stored: StoredSession) -> None:
+        """Make a session again as it was stored."""
+        now = self._site.time()
+        try:
+            record = read_record(stored.record)
+        except msgspec.MsgspecError:
+            _log.warning("the session %s cannot be read and is dropped", stored.key)
+            self._keeper.drop(stored.key)
+            return
+        since = record.left or now
+        if record.expiry != FOR_EVER and since + record.expiry <= now and record.will is None:
+            self._keeper.drop(stored.key)
+            return
+        principal = self._known(record, now)
+        client = self._new(
+            stored.key,
+            record.client_id,
+            principal or Principal(record.principal, record.kind, expires=0.0),
+            record.version,
+            record.expiry,
+        )
+        client.suspended = principal is None
+        client.will = record.will
+        client.positions = dict(stored.positions)
+        client.session.restore(stored)
+        add_entries(client, record)
+        delay = min(record.will.delay, record.expiry) if record.will is not None else 0
+        self._leave(client, since, record.will_at or now + delay)
+        self._subscribing.restore(client)
+
+    def _known(self, record: Record, now: float) -> Principal | None:
+        if record.kind == NOBODY.kind:
+            return NOBODY if self._settings.anonymous else None
+        return self._site.credentials.known(record.principal, now)
+
+
+def _later(do: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(do)
