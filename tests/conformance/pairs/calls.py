@@ -10,6 +10,7 @@ from tests.conformance.pairs.model import LIMIT, Outcome
 JSON = b'{"kcal": 42, "of": "\xc3\xa9"}'
 BINARY = bytes(range(256)) * 4
 MANY = 10
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TYPELESS = ("mqtt3",)
 """Protocols that have no room for a content type."""
 ON_LOSS = {"http": Status.PROVIDER_ERROR, "coap": Status.TIMEOUT, "outbound": Status.TIMEOUT}
@@ -39,6 +40,13 @@ async def call_with_reply(cell: Calls, caller: str, provider: str) -> None:
         assert outcome.content_type == "application/json"
     if asked.principal:
         assert asked.principal == ("anonymous:coap" if caller == "coap" else "device:pairs")
+
+
+async def trace_context(cell: Calls, caller: str, provider: str) -> None:
+    """The caller's trace goes on at the provider."""
+    outcome = await cell.caller.call(cell.name("echo"), JSON, "application/json", trace=TRACE)
+    assert outcome.means(Status.OK), outcome
+    assert cell.service.asked[0].trace == TRACE
 
 
 async def call_denied(cell: Calls, caller: str, provider: str) -> None:

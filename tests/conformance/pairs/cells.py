@@ -17,6 +17,9 @@ from tests.running import Gateway
 CONFIG = f"""
 [limits]
 message = {LIMIT}
+
+[coap]
+anonymous = true
 """
 DEADLINE = 1000
 """Milliseconds that the manifest gives the method ``slow``."""
@@ -42,13 +45,6 @@ spec:
   actions: [call, publish, subscribe, describe]
   names: ["Open/**"]
   groups: ["*"]
----
-apiVersion: hilum/v1
-kind: ResolutionPolicy
-metadata: {name: pairs-shared}
-spec:
-  names: ["Open/*/shared"]
-  delivery: one-of-group
 """
 
 
@@ -134,7 +130,6 @@ class Events:
         self.publisher = publisher
         self.subscriber = subscriber
         self.channel = f"Open/{key}/ring"
-        self.shared = f"Open/{key}/shared"
         self.closed = f"Closed/{key}/ring"
         self.stack = contextlib.AsyncExitStack()
 
@@ -178,7 +173,7 @@ async def events(
 ) -> AsyncIterator[Events]:
     """Make a cell of events: registered, and both sides connected."""
     key = ground.key()
-    ground.register(key, {}, ["ring", "shared"])
+    ground.register(key, {}, ["ring"])
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.01)  # closed transports go with the next round
         clients = []

@@ -8,6 +8,7 @@ from typing import Any
 import aiocoap
 from aiocoap import resource
 from aiocoap.numbers.codes import Code
+from aiocoap.numbers.optionnumbers import OptionNumber
 
 from gateway.message import Status
 from tests.conformance.pairs.model import WITHIN, Answering, Asked, Outcome, Place, Received
@@ -23,7 +24,8 @@ FORMATS = {
 }
 _TYPES = {number: text for text, number in FORMATS.items()}
 _CODES = {f"{code >> 5}.{code & 31:02}": code for code in Code}
-PRINCIPAL = 65_003
+ORIGIN = OptionNumber(65_000)
+"""Hilum's own option: the provider made this error, not the gateway."""
 
 
 class CoapClient:
@@ -46,7 +48,13 @@ class CoapClient:
         await self._context.shutdown()
 
     async def call(
-        self, name: str, payload: bytes = b"", content_type: str = "", *, within: float = 0.0
+        self,
+        name: str,
+        payload: bytes = b"",
+        content_type: str = "",
+        *,
+        within: float = 0.0,
+        trace: str = "",
     ) -> Outcome:
         return await self._ask(Code.POST, name, payload, content_type)
 
@@ -62,9 +70,11 @@ class CoapClient:
     async def last(self, name: str) -> Outcome | None:
         return await self._ask(Code.GET, name)
 
-    async def subscribe(self, name: str, group: str = "") -> Outcome:
+    async def subscribe(self, name: str, group: str = "", *, attributes: bool = False) -> Outcome:
         self._name = name
-        message = aiocoap.Message(code=Code.GET, uri=f"{self._base}/{name}", observe=0)
+        query = f"?group={group}" if group else ""
+        uri = f"{self._base}/{name}{query}"
+        message = aiocoap.Message(code=Code.GET, uri=uri, observe=0)
         request = self._context.request(message)
         response = await asyncio.wait_for(request.response, WITHIN)
         if response.opt.observe is None:
@@ -161,4 +171,5 @@ class _Method(resource.Resource):
 def _outcome(response: Any) -> Outcome:
     kind = _TYPES.get(response.opt.content_format, "")
     code = int(response.code)
-    return Outcome("coap", f"{code >> 5}.{code & 31:02}", "", response.payload, kind)
+    origin = "provider" if response.opt.get_option(ORIGIN) else "gateway"
+    return Outcome("coap", f"{code >> 5}.{code & 31:02}", "", response.payload, kind, origin)

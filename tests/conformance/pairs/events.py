@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import UTC, datetime, timedelta
 
 from gateway.message import Status
 from tests.conformance.pairs.calls import BINARY, JSON, TYPELESS, refused
@@ -14,8 +15,6 @@ TALKS_BIG = 30_000
 FLOOD = 250
 UNTYPED = (*TYPELESS, "http")
 """Subscribers that are not told a content type: server-sent events have no room for it either."""
-POLICY_GROUPS = ("coap",)
-"""Protocols in which a subscriber cannot name a group: a ResolutionPolicy of the channel does."""
 
 
 async def publish_subscribe(cell: Events, publisher: str, subscriber: str) -> None:
@@ -32,6 +31,24 @@ async def publish_subscribe(cell: Events, publisher: str, subscriber: str) -> No
             await _expect(cell, b'{"n": %d}' % n, publisher, subscriber)
     with contextlib.suppress(TimeoutError):
         raise AssertionError(await cell.subscriber.next(0.1))
+
+
+async def cloudevents_attributes(cell: Events, publisher: str, subscriber: str) -> None:
+    """An event says where, when and as which it was published, whoever published it."""
+    assert (await cell.subscriber.subscribe(cell.channel, attributes=True)).means(Status.OK)
+    began = datetime.now(UTC)
+    for payload in (b"one", b"two"):
+        outcome = await cell.publisher.publish(cell.channel, payload, "text/plain")
+        assert outcome.means(Status.OK), outcome
+    one, two = await cell.subscriber.next(), await cell.subscriber.next()
+    assert (one.payload, two.payload) == (b"one", b"two")
+    for said in (one.attributes, two.attributes):
+        assert (said["specversion"], said["type"]) == ("1.0", "hilum.event")
+        assert said["source"] == f"urn:hilum:localhost/{cell.channel}"
+        moment = datetime.fromisoformat(said["time"])
+        assert began - timedelta(seconds=1) < moment <= datetime.now(UTC)
+    first, second = (said["id"].rpartition("-") for said in (one.attributes, two.attributes))
+    assert (first[0], int(first[2]) + 1) == (second[0], int(second[2]))
 
 
 async def publish_denied(cell: Events, publisher: str, subscriber: str) -> None:
@@ -96,13 +113,10 @@ async def resume(cell: Events, publisher: str, subscriber: str) -> None:
 async def group_dispatch(cell: Events, publisher: str, subscriber: str) -> None:
     """Each event goes to one member of a group, whatever the members' protocols are."""
     other = await cell.another("websocket")
-    channel, group = cell.channel, "readers"
-    if subscriber in POLICY_GROUPS:
-        channel, group = cell.shared, ""
     for member in (cell.subscriber, other):
-        assert (await member.subscribe(channel, group)).means(Status.OK)
+        assert (await member.subscribe(cell.channel, "readers")).means(Status.OK)
     for n in range(MANY):
-        assert (await cell.publisher.publish(channel, b"%d" % n)).means(Status.OK)
+        assert (await cell.publisher.publish(cell.channel, b"%d" % n)).means(Status.OK)
     mine, others = await _all(cell.subscriber), await _all(other)
     assert mine
     assert others

@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Mapping, Sequence
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 import httpx
 
@@ -40,6 +40,7 @@ class HttpClient:
         self._awake = asyncio.Event()
         self._awake.set()
         self._path = self._seen = ""
+        self._attributes = False
 
     async def open(self) -> None:
         transport = httpx.AsyncHTTPTransport(verify=False, socket_options=_OPTIONS)
@@ -55,11 +56,19 @@ class HttpClient:
         await self._http.aclose()
 
     async def call(
-        self, name: str, payload: bytes = b"", content_type: str = "", *, within: float = 0.0
+        self,
+        name: str,
+        payload: bytes = b"",
+        content_type: str = "",
+        *,
+        within: float = 0.0,
+        trace: str = "",
     ) -> Outcome:
         fields = {"Content-Type": content_type} if content_type else {}
         if within:
             fields["Hilum-Timeout"] = str(int(within * 1000))
+        if trace:
+            fields["Traceparent"] = trace
         return _outcome(await self._http.post(f"/{name}", content=payload, headers=fields))
 
     async def calls(self, name: str, payloads: Sequence[bytes]) -> list[Outcome]:
@@ -78,8 +87,11 @@ class HttpClient:
     async def last(self, name: str) -> Outcome | None:
         return _outcome(await self._http.get(f"/{name}"))
 
-    async def subscribe(self, name: str, group: str = "") -> Outcome:
-        self._path = f"/{name}?group={group}" if group else f"/{name}"
+    async def subscribe(self, name: str, group: str = "", *, attributes: bool = False) -> Outcome:
+        asked = {"group": group, "format": "cloudevents" if attributes else ""}
+        query = urlencode({key: value for key, value in asked.items() if value})
+        self._path = f"/{name}?{query}" if query else f"/{name}"
+        self._attributes = attributes
         return await self._stream()
 
     async def next(self, within: float = WITHIN) -> Received:
@@ -141,6 +153,9 @@ class HttpClient:
                 self._events.put_nowait(Received(data.encode(), gap=True))
             case "base64":
                 self._events.put_nowait(Received(base64.b64decode(data)))
+            case _ if self._attributes:
+                event = json.loads(data)
+                self._events.put_nowait(Received(event["data"].encode(), attributes=event))
             case _:
                 self._events.put_nowait(Received(data.encode()))
 
@@ -208,6 +223,7 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[str, Asked]:
         fields.get("content-type", ""),
         unquote(fields.get("hilum-principal", "").partition(";")[0]),
         int(fields["hilum-timeout"]) / 1000 if "hilum-timeout" in fields else None,
+        fields.get("traceparent", ""),
     )
     return line.split(" ")[1], asked
 

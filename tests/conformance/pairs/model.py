@@ -21,6 +21,10 @@ class Place(NamedTuple):
     token: str
 
 
+ACKNOWLEDGED = {Status.NOT_FOUND: 0x8F, Status.TOO_LARGE: 0x97}
+"""Reason codes of SUBACK and PUBACK, which may not have the one that stands for the status."""
+
+
 class Outcome(NamedTuple):
     """What a call or a publication ended in.
 
@@ -38,12 +42,13 @@ class Outcome(NamedTuple):
 
     def means(self, status: Status) -> bool:
         """Return whether this is how ``gateway.message.WIRE`` says that a status looks."""
-        if self.slug:
+        if self.closed or self.slug:
             return self.slug == status.slug
         if self.protocol == "coap" and status is Status.OK:
             return str(self.code).startswith("2.")
-        column = {"http": status.wire.http, "coap": status.wire.coap}
-        return self.code is not None and self.code == column.get(self.protocol, status.wire.mqtt)
+        if self.protocol.startswith("mqtt"):
+            return self.code in (status.wire.mqtt, ACKNOWLEDGED.get(status))
+        return self.code == (status.wire.http if self.protocol == "http" else status.wire.coap)
 
 
 class Received(NamedTuple):
@@ -56,12 +61,16 @@ class Received(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A call as its provider sees it; ``seconds`` is the time that it is said to have left."""
+    """A call as its provider sees it; ``seconds`` is the time that it is said to have left.
+
+    ``trace`` is what a caller said in ``traceparent`` (W3C Trace Context).
+    """
 
     payload: bytes
     content_type: str = ""
     principal: str = ""
     seconds: float | None = None
+    trace: str = ""
 
 
 class Answered(NamedTuple):
@@ -111,7 +120,13 @@ class Client(Protocol):
         """Let go of everything."""
 
     async def call(
-        self, name: str, payload: bytes = b"", content_type: str = "", *, within: float = 0.0
+        self,
+        name: str,
+        payload: bytes = b"",
+        content_type: str = "",
+        *,
+        within: float = 0.0,
+        trace: str = "",
     ) -> Outcome:
         """Call a method; ``within`` is the caller's own deadline in seconds, 0 for none."""
 
@@ -124,8 +139,8 @@ class Client(Protocol):
     async def last(self, name: str) -> Outcome | None:
         """Read a channel's last value; None when the protocol says nothing for "there is none"."""
 
-    async def subscribe(self, name: str, group: str = "") -> Outcome:
-        """Subscribe to a channel; its events come from ``next``."""
+    async def subscribe(self, name: str, group: str = "", *, attributes: bool = False) -> Outcome:
+        """Subscribe to a channel, with the events' attributes; they come from ``next``."""
 
     async def next(self, within: float = WITHIN) -> Received:
         """Return what comes next; raises TimeoutError."""

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
+from urllib.parse import unquote
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -191,7 +192,13 @@ class MqttClient(Connection):
         self._retained: list[Outcome] = []
 
     async def call(
-        self, name: str, payload: bytes = b"", content_type: str = "", *, within: float = 0.0
+        self,
+        name: str,
+        payload: bytes = b"",
+        content_type: str = "",
+        *,
+        within: float = 0.0,
+        trace: str = "",
     ) -> Outcome:
         """Publish to the name; in 3.1.1 to ``$rpc/<client>/<id>/<name>``."""
         if not self._listening:
@@ -204,6 +211,7 @@ class MqttClient(Connection):
             topic, more = name, _properties(content_type)
             more |= {"ResponseTopic": f"$reply/{self.client_id}", "CorrelationData": key.encode()}
             more |= {"MessageExpiryInterval": math.ceil(within)} if within else {}
+            more |= {"UserProperty": [("traceparent", trace)]} if trace else {}
         reason = await self.send(topic, payload, **more)
         if replied.done() or (reason is not None and reason < _REFUSED):
             return await asyncio.wait_for(replied, WITHIN)
@@ -231,7 +239,7 @@ class MqttClient(Connection):
         self.paho.unsubscribe(name)
         return self._retained[0] if self._retained else None
 
-    async def subscribe(self, name: str, group: str = "") -> Outcome:
+    async def subscribe(self, name: str, group: str = "", *, attributes: bool = False) -> Outcome:
         self._topic = f"$share/{group}/{name}" if group else name
         reason = await self.listen(self._topic)
         return Outcome(self.protocol, reason if reason >= _REFUSED else 0)
@@ -321,8 +329,9 @@ async def serve(
     asked = Asked(
         message.payload,
         said.content_type,
-        said.attributes.get("hilum-principal", ""),
+        unquote(said.attributes.get("hilum-principal", "").partition(";")[0]),
         getattr(message.properties, "MessageExpiryInterval", None),
+        said.attributes.get("traceparent", ""),
     )
     answered = await answer(method, asked)
     if to.version != V5:

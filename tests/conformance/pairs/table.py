@@ -21,6 +21,7 @@ class Scenario(NamedTuple):
 
 CALLS = {
     "call-with-reply": Scenario(calls.call_with_reply, ("echo",)),
+    "trace-context": Scenario(calls.trace_context, ("echo",)),
     "call-denied": Scenario(calls.call_denied, ("echo",)),
     "unknown-name": Scenario(calls.unknown_name, ("echo",)),
     "provider-gone": Scenario(calls.provider_gone, ("slow",)),
@@ -38,6 +39,7 @@ CALLS = {
 }
 EVENTS = {
     "publish-subscribe": Scenario(events.publish_subscribe),
+    "cloudevents-attributes": Scenario(events.cloudevents_attributes),
     "publish-denied": Scenario(events.publish_denied),
     "subscribe-denied": Scenario(events.subscribe_denied),
     "unknown-channel": Scenario(events.unknown_channel),
@@ -55,6 +57,15 @@ EVENTS = {
 NOT_APPLICABLE = (
     ("deadline-of-the-caller", "mqtt3", "*", "MQTT 3.1.1 has no message expiry"),
     ("deadline-of-the-caller", "coap", "*", "a request does not say how long its client waits"),
+    ("trace-context", "websocket", "*", "a WebSocket message has no member for it"),
+    ("trace-context", "*", "websocket", "a WebSocket message has no member for it"),
+    ("trace-context", "mqtt3", "*", "MQTT 3.1.1 has no user properties"),
+    ("trace-context", "*", "mqtt3", "MQTT 3.1.1 has no user properties"),
+    ("trace-context", "coap", "*", "CoAP has no option for a trace"),
+    ("trace-context", "*", "coap", "CoAP has no option for a trace"),
+    ("cloudevents-attributes", "*", "websocket", "it says the same in members of its own"),
+    ("cloudevents-attributes", "*", "mqtt3", "MQTT 3.1.1 has no user properties"),
+    ("cloudevents-attributes", "*", "coap", "CoAP has no options for them"),
     ("resume", "*", "coap", "an observer is promised the newest state, not each (RFC 7641 1.3)"),
     ("slow-consumer", "*", "coap", "a datagram does not wait for its reader to be ready"),
 )

@@ -129,7 +129,13 @@ class SocketClient(Socket):
         self._name = self._seen = ""
 
     async def call(
-        self, name: str, payload: bytes = b"", content_type: str = "", *, within: float = 0.0
+        self,
+        name: str,
+        payload: bytes = b"",
+        content_type: str = "",
+        *,
+        within: float = 0.0,
+        trace: str = "",
     ) -> Outcome:
         more = {"timeout": int(within * 1000)} if within else {}
         asked = {**written(payload, content_type), **more}
@@ -144,7 +150,7 @@ class SocketClient(Socket):
     async def last(self, name: str) -> Outcome | None:
         return _outcome(*await self.ask("get", name=name))
 
-    async def subscribe(self, name: str, group: str = "") -> Outcome:
+    async def subscribe(self, name: str, group: str = "", *, attributes: bool = False) -> Outcome:
         self._name = name
         more = {"group": group} if group else {}
         return _outcome(*await self.ask("subscribe", name=name, **more))
