@@ -73,7 +73,7 @@ def test_filters(text):
 
 @pytest.mark.parametrize(
     "text",
-    (
+    [
         "",
         "a#",
         "a/#/b",
@@ -93,7 +93,7 @@ def test_filters(text):
         "$share/g/a#",
         "/" * LEVELS,
         "$share/g/" + "/" * LEVELS,
-    ),
+    ],
 )
 def test_what_is_no_filter(text):
     with pytest.raises(Malformed) as refused:
