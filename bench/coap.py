@@ -15,7 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.coap_load import CON, GET, NON, PUT, Client, Request, Run, run
+from bench.asking import Run, run
+from bench.coap_load import CON, GET, NON, PUT, Client, Request
 from bench.hilum import Hilum
 from bench.options import Options
 from bench.process import GATEWAY_CORE, LOAD_CORE, Process, find_program, free_port, on_core
@@ -82,11 +83,11 @@ def alternate(
 ) -> dict[str, list[Run]]:
     """Ask the servers in turn, the other way round every second round."""
     runs: dict[str, list[Run]] = {server.name: [] for server in servers}
-    makes = [request.next(kind)] * clients
+    make = request.next(kind)
     for number in range(options.rounds):
         for server in servers if number % 2 else reversed(servers):
-            found = run(server.process, server.port, makes, request.expected, options.seconds)
-            runs[server.name].append(found)
+            asking = [Client(server.port, make, request.expected) for _ in range(clients)]
+            runs[server.name].append(run(server.process, asking, options.seconds))
     return runs
 
 

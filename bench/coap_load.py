@@ -4,15 +4,12 @@ A client takes a new port for each run and ends it before its message ids come a
 that comes again within EXCHANGE_LIFETIME is a duplicate that a server need not work for.
 """
 
-import select
 import socket
 import struct
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.process import Process
+from bench.asking import SILENCE
 
 GET, POST, PUT = 1, 2, 3
 CON, NON, ACK = 0, 1, 2
@@ -20,8 +17,6 @@ URI_PATH, CONTENT_FORMAT = 11, 12
 JSON = 50
 _MOST = 65_000
 """Requests of one client in one run."""
-_SILENCE = 5.0
-"""Seconds without an answer: there is no loss on this machine, so none is coming."""
 _NUMBERS = [number.to_bytes(2, "big") for number in range(_MOST)]
 
 Next = Callable[[int], bytes]
@@ -55,22 +50,15 @@ class Request:
         return out + (b"\xff" + self.payload if self.payload else b"")
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run: requests a second, CPU µs of the server per request, and the median time in µs."""
-
-    rate: float
-    cpu: float
-    p50: float = 0.0
-
-
 class Client:
     """One client at a port of its own."""
+
+    most = _MOST
 
     def __init__(self, port: int, make: Next, expected: int) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", port))
-        patience = struct.pack("ll", int(_SILENCE), 0)
+        patience = struct.pack("ll", int(SILENCE), 0)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self._make = make
         self._expected = expected
@@ -91,56 +79,6 @@ class Client:
             self.socket.send(bytes((0x60, 0)) + data[2:4])
         self.number += 1
         return True
-
-
-def run(process: Process, port: int, makes: Sequence[Next], expected: int, seconds: float) -> Run:
-    """Ask for a while, one client for each of ``makes``; return what a request cost."""
-    with ExitStack() as stack:
-        clients = [Client(port, make, expected) for make in makes]
-        for client in clients:
-            stack.callback(client.socket.close)
-        work = _alone if len(clients) == 1 else _together
-        before, begin = process.cpu(), time.monotonic()
-        p50 = work(clients, begin + seconds)
-        taken, spent = time.monotonic() - begin, process.cpu() - before
-    answers = sum(client.number for client in clients)
-    return Run(answers / taken, spent / answers * 1e6, p50)
-
-
-def _together(clients: Sequence[Client], end: float) -> float:
-    poll = select.epoll()
-    by_number = {client.socket.fileno(): client for client in clients}
-    for number, client in by_number.items():
-        poll.register(number, select.EPOLLIN)
-        client.ask()
-    waiting = len(clients)
-    while waiting:
-        events = poll.poll(_SILENCE)
-        if not events:
-            raise RuntimeError(f"{waiting} answers are missing")
-        going = time.monotonic() < end
-        for number, _ in events:
-            client = by_number[number]
-            if client.answered():
-                if going and client.number < _MOST:
-                    client.ask()
-                else:
-                    waiting -= 1
-    poll.close()
-    return 0.0
-
-
-def _alone(clients: Sequence[Client], end: float) -> float:
-    (client,) = clients
-    times, clock = [], time.perf_counter
-    while time.monotonic() < end and client.number < _MOST:
-        begin = clock()
-        client.ask()
-        while not client.answered():
-            pass
-        times.append(clock() - begin)
-    times.sort()
-    return times[len(times) // 2] * 1e6
 
 
 def _option(delta: int, value: bytes) -> bytes:
