@@ -80,14 +80,19 @@ class Channels:
         self._drops = asyncio.Semaphore(DROPS)
 
     async def publish(
-        self, route: Route, source: str, content_type: str, payload: bytes
+        self,
+        route: Route,
+        source: str,
+        content_type: str,
+        payload: bytes,
+        extras: Extras | None = None,
     ) -> EventId:
         """Append an event, fan it out and return its id: its acknowledgement. Raises Refusal.
 
         A durable channel's event is acknowledged when it is synced to disk, that of a ``block``
         channel when no subscriber's queue is full (or after a second).
         """
-        result = self.append(route, source, content_type, payload)
+        result = self.append(route, source, content_type, payload, extras=extras)
         return result if isinstance(result, EventId) else await result
 
     def append(

@@ -7,19 +7,19 @@ those of a channel in memory from the moment on that the binding is there.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from gateway.calls import ask
 from gateway.channels import Channels, refuse_subscription
+from gateway.cloudevents import attributes, attributes_of, http_fields
 from gateway.exchange import Plane
-from gateway.message import Call, Event, Refusal, Status
+from gateway.message import Call, Event, Fields, Refusal, Status
 from gateway.ports import DeadLetter, EventLog, StoreError
 from gateway.subscriptions import Gap, Subscription
 from gateway.view import Route
 from policy.model import Action, Binding, Principal
 from registry.model import Kind
-from registry.names import Name, urn
+from registry.names import Name
 
 ATTEMPTS = 8
 BASE = 0.5
@@ -79,7 +79,8 @@ class Deliveries:
         if delivery is None:
             detail = f"the binding {letter.binding} is gone: apply it again, or discard the letter"
             raise Refusal(Status.NOT_FOUND, detail)
-        fields = _fields(letter.channel, letter.event_id, letter.time, letter.content_type)
+        said = attributes_of(letter.channel, letter.event_id, letter.time)
+        fields = _fields(said, letter.content_type)
         await self.call(delivery, fields, letter.content_type, letter.payload)
         await self.log.delete_letter(letter.id)
 
@@ -257,7 +258,7 @@ class _Delivery:
     async def _deliver(self, event: Event) -> None:
         """Call the method until it takes the event, or bury it."""
         error = ""
-        fields = _fields(event.channel, str(event.id), event.time, event.content_type)
+        fields = _fields(attributes(event), event.content_type)
         for attempt in range(ATTEMPTS):
             if attempt:
                 longest = min(CAP, BASE * GROWTH ** (attempt - 1))
@@ -293,19 +294,9 @@ class _Delivery:
         return route is not None and route.channel is not None and route.channel.durable
 
 
-def _fields(channel: str, event_id: str, time: int, content_type: str) -> list[bytes]:
-    """Return an event's attributes as header fields: CloudEvents 1.0, HTTP binary mode."""
-    moment = datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="milliseconds")
-    attributes = {
-        "ce-specversion": "1.0",
-        "ce-type": "hilum.event",
-        "ce-id": event_id,
-        "ce-source": urn(Name(channel)),
-        "ce-time": moment.replace("+00:00", "Z"),
-    }
+def _fields(said: dict[str, str], content_type: str) -> Fields:
+    """Return an event's attributes and type as header fields."""
+    fields = http_fields(said)
     if content_type:
-        attributes["Content-Type"] = content_type
-    flat: list[bytes] = []
-    for name, value in attributes.items():
-        flat += (name.encode(), b": ", value.encode("latin-1", "replace"), b"\r\n")
-    return flat
+        fields += (b"Content-Type", b": ", content_type.encode("latin-1", "replace"), b"\r\n")
+    return fields

@@ -16,7 +16,6 @@ payloads come as ``event: base64`` with base64 in ``data``. With ``?format=cloud
 import asyncio
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -26,12 +25,12 @@ from adapters.http import render
 from adapters.http.inbound import Inbound
 from adapters.http.payloads import json_of, text_of
 from gateway.channels import Channels, refuse_subscription
+from gateway.cloudevents import attributes
 from gateway.exchange import Plane
 from gateway.message import Call, Event, Refusal, Reply, Status
 from gateway.rota import in_slices
 from gateway.subscriptions import OLDEST, Gap, Subscription, parse_event_id
 from gateway.view import Route
-from registry.names import urn
 
 HEARTBEAT = 15.0
 """Seconds between comments that keep a stream alive and find out who is gone."""
@@ -263,15 +262,7 @@ def cloudevent_block(event: Event) -> bytes:
 
 def cloudevent(event: Event) -> dict[str, object]:
     """Return an event as a CloudEvent (version 1.0, JSON event format)."""
-    moment = datetime.fromtimestamp(event.time / 1000, UTC).isoformat(timespec="milliseconds")
-    document: dict[str, object] = {
-        "specversion": "1.0",
-        "id": str(event.id),
-        "source": urn(event.channel),
-        "type": "hilum.event",
-        "time": moment.replace("+00:00", "Z"),
-        "principal": event.source,
-    }
+    document: dict[str, object] = {**attributes(event), "principal": event.source}
     if event.content_type:
         document["datacontenttype"] = event.content_type
     embedded = json_of(event.content_type, event.payload)

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from gateway.channels import Channels
+from gateway.cloudevents import attributes, extras_of, http_fields
 from gateway.deliveries import Deliveries
 from gateway.message import Call, Event, Refusal, Status
 from gateway.objects.answers import Request, answer, name_of, read, require
@@ -63,7 +64,13 @@ class ChannelObject:
     async def publish(self, call: Call, route: Route, payload: bytes) -> Result:
         """Publish an event; answers when it is as durable as its channel promises."""
         content_type = call.content_type.decode("latin-1") or "application/octet-stream"
-        event_id = await self._channels.publish(route, call.principal.id, content_type, payload)
+        try:
+            extras = extras_of(call.fields)
+        except ValueError as error:
+            raise Refusal(Status.BAD_REQUEST, str(error)) from error
+        event_id = await self._channels.publish(
+            route, call.principal.id, content_type, payload, extras
+        )
         return answer({"id": str(event_id)})
 
     async def last(self, _: Call, route: Route, __: bytes) -> Result:
@@ -71,7 +78,8 @@ class ChannelObject:
         event = await self._channels.last(route)
         if event is None:
             raise Refusal(Status.NOT_FOUND, f"nothing has been published to {route.name} yet")
-        fields = (b"Hilum-Event-Id: %b\r\n" % str(event.id).encode(),)
+        own = b"Hilum-Event-Id: %b\r\n" % str(event.id).encode()
+        fields = (own, b"".join(http_fields(attributes(event))))
         return Result(event.payload, event.content_type.encode("latin-1"), fields=fields)
 
     async def history(self, call: Call, _: Route, payload: bytes) -> Result:

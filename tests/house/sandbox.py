@@ -36,6 +36,7 @@ class Sandbox:
         # A site that a document starts without options takes the ports that stand for its own.
         self.config = self.home / "hilum.toml"
         listeners = "[http]\nport = 8080\n[control]\nport = 8081\n"
+        listeners += "[mqtt]\nport = 1883\n[coap]\nport = 5683\n"
         self.config.write_text(ports.to_real(listeners))
 
     def environment(self) -> dict[str, str]:

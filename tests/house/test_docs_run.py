@@ -29,7 +29,7 @@ def run(markdown: str, directory: Path, name: str = "document.md") -> None:
         if program in used:
             require_program(program)
     if todo:
-        Sandbox(directory, Ports(markdown, always=(8080, 8081))).run(name, todo)
+        Sandbox(directory, Ports(markdown, always=(8080, 8081, 1883, 5683))).run(name, todo)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
