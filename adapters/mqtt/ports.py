@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from adapters.mqtt.packets import Connack, Connect, Publish, Subscribe, Unsubscribe
-from gateway.message import Event
-from gateway.session_port import Mark, StoredSession
+from gateway.message import Event, Mark
+from gateway.session_port import StoredSession
 from policy.model import Principal
 
 LATER = -1

@@ -1,0 +1,396 @@
+"""One client's connection: packets off the socket and onto it, its limits in time and space."""
+
+import asyncio
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from adapters.mqtt.codec import PINGRESP_BYTES, Decoder, encode
+from adapters.mqtt.packets import (
+    DISCONNECT,
+    PINGREQ,
+    PUBCOMP,
+    PUBLISH,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    V5,
+    V311,
+    Ack,
+    Connack,
+    Connect,
+    Disconnect,
+    Malformed,
+    Packet,
+    Publish,
+    Reason,
+    Subscribe,
+    Unsubscribe,
+)
+from adapters.mqtt.ports import Admission
+from adapters.mqtt.session import Session
+from gateway.rota import TURN
+
+if TYPE_CHECKING:
+    from adapters.mqtt.listener import MqttListener
+
+SLICE = 8192
+"""Bytes that are decoded and worked off at once."""
+STRANGER = 64 * 1024
+"""Bytes that a CONNECT packet may have."""
+LINGER = 2.0
+"""Seconds in which a client may read why it was disconnected: what it sends then is dropped.
+
+Closing at once could destroy that: unread data makes the kernel reset the connection.
+"""
+STALLED = 60.0
+"""Seconds that a client may leave its output full."""
+
+_log = logging.getLogger("hilum.mqtt")
+
+
+class Connection(asyncio.Protocol):
+    """A connection over TCP, TLS or WebSocket. It is its session's ``Wire``."""
+
+    __slots__ = (
+        "_at",
+        "_closed",
+        "_decoder",
+        "_expiry",
+        "_flushes",
+        "_grace",
+        "_heard",
+        "_held",
+        "_listener",
+        "_out",
+        "_paused",
+        "_received",
+        "_session",
+        "_since",
+        "_size",
+        "_transport",
+        "_waits",
+        "full",
+        "peer",
+        "secure",
+    )
+
+    def __init__(self, listener: "MqttListener") -> None:
+        self.full = False
+        self.peer = ""
+        self.secure = False
+        self._listener = listener
+        self._decoder = Decoder(min(STRANGER, listener.settings.maximum_packet))
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._expiry = 0
+        # What was received and not decoded yet, and how far it is done.
+        self._received = b""
+        self._at = 0
+        self._waits = False
+        self._held = False
+        self._out: list[bytes] = []
+        self._size = 0
+        self._paused = False
+        self._closed = False
+        self._heard = False
+        self._since = 0.0
+        self._grace = listener.settings.connect_seconds
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The client is connected, and a stranger until it has sent CONNECT."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._listener.settings.backlog)
+        name = transport.get_extra_info("peername")
+        self.peer = name[0] if isinstance(name, tuple) else ""
+        self.secure = transport.get_extra_info("sslcontext") is not None
+        self._since = self._listener.clock()
+        self._listener.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent: at once when it is little, else in turns."""
+        self._heard = True
+        if self._closed:
+            return
+        if self._received or self._held:
+            self._received = self._received[self._at :] + data
+            self._at = 0
+        elif len(data) <= SLICE:
+            self._take(data)
+        else:
+            self._received = data
+            self._begin()
+
+    def eof_received(self) -> None:
+        """The client says no more: the transport closes."""
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """The connection is gone."""
+        self._closed = True
+        self._transport = None
+        self._received = b""
+        self._out.clear()
+        self._listener.closed(self)
+        self._leave(Reason.UNSPECIFIED_ERROR, None)
+
+    def pause_writing(self) -> None:
+        """The client leaves unread what it is sent."""
+        self._paused = True
+        self._since = self._listener.clock()
+        self._fill()
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """The client has read most of it."""
+        self._paused = False
+        self._empty()
+        self._begin()
+
+    # The wire: the session's side
+
+    def write(self, data: bytes) -> None:
+        """Send bytes at the end of this turn of the loop."""
+        out = self._out
+        if not out:
+            self._listener.flusher.add(self)
+        out.append(data)
+        self._size += len(data)
+        if self._size > self._listener.settings.backlog and not self.full:
+            self._fill()
+
+    def write_parts(self, head: bytes, middle: bytes, rest: bytes) -> None:
+        """Send bytes that are in three parts."""
+        out = self._out
+        if not out:
+            self._listener.flusher.add(self)
+        out += (head, middle, rest)
+        self._size += len(head) + len(rest)
+        if self._size > self._listener.settings.backlog and not self.full:
+            self._fill()
+
+    def fail(self, reason: int, why: str) -> None:
+        """End the connection and tell the session."""
+        self.part(reason, why)
+        self._leave(reason, None)
+
+    def part(self, reason: int, why: str) -> None:
+        """End the connection; a client of 5.0 is told why [MQTT-3.14.0-1]."""
+        if self._closed:
+            return
+        _log.debug("%s: disconnected with 0x%02x %s", self.peer, reason, why)
+        version = self._decoder.version
+        if self._session is not None:
+            if version == V5:
+                self.write(encode(Disconnect(reason, why), V5, self._session.limit))
+        elif self._decoder.level:
+            self.write(encode(Connack(reason, why=why), version or _nearest(self._decoder.level)))
+        self._close(lingers=True)
+
+    def hold(self) -> None:
+        """Take no packets from the client for now."""
+        self._held = True
+        self._regulate()
+
+    def go_on(self) -> None:
+        """Take packets again."""
+        self._held = False
+        asyncio.get_running_loop().call_soon(self._begin)
+
+    # The listener's side
+
+    def flush(self) -> None:
+        """Write what is to be sent, in one piece."""
+        out, transport = self._out, self._transport
+        if transport is None or not out:
+            return
+        if transport.is_closing():
+            out.clear()
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        self._size = 0
+        transport.write(data)
+        if self.full and not self._paused:
+            self._empty()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def work(self) -> bool:
+        """Work off a little of what was received; return whether there is more to do now."""
+        end = perf_counter() + TURN
+        while self._received and not (self._held or self._paused or self._closed):
+            at = self._at
+            piece = self._received[at : at + SLICE]
+            self._at = at + SLICE
+            if self._at >= len(self._received):
+                self._received = b""
+                self._at = 0
+            self._take(piece)
+            if perf_counter() >= end:
+                break
+        self._waits = bool(self._received) and not (self._held or self._paused or self._closed)
+        self._regulate()
+        return self._waits
+
+    def sweep(self, now: float) -> None:
+        """Look at the time: the first packet, keep-alive, a client that does not read."""
+        if self._closed:
+            if now - self._since > LINGER:
+                self.abort()
+        elif self._paused:
+            if now - self._since > STALLED:
+                self.abort()
+        elif self._heard and self._session is not None:
+            self._heard = False
+            self._since = now
+        elif self._grace and now - self._since > self._grace:
+            # [MQTT-3.1.2-22]; a stranger is not told anything.
+            if self._session is None:
+                self.abort()
+            else:
+                self.fail(Reason.KEEP_ALIVE_TIMEOUT, "the client was silent for too long")
+
+    # Inside
+
+    def _begin(self) -> None:
+        if not self._waits and self.work():
+            self._listener.rota.add(self)
+
+    def _regulate(self) -> None:
+        """Read on only when what came is done, and the client reads what it is sent."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if (self._received or self._held or self._paused) and not self._closed:
+            transport.pause_reading()
+        elif not transport.is_reading():
+            transport.resume_reading()
+
+    def _take(self, data: bytes) -> None:
+        """Decode a piece and do what its packets say."""
+        packets = self._decoder.feed(data)
+        counters = self._listener.engine.counters
+        counters.received += len(packets)
+        error = self._decoder.error
+        try:
+            for packet in packets:
+                if packet.kind == PUBLISH and self._session is not None:
+                    self._session.publish(cast("Publish", packet))
+                else:
+                    self._do(packet)
+                if self._closed:
+                    return
+        except Malformed as broken:
+            error = broken
+        except Exception:
+            _log.exception("a packet of %s could not be processed", self.peer)
+            self.fail(Reason.UNSPECIFIED_ERROR, "the site failed; its log says why")
+        if error is not None:
+            counters.errors += 1
+            self.fail(error.reason, error.why)
+
+    def _do(self, packet: Packet) -> None:
+        session, kind = self._session, packet.kind
+        if session is None:
+            self._connect(cast("Connect", packet))
+        elif kind <= PUBCOMP:
+            session.acknowledge(cast("Ack", packet))
+        elif kind == PINGREQ:
+            self.write(PINGRESP_BYTES)
+        elif kind == SUBSCRIBE:
+            session.subscribe(cast("Subscribe", packet))
+        elif kind == UNSUBSCRIBE:
+            session.unsubscribe(cast("Unsubscribe", packet))
+        elif kind == DISCONNECT:
+            self._disconnect(cast("Disconnect", packet))
+        else:
+            raise Malformed(Reason.PROTOCOL_ERROR, "AUTH without an authentication method")
+
+    def _connect(self, packet: Connect) -> None:
+        """Take CONNECT (section 3.1.4)."""
+        listener, settings = self._listener, self._listener.settings
+        answer: Admission | Connack
+        if packet.authentication_method is not None:
+            why = "there is no enhanced authentication here: use a token as the password"
+            answer = Connack(Reason.BAD_AUTHENTICATION_METHOD, why=why)
+        else:
+            answer = listener.desk.connect(packet, self)
+        if self._closed:
+            return
+        if isinstance(answer, Connack):
+            listener.engine.counters.refused += 1
+            self.write(encode(answer, packet.version, packet.maximum_packet))
+            self._close(lingers=True)
+            return
+        session = cast("Session", answer.session)
+        self._session = session
+        self._expiry = packet.expiry
+        self._decoder.limit = settings.maximum_packet
+        keep_alive = packet.keep_alive
+        if packet.version == V5 and settings.keep_alive:
+            keep_alive = min(keep_alive or settings.keep_alive, settings.keep_alive)
+        self._grace = keep_alive * 1.5
+        self._heard = True
+        session.open(self, packet)
+        listener.admitted(self)
+        connack = Connack(
+            0,
+            answer.present,
+            expiry=answer.expiry,
+            receive_maximum=settings.receive_maximum,
+            maximum_packet=settings.maximum_packet,
+            assigned_client_id=answer.assigned_client_id,
+            alias_maximum=settings.alias_maximum,
+            keep_alive=keep_alive if keep_alive != packet.keep_alive else None,
+            response_info=answer.response_info if packet.wants_response_info else "",
+        )
+        self.write(encode(connack, packet.version, packet.maximum_packet))
+        session.begin()
+
+    def _disconnect(self, packet: Disconnect) -> None:
+        if packet.expiry and not self._expiry:  # section 3.14.2.2.2
+            why = "a session that ends with its connection cannot be prolonged"
+            raise Malformed(Reason.PROTOCOL_ERROR, why)
+        self._close(lingers=False)
+        self._leave(packet.reason, packet.expiry)
+
+    def _leave(self, reason: int, expiry: int | None) -> None:
+        session, self._session = self._session, None
+        if session is not None and session.wire is self:
+            session.closed(reason, expiry)
+
+    def _close(self, *, lingers: bool) -> None:
+        transport = self._transport
+        self._closed = True
+        self._received = b""
+        self._since = self._listener.clock()
+        if transport is None or transport.is_closing():
+            return
+        self.flush()
+        if lingers and transport.can_write_eof():
+            try:
+                transport.write_eof()
+            except OSError:  # the client is gone already
+                transport.abort()
+            self._regulate()
+        else:
+            transport.close()
+
+    def _fill(self) -> None:
+        self.full = True
+        if self._session is not None:
+            self._session.filled()
+
+    def _empty(self) -> None:
+        self.full = False
+        if self._session is not None:
+            self._session.emptied()
+
+
+def _nearest(level: int) -> int:
+    """Return the version in which a client of another one may understand that it is refused."""
+    return V311 if level < V311 else V5
