@@ -26,7 +26,11 @@ class Asking:
         self._size = 0
 
     def begin(self, exchange: Exchange, payload: bytes) -> None:
-        """Start the exchange that this is the caller of."""
+        """Start the exchange that this is the caller of; too large a payload is refused."""
+        if len(payload) > self._limit:
+            detail = f"a message may have at most {self._limit} bytes, this one has {len(payload)}"
+            self._refused(Refusal(Status.TOO_LARGE, detail))
+            return
         self._exchange = exchange
         exchange.begin(payload, end=True)
 

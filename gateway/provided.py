@@ -109,6 +109,10 @@ class _Provided:
     def reply(self, status: Status, content_type: bytes, payload: bytes) -> None:
         """Pass the session's answer on."""
         self._done = True
+        if len(payload) > self._limit:
+            why = f"the reply is larger than {self._limit} bytes"
+            self._answer.failed(Status.TOO_LARGE, why, written=True)
+            return
         head = Reply(
             status,
             origin=Origin.PROVIDER,
