@@ -75,7 +75,6 @@ class Broker:
         random_id: Callable[[], str],
     ) -> None:
         names = Names(site.authority, site.aliases, site.remotes)
-        later = _later
         self._desk = Desk(site, channels, names, settings, keeper, later)
         self._site = site
         self._keeper = keeper
@@ -233,9 +232,6 @@ class Broker:
 
     def _principal(self, packet: Connect) -> Principal | Connack:
         """Return who a client is: its password is a token of the site."""
-        if packet.authentication_method is not None:
-            why = "there is no extended authentication here: send a token as the password"
-            return Connack(Reason.BAD_AUTHENTICATION_METHOD, why=why)
         if packet.password is None and packet.username is None:
             if self._settings.anonymous:
                 return NOBODY
@@ -429,5 +425,6 @@ class Broker:
         return self._site.credentials.known(record.principal, now)
 
 
-def _later(do: Callable[[], None]) -> None:
+def later(do: Callable[[], None]) -> None:
+    """Do something soon, but not within the call that goes on now."""
     asyncio.get_running_loop().call_soon(do)
