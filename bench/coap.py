@@ -40,11 +40,11 @@ class Server(NamedTuple):
     port: int
 
 
-def start_libcoap(folder: Path, stack: ExitStack) -> Server:
+def start_libcoap(folder: Path, stack: ExitStack, *options: str) -> Server:
     """Start libcoap's server, which keeps what is put."""
     port = free_port()
     address = ("-A", "127.0.0.1", "-p", str(port))
-    command = [find_program("coap-server-notls"), *address, "-d", "16", "-v", "2"]
+    command = [find_program("coap-server-notls"), *address, "-d", "16", "-v", "2", *options]
     process = Process(LIBCOAP, command, GATEWAY_CORE, folder / "libcoap.log")
     stack.callback(process.stop)
     time.sleep(0.5)

@@ -13,8 +13,13 @@ MARK = b"\xff\xff"
 PAYLOAD = b"x" * 31 + MARK + b"x" * 31
 PUBACK = 0x40
 _ACK = struct.Struct(">BBH")
-_WIDTHS = {0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x24: 1, 0x25: 1, 0x27: 4, 0x28: 1, 0x29: 1, 0x2A: 1}
-_RECEIVE_MAXIMUM = 0x21
+_WIDTHS = {
+    **dict.fromkeys((0x01, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
+    **dict.fromkeys((0x13, 0x21, 0x22, 0x23), 2),
+    **dict.fromkeys((0x02, 0x11, 0x18, 0x27), 4),
+}
+"""Properties that are numbers, in bytes (MQTT 5, 2.2.2.2)."""
+_RECEIVE_MAXIMUM, _SUBSCRIPTION, _USER = 0x21, 0x0B, 0x26
 _PATIENCE = 30
 """Seconds without an answer, after which something is wrong."""
 
@@ -118,10 +123,11 @@ class Client:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self.socket.sendall(connect(version, client, *login))
         connack = self.read()
-        code = connack[-1] if version == 4 else connack[3]
-        if connack[0] != 0x20 or code:
+        _, begin, _ = next(split(connack))
+        if connack[0] != 0x20 or connack[begin + 1]:
             raise RuntimeError(f"CONNECT was refused: {connack!r}")
-        self.window = _receive_maximum(connack[4:]) if version == 5 else 65_535
+        said = properties_of(connack, begin + 2) if version == 5 else {}
+        self.window = int.from_bytes(said.get(_RECEIVE_MAXIMUM, b"\xff\xff"), "big")
 
     def subscribe(self, topic: str, qos: int, pause: float = 0.05) -> None:
         """Subscribe, and let go of a retained message that comes within ``pause`` seconds."""
@@ -154,17 +160,33 @@ class Client:
         self.socket.close()
 
 
-def _receive_maximum(data: bytes) -> int:
-    """Return what a CONNACK's properties say of it."""
-    at, end = 1, 1 + data[0]
-    if data[0] > 127:
-        at, end = 2, 2 + (data[0] & 127 | data[1] << 7)
+def properties_of(data: bytes, at: int) -> dict[int, bytes]:
+    """Return the properties that begin with their length at ``at``; of user properties the last."""
+    length, at = _number(data, at)
+    end, found = at + length, {}
     while at < end:
         kind = data[at]
         at += 1
-        if kind == _RECEIVE_MAXIMUM:
-            return data[at] << 8 | data[at + 1]
-        # What is no number is a string, and a user property is two of them.
-        for _ in range(2 if kind == 0x26 else 1):
-            at += _WIDTHS.get(kind) or 2 + (data[at] << 8 | data[at + 1])
-    return 65_535
+        if kind == _SUBSCRIPTION:
+            _, at = _number(data, at)
+        elif kind in _WIDTHS:
+            found[kind] = data[at : at + _WIDTHS[kind]]
+            at += _WIDTHS[kind]
+        else:
+            # What is no number is a string or binary data, and a user property is two strings.
+            for _ in range(2 if kind == _USER else 1):
+                size = data[at] << 8 | data[at + 1]
+                found[kind] = data[at + 2 : at + 2 + size]
+                at += 2 + size
+    return found
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    """Return a variable byte integer and where it ends."""
+    number = shift = 0
+    while True:
+        byte = data[at]
+        number |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return number, at
