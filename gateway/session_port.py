@@ -2,6 +2,13 @@
 
 Writes are handed over at once and take effect in their order: what one callback of the loop hands
 over is one transaction. Whoever must not promise too much waits for ``synced``.
+
+The disk always holds what the sessions were at some earlier moment: what could not be written
+stays handed over, before all that follows, and is tried again (at the next write, at the latest a
+second later). So there is nothing to repair after a failure, only nothing to be promised; a
+message whose publisher was told of it may still be stored, and be queued twice when it is sent
+again. When far too much waits for a disk that fails, sessions are given up: as if dropped, until
+they are put again.
 """
 
 import asyncio
@@ -39,7 +46,8 @@ class StoredSession(NamedTuple):
 class SessionStore(Protocol):
     """Durable sessions. ``key`` is any text that names a session; records and bodies are opaque.
 
-    A write never raises: what went wrong is ``synced``'s to tell.
+    A write never raises: what went wrong is ``synced``'s to tell. Writes for a session that was
+    never put, or was dropped since, do nothing.
     """
 
     @property
@@ -48,7 +56,10 @@ class SessionStore(Protocol):
         ...
 
     async def load(self) -> Sequence[StoredSession]:
-        """Return every stored session; damaged ones are left out and reported."""
+        """Return every stored session; what is damaged is left out, reported and removed.
+
+        It is for the start, before the first write. Raises StoreError.
+        """
         ...
 
     def put(self, key: str, record: bytes) -> None:
@@ -67,7 +78,10 @@ class SessionStore(Protocol):
         ...
 
     def enqueue(self, key: str, packet_id: int, qos: int, body: int) -> None:
-        """Queue a message for a session, behind what waits there; its packet id is free there."""
+        """Queue a message for a session, behind what waits there; its packet id is free there.
+
+        A message that has the packet id all the same is replaced.
+        """
         ...
 
     def position(self, key: str, channel: str, event_id: str) -> None:
@@ -79,7 +93,7 @@ class SessionStore(Protocol):
         ...
 
     def release(self, key: str, packet_id: int) -> None:
-        """The client has received a QoS 2 message: only PUBREL is due."""
+        """The client has received a QoS 2 message: only PUBREL is due, after those before it."""
         ...
 
     def acknowledge(self, key: str, packet_id: int) -> None:
@@ -97,6 +111,8 @@ class SessionStore(Protocol):
     def synced(self) -> asyncio.Future[None]:
         """Return a future that is done when everything handed over so far is on disk.
 
-        It fails with StoreError when some of that could not be written.
+        It fails with StoreError when some of that could not be written yet, with StoreBusy when
+        too much waits for the disk. Many callers share it: never cancel it (a task awaits it
+        through ``asyncio.shield``).
         """
         ...

@@ -1,8 +1,7 @@
 """Stored sessions read back; what fails its checksum is left out."""
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,109 +20,110 @@ class Loaded:
     damaged_messages: list[int] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Parts:
+    key: str
+    record: bytes
+    messages: list[tuple[int, StoredMessage]] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    positions: list[tuple[str, str]] = field(default_factory=list)
+
+    def whole(self) -> StoredSession:
+        """Put it together; messages are in the order of their places."""
+        self.messages.sort(key=lambda placed: placed[0])
+        messages = [message for _, message in self.messages]
+        return StoredSession(self.key, self.record, messages, self.marks, self.positions)
+
+
 def load(connection: sqlite3.Connection) -> Loaded:
     """Read all sessions, in one view of the file."""
+    loading = _Loading()
     connection.execute("BEGIN")
     try:
-        loaded = Loaded()
-        keys = _sessions(connection, loaded)
-        messages = _messages(connection, loaded, keys)
-        marks = _marks(connection, loaded, keys)
-        positions = _positions(connection, loaded, keys)
+        loading.sessions(connection)
+        loading.messages(connection)
+        loading.marks(connection)
+        loading.positions(connection)
     finally:
         connection.execute("ROLLBACK")
-    for session, (key, record) in keys.items():
-        waiting = [message for _, message in sorted(messages[session], key=_place)]
-        loaded.sessions.append(
-            StoredSession(key, record, waiting, marks[session], positions[session])
-        )
-    return loaded
+    loading.loaded.sessions += [parts.whole() for parts in loading.found.values()]
+    return loading.loaded
 
 
-def _place(queued: tuple[int, StoredMessage]) -> int:
-    return queued[0]
+class _Loading:
+    def __init__(self) -> None:
+        self.loaded = Loaded()
+        self.found: dict[int, _Parts] = {}
 
-
-def _sessions(connection: sqlite3.Connection, loaded: Loaded) -> dict[int, tuple[str, bytes]]:
-    found: dict[int, tuple[str, bytes]] = {}
-    for session, key, record, total in connection.execute(
-        "SELECT id, CAST(key AS BLOB), CAST(record AS BLOB), sum FROM sessions ORDER BY id"
-    ):
-        if session_sum(session, key, record) == total:
-            found[session] = text_stored(key), record
-        else:
-            loaded.damaged_sessions.add(session)
-            name = key.decode(errors="replace")
-            loaded.findings.append(f"session {name} is damaged and was left out")
-    return found
-
-
-def _messages(
-    connection: sqlite3.Connection, loaded: Loaded, keys: dict[int, tuple[str, bytes]]
-) -> dict[int, list[tuple[int, StoredMessage]]]:
-    bodies = _bodies(connection)
-    found: dict[int, list[tuple[int, StoredMessage]]] = defaultdict(list)
-    for row, place, qos, released, shared, body, total in connection.execute(
-        "SELECT id, place, qos, released, shared, CAST(body AS BLOB), sum FROM queued"
-    ):
-        session, packet_id = row >> 16, row & 0xFFFF
-        if session not in keys:
-            loaded.damaged_sessions.add(session)
-            continue
-        whole = bodies.get(shared) if shared else body
-        if whole is None or not _is_sound(
-            queued_sum, total, row, place, qos, released, shared, body
+    def sessions(self, connection: sqlite3.Connection) -> None:
+        for session, key, record, total in connection.execute(
+            "SELECT id, CAST(key AS BLOB), CAST(record AS BLOB), sum FROM sessions ORDER BY id"
         ):
-            loaded.damaged_messages.append(row)
-            key, _ = keys[session]
-            loaded.findings.append(f"message {packet_id} of session {key} is damaged: left out")
-            continue
-        message = StoredMessage(packet_id, qos, whole, bool(released))
-        found[session].append((place, message))
-    return found
+            if _is_sound(session_sum, total, session, key, record):
+                self.found[session] = _Parts(text_stored(key), record)
+            else:
+                self.loaded.damaged_sessions.add(session)
+                self.report(f"session {(key or b'').decode(errors='replace')}")
+
+    def messages(self, connection: sqlite3.Connection) -> None:
+        bodies = _bodies(connection)
+        for row, place, qos, released, shared, own, total in connection.execute(
+            "SELECT id, place, qos, released, shared, CAST(body AS BLOB), sum FROM queued"
+        ):
+            if (parts := self.parts(row >> 16)) is None:
+                continue
+            packet_id = row & 0xFFFF
+            body = bodies.get(shared) if shared else own
+            sound = _is_sound(queued_sum, total, row, place, qos, released, shared, own)
+            if sound and body is not None:
+                message = StoredMessage(packet_id, qos, body, bool(released))
+                parts.messages.append((place, message))
+            else:
+                self.loaded.damaged_messages.append(row)
+                self.report(f"message {packet_id} of session {parts.key}")
+
+    def marks(self, connection: sqlite3.Connection) -> None:
+        for row, total in connection.execute("SELECT id, sum FROM marks ORDER BY id"):
+            if (parts := self.parts(row >> 16)) is None:
+                continue
+            if _is_sound(mark_sum, total, row):
+                parts.marks.append(row & 0xFFFF)
+            else:
+                self.report(f"QoS 2 mark {row & 0xFFFF} of session {parts.key}")
+
+    def positions(self, connection: sqlite3.Connection) -> None:
+        for session, channel, event, total in connection.execute(
+            "SELECT session, CAST(channel AS BLOB), CAST(event AS BLOB), sum FROM positions"
+        ):
+            if (parts := self.parts(session)) is None:
+                continue
+            if _is_sound(position_sum, total, session, channel, event):
+                parts.positions.append((text_stored(channel), text_stored(event)))
+            else:
+                self.report(f"a position of session {parts.key}")
+
+    def parts(self, session: int) -> _Parts | None:
+        """Return the session that a row belongs to; None when that was left out."""
+        parts = self.found.get(session)
+        if parts is None and session not in self.loaded.damaged_sessions:
+            self.loaded.damaged_sessions.add(session)
+            self.report(f"session number {session}")
+        return parts
+
+    def report(self, what: str) -> None:
+        self.loaded.findings.append(f"{what} is damaged and was left out")
 
 
 def _bodies(connection: sqlite3.Connection) -> dict[int, bytes]:
-    rows: Iterable[tuple[int, bytes, int]] = connection.execute(
-        "SELECT id, CAST(body AS BLOB), sum FROM bodies"
-    )
-    return {number: body for number, body, total in rows if body_sum(number, body) == total}
+    rows = connection.execute("SELECT id, CAST(body AS BLOB), sum FROM bodies")
+    return {
+        number: body for number, body, total in rows if _is_sound(body_sum, total, number, body)
+    }
 
 
-def _marks(
-    connection: sqlite3.Connection, loaded: Loaded, keys: dict[int, tuple[str, bytes]]
-) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = defaultdict(list)
-    for row, total in connection.execute("SELECT id, sum FROM marks ORDER BY id"):
-        session = row >> 16
-        if session not in keys:
-            loaded.damaged_sessions.add(session)
-        elif mark_sum(row) == total:
-            found[session].append(row & 0xFFFF)
-        else:
-            loaded.findings.append(f"a QoS 2 mark of session {keys[session][0]} is damaged")
-    return found
-
-
-def _positions(
-    connection: sqlite3.Connection, loaded: Loaded, keys: dict[int, tuple[str, bytes]]
-) -> dict[int, list[tuple[str, str]]]:
-    found: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for session, channel, event, total in connection.execute(
-        "SELECT session, CAST(channel AS BLOB), CAST(event AS BLOB), sum FROM positions"
-    ):
-        if session not in keys:
-            loaded.damaged_sessions.add(session)
-        elif position_sum(session, channel, event) == total:
-            found[session].append((text_stored(channel), text_stored(event)))
-        else:
-            loaded.findings.append(f"a position of session {keys[session][0]} is damaged")
-    return found
-
-
-def _is_sound(checksum: Any, total: int, *values: Any) -> bool:
-    """Tell whether values have their checksum; damaged ones may even be too large for one."""
+def _is_sound(checksum: Any, total: Any, *values: Any) -> bool:
+    """Tell whether values have their checksum; damaged ones may be of any type and size."""
     try:
         return bool(checksum(*values) == total)
-    except (TypeError, ValueError, ArithmeticError, OSError):
+    except (TypeError, ValueError, ArithmeticError, struct.error):
         return False

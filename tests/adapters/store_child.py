@@ -9,9 +9,15 @@ import sys
 from pathlib import Path
 
 from adapters.store import open_event_log, open_store
+from gateway.message import Mark
 from gateway.ports import Keep, StoredEvent
+from gateway.session_port import StoredMessage, StoredSession
 
 CHANNELS = ("a/one", "a/two", "a/three")
+MARKED = "a/marked"
+# A pair has the same messages at any moment.
+PAIR = ("sensor", "user:1/☃")
+WAITING = 5
 
 
 def body(seq):
@@ -60,6 +66,49 @@ async def write_events(log, channel):
         acknowledge(f"event {channel} {last}")
 
 
+def packet_id(number):
+    return number % 65_535 + 1
+
+
+def queued(key, number):
+    """Return a session of the pair after its step ``number``."""
+    waiting = range(max(1, number - WAITING + 1), number + 1)
+    messages = [StoredMessage(packet_id(n), 1, body(n), False) for n in waiting]
+    return StoredSession(key, b"%d" % number, messages, [], [("c", f"x-{number}")])
+
+
+async def write_sessions(store):
+    """Each step is a callback: a message comes for both of a pair, and an old one goes."""
+    stored = {one.key: one for one in await store.load()}
+    number = int(stored[PAIR[0]].record) if PAIR[0] in stored else 0
+    while True:
+        number += 1
+        kept = store.keep(body(number))
+        for key in PAIR:
+            store.put(key, b"%d" % number)
+            store.enqueue(key, packet_id(number), 1, kept)
+            store.position(key, "c", f"x-{number}")
+            if number > WAITING:
+                store.acknowledge(key, packet_id(number - WAITING))
+        if number % 3:
+            await asyncio.sleep(0)
+        else:
+            await store.synced()
+            acknowledge(f"session {number}")
+
+
+async def write_marks(log):
+    """Each event comes with a mark, which goes before the next one comes."""
+    log.sessions.put("marked", b"")
+    last = (await log.open(MARKED)).last
+    log.sessions.unmark(Mark("marked", packet_id(last)))
+    while True:
+        mark = Mark("marked", packet_id(last + 1))
+        last = await log.append(MARKED, event(MARKED, last + 1), Keep(count=1_000), mark)
+        acknowledge(f"marked {last}")
+        log.sessions.unmark(mark)
+
+
 async def load(folder):
     store = await open_store(folder / "changes.db", keep_entries=2_000)
     log = await open_event_log(folder / "events.db")
@@ -67,6 +116,8 @@ async def load(folder):
     await asyncio.gather(
         write_changes(store),
         write_snapshots(store),
+        write_sessions(log.sessions),
+        write_marks(log),
         *(write_events(log, channel) for channel in CHANNELS),
     )
 
@@ -80,6 +131,9 @@ async def few(folder):
         acknowledge(f"change {head}")
         seq = await log.append("a", event("a", number), Keep())
         acknowledge(f"event a {seq}")
+        log.sessions.put("a", body(number))
+        await log.sessions.synced()
+        acknowledge(f"session {number}")
     await store.close()
     await log.close()
 

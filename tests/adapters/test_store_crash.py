@@ -53,7 +53,7 @@ async def check_changes(folder, acknowledged):
 
 async def check_events(folder, acknowledged):
     log = await open_event_log(folder / "events.db")
-    for channel in store_child.CHANNELS:
+    for channel in (*store_child.CHANNELS, store_child.MARKED):
         seqs = [int(line[2]) for line in acknowledged if line[:2] == ["event", channel]]
         tail = await log.open(channel)
         assert tail.last >= max(seqs, default=0)
@@ -65,8 +65,32 @@ async def check_events(folder, acknowledged):
                 assert event.seq == event.time == seq
                 assert event.payload == store_child.event(channel, seq).payload
         assert seq == tail.last
+    await check_sessions(log, acknowledged)
     assert log.findings == ()
     await log.close()
+
+
+async def check_sessions(log, acknowledged):
+    """They are what they were after one of their steps, and none that was acknowledged is lost."""
+    found = {one.key: one for one in await log.sessions.load()}
+    steps = [int(line[1]) for line in acknowledged if line[0] == "session"]
+    pair = [found.get(key) for key in store_child.PAIR]
+    number = int(pair[0].record) if pair[0] else 0
+    assert number >= max(steps, default=0)
+    if number:
+        assert pair == [store_child.queued(key, number) for key in store_child.PAIR]
+    last = (await log.open(store_child.MARKED)).last
+    marked = [int(line[1]) for line in acknowledged if line[0] == "marked"]
+    assert last >= max(marked, default=0)
+    if last:
+        assert list(found["marked"].marks) in ([store_child.packet_id(last)], [])
+
+
+async def steps_of_sessions(folder):
+    log = await open_event_log(folder / "events.db")
+    found = {one.key: one for one in await log.sessions.load()}
+    await log.close()
+    return int(found[store_child.PAIR[0]].record)
 
 
 async def crash(folder, rounds):
@@ -78,6 +102,7 @@ async def crash(folder, rounds):
         await check_events(folder, acknowledged)
         total += len(acknowledged)
     assert total > rounds
+    assert await steps_of_sessions(folder) > rounds
 
 
 async def test_kill_9_loses_nothing_acknowledged(tmp_path):
@@ -101,8 +126,8 @@ def test_every_acknowledgement_comes_after_the_sync_of_its_log(tmp_path):
     )
     unsynced = {"changes.db-wal": 0, "events.db-wal": 0}
     written = dict(unsynced)
-    acknowledged = {"change": 0, "event": 0}
-    logs = {"change": "changes.db-wal", "event": "events.db-wal"}
+    acknowledged = {"change": 0, "event": 0, "session": 0}
+    logs = {"change": "changes.db-wal", "event": "events.db-wal", "session": "events.db-wal"}
     for name, text, finished in system_calls(trace.read_text()):
         log = next((log for log in unsynced if f"/{log}>" in text.split(",")[0]), None)
         if log and name == "pwrite64" and not finished:
@@ -117,4 +142,4 @@ def test_every_acknowledgement_comes_after_the_sync_of_its_log(tmp_path):
             assert unsynced[logs[kind]] == 0, f"{text} came before the sync"
             assert written[logs[kind]] >= 1, f"{text} came without a write to the log"
             written[logs[kind]] = 0
-    assert acknowledged == {"change": 20, "event": 20}
+    assert acknowledged == {"change": 20, "event": 20, "session": 20}
