@@ -216,15 +216,16 @@ def _ready(application: "Application", output: Format) -> None:
 def _device_listeners(application: "Application") -> dict[str, str]:
     """Return the URLs of the MQTT and CoAP listeners that are open."""
     config, found = application.config, {}
-    if application.mqtt_port:
+    devices = application.devices
+    if devices.mqtt_port:
         scheme = "mqtts" if config.mqtt.tls_certificate else "mqtt"
-        found["mqtt"] = _address(scheme, config.mqtt.host, application.mqtt_port)
-    if application.mqtt_websocket_port:
+        found["mqtt"] = _address(scheme, config.mqtt.host, devices.mqtt_port)
+    if devices.mqtt_websocket_port:
         scheme = "wss" if config.mqtt.tls_certificate else "ws"
-        url = _address(scheme, config.mqtt.host, application.mqtt_websocket_port)
+        url = _address(scheme, config.mqtt.host, devices.mqtt_websocket_port)
         found["mqtt_websocket"] = f"{url}/mqtt"
-    if application.coap_port:
-        found["coap"] = _address("coap", config.coap.host, application.coap_port)
+    if devices.coap_port:
+        found["coap"] = _address("coap", config.coap.host, devices.coap_port)
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.config import Listen
@@ -10,20 +11,23 @@ from gateway.config import Listen
 log = logging.getLogger("hilum.tls")
 
 WATCH_SECONDS = 5.0
+ALPN = ("http/1.1",)
 
 
-def server_context(listen: Listen) -> ssl.SSLContext | None:
+def server_context(listen: Listen, protocols: Sequence[str] = ALPN) -> ssl.SSLContext | None:
     """Return the TLS context of a listener, None when it has no certificate."""
     if listen.tls_certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(list(protocols))
     context.load_cert_chain(listen.tls_certificate, listen.tls_key)
     return context
 
 
-async def watch_certificate(context: ssl.SSLContext, listen: Listen) -> None:
+async def watch_certificate(
+    context: ssl.SSLContext, listen: Listen, protocols: Sequence[str] = ALPN
+) -> None:
     """Load the files again whenever one of them changes; new connections use them, for ever.
 
     Files that do not load are reported, and the old certificate goes on serving.
@@ -37,7 +41,7 @@ async def watch_certificate(context: ssl.SSLContext, listen: Listen) -> None:
             continue
         seen = now
         try:
-            fresh = await asyncio.to_thread(server_context, listen)
+            fresh = await asyncio.to_thread(server_context, listen, protocols)
         except (ssl.SSLError, OSError) as error:
             log.warning("%s does not load, the old certificate goes on: %s", paths[0], error)
         else:

@@ -38,7 +38,7 @@ LIBRARIES = {
     "starlette": "adapters/control/*.py",
     "typer": "adapters/cli/*.py",
     "uvicorn": "adapters/control/server.py",
-    "uvloop": "adapters/main.py",
+    "uvloop": "adapters/main/*.py",
     "wsproto": "adapters/*/websocket.py",
 }
 

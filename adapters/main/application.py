@@ -1,4 +1,4 @@
-"""The composition root: every port is made here and handed to who needs it."""
+"""A running site: the stores, the site, its listeners, and how they start and stop."""
 
 import asyncio
 import gc
@@ -25,6 +25,7 @@ from adapters.http.probe import Prober
 from adapters.http.provider import HttpProvider
 from adapters.http.socket import Sockets
 from adapters.http.tls import server_context, watch_certificate
+from adapters.main.devices import Devices
 from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
@@ -39,6 +40,8 @@ from gateway.site import Clocks, Identity, Site
 
 log = logging.getLogger("hilum")
 
+ALPN_MQTT = ("mqtt",)
+"""What MQTT clients ask for in TLS, if they ask (IANA ALPN registry)."""
 SWEEP_SECONDS = 0.1
 """How exact deadlines are (design 4)."""
 SWITCH_SECONDS = 0.0005
@@ -53,9 +56,6 @@ class Application:
         self.stopping = asyncio.Event()
         self.http_port = 0
         self.control_port = 0
-        self.mqtt_port = 0
-        self.mqtt_websocket_port = 0
-        self.coap_port = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -80,6 +80,7 @@ class Application:
             self.events,
             time_ms=lambda: time.time_ns() // 1_000_000,
             incarnation=lambda: secrets.token_hex(4),
+            keeper=self.events.sessions,
         )
         local.woke = self.site.look_at_clock
         self._wire(local)
@@ -96,7 +97,8 @@ class Application:
         """Drain the listeners, then close the stores."""
         log.info("draining")
         self.site.draining = True
-        await self.listener.drain(self.config.limits.drain_seconds)
+        seconds = self.config.limits.drain_seconds
+        await asyncio.gather(self.listener.drain(seconds), self.devices.drain(seconds))
         await self.control.stop()
         for task in self._tasks:
             task.cancel()
@@ -144,6 +146,7 @@ class Application:
             sockets.drain()
 
         self.takeovers = Takeovers(streams.stream, sockets.socket, drain)
+        self.devices = Devices(site, self.channels, self.events.sessions, config)
         self.deliveries = Deliveries(
             site.plane,
             self.channels,
@@ -176,6 +179,7 @@ class Application:
                 "Open connections to endpoints",
                 lambda: {"": self.http.connections()},
             ),
+            *self.devices.gauges(),
         ]
 
     def _watch(self) -> None:
@@ -199,6 +203,7 @@ class Application:
             self._tasks.append(asyncio.create_task(watch_certificate(tls, config.http)))
         self.http_port = await self.listener.listen(config.http.host, config.http.port, tls)
         self.egress.own(self.http_port)
+        await self._listen_to_devices()
         control_tls = server_context(config.control)
         if control_tls is not None:
             watching = watch_certificate(control_tls, config.control)
@@ -211,10 +216,24 @@ class Application:
         log.info("data listener on %s", _url(config.http, self.http_port))
         log.info("control API on %s", _url(config.control, self.control_port))
 
+    async def _listen_to_devices(self) -> None:
+        config, devices = self.config, self.devices
+        tls = server_context(config.mqtt, ALPN_MQTT) if config.mqtt.enabled else None
+        if tls is not None:
+            self._tasks.append(asyncio.create_task(watch_certificate(tls, config.mqtt, ALPN_MQTT)))
+        await devices.listen(tls)
+        if devices.mqtt_port:
+            log.info("MQTT on %s port %d", config.mqtt.host, devices.mqtt_port)
+        if devices.coap_port:
+            log.info("CoAP on %s port %d", config.coap.host, devices.coap_port)
+        for port in (devices.mqtt_port, devices.mqtt_websocket_port, devices.coap_port):
+            self.egress.own(port)
+
     async def _sweep(self, clock: Callable[[], float]) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.site.plane.sweep(clock())
+            self.devices.tick()
 
     async def _slow(self) -> None:
         """What is looked at once a second: leases, idle connections, expired tokens."""
@@ -222,6 +241,7 @@ class Application:
         while True:
             await asyncio.sleep(1.0)
             self.http.sweep(clock())
+            self.devices.sweep()
             due = self.site.due(clock())
             if due:
                 await self.site.expire(due)

@@ -1,0 +1,62 @@
+"""What speaks to devices beside HTTP: the MQTT server, the CoAP listener."""
+
+import asyncio
+import ssl
+
+from adapters.control.metrics import Gauge
+from adapters.mqtt.server import MqttServer
+from gateway.channels import Channels
+from gateway.config import Config
+from gateway.session_port import SessionStore
+from gateway.site import Site
+
+
+class Devices:
+    """The listeners for devices; a port is 0 where none is open."""
+
+    def __init__(
+        self, site: Site, channels: Channels, sessions: SessionStore, config: Config
+    ) -> None:
+        self._config = config
+        clock = asyncio.get_running_loop().time
+        self._mqtt = MqttServer(site, channels, sessions, config.mqtt, config.limits, clock)
+        self.mqtt_port = self.mqtt_websocket_port = self.coap_port = 0
+
+    async def listen(self, mqtt_tls: ssl.SSLContext | None) -> None:
+        """Restore sessions, which go on also when nothing listens, then listen."""
+        config = self._config
+        await self._mqtt.start()
+        if config.mqtt.enabled:
+            self.mqtt_port = await self._mqtt.listen(mqtt_tls)
+
+    def tick(self) -> None:
+        """Every 0.1 s: what is due soon."""
+
+    def sweep(self) -> None:
+        """Once a second: time limits, wills, sessions that expire."""
+        self._mqtt.sweep()
+
+    async def drain(self, seconds: float) -> None:
+        """Say goodbye to all clients."""
+        await self._mqtt.drain(seconds)
+
+    def gauges(self) -> list[Gauge]:
+        """What metrics show."""
+        broker, listener = self._mqtt.broker, self._mqtt.listener
+        return [
+            Gauge(
+                "hilum_mqtt_connections",
+                "Open connections of MQTT clients",
+                lambda: {"": len(listener.connections)},
+            ),
+            Gauge(
+                "hilum_mqtt_sessions",
+                "MQTT sessions, connected or not",
+                lambda: {"": broker.sessions},
+            ),
+            Gauge(
+                "hilum_mqtt_subscriptions",
+                "Topic filters of all MQTT sessions",
+                lambda: {"": broker.subscriptions},
+            ),
+        ]
