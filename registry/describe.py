@@ -32,7 +32,20 @@ def _http(name: Name, definition: Method | EventChannel) -> Forms:
     ]
 
 
-PROTOCOLS: Final[dict[str, Callable[[Name, Method | EventChannel], Forms]]] = {"http": _http}
+def _mqtt(name: Name, definition: Method | EventChannel) -> Forms:
+    topic = name.partition("/")[2]
+    if isinstance(definition, Method):
+        return [{"op": "call", "method": "PUBLISH", "path": topic}]
+    return [
+        {"op": "publish", "method": "PUBLISH", "path": topic},
+        {"op": "subscribe", "method": "SUBSCRIBE", "path": topic},
+    ]
+
+
+PROTOCOLS: Final[dict[str, Callable[[Name, Method | EventChannel], Forms]]] = {
+    "http": _http,
+    "mqtt": _mqtt,
+}
 """How each protocol reaches a member."""
 
 

@@ -44,6 +44,7 @@ Object snac.asu.edu/Plan (of iot:cloud)
   Method create
     Creates one.
     http call: POST /Plan/create
+    mqtt call: PUBLISH Plan/create
     not idempotent, answers within 500 ms
     input: {"type":"object"}
     output: {"type":"string"}
@@ -52,6 +53,7 @@ Object snac.asu.edu/Plan (of iot:cloud)
   Method look
     http call: POST /Plan/look
     http call: GET /Plan/look
+    mqtt call: PUBLISH Plan/look
     safe
     bound to nothing now
   Channel progress
@@ -59,6 +61,8 @@ Object snac.asu.edu/Plan (of iot:cloud)
     http publish: POST /Plan/progress
     http subscribe: GET /Plan/progress with Accept: text/event-stream
     http last value: GET /Plan/progress
+    mqtt publish: PUBLISH Plan/progress
+    mqtt subscribe: SUBSCRIBE Plan/progress
     durable, keeps 1000 events, 16777216 bytes
     slow subscribers: drop-oldest
     schema: {"type":"number"}
@@ -66,6 +70,8 @@ Object snac.asu.edu/Plan (of iot:cloud)
     http publish: POST /Plan/noise
     http subscribe: GET /Plan/noise with Accept: text/event-stream
     http last value: GET /Plan/noise
+    mqtt publish: PUBLISH Plan/noise
+    mqtt subscribe: SUBSCRIBE Plan/noise
     in memory, keeps 100 bytes, 60 seconds
     slow subscribers: block
 """
@@ -87,7 +93,10 @@ def test_an_object_is_described_as_data() -> None:
         "input": {"type": "object"},
         "output": {"type": "string"},
         "bindings": BINDINGS[Name(f"{PLAN}/create")],
-        "protocols": {"http": [{"op": "call", "method": "POST", "path": "/Plan/create"}]},
+        "protocols": {
+            "http": [{"op": "call", "method": "POST", "path": "/Plan/create"}],
+            "mqtt": [{"op": "call", "method": "PUBLISH", "path": "Plan/create"}],
+        },
     }
     assert described["channels"]["noise"]["retain"] == {"count": 0, "bytes": 100, "age": 60}
 
@@ -139,9 +148,9 @@ def test_the_words_of_a_service_cannot_drive_a_terminal() -> None:
 def test_another_protocol_only_adds_its_forms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
         describe.PROTOCOLS,
-        "mqtt",
-        lambda name, _: [{"op": "publish", "method": "PUBLISH", "path": name}],
+        "amqp",
+        lambda name, _: [{"op": "publish", "method": "SEND", "path": name}],
     )
     described = describe_object(PLAN, "a:b", [OBJECT], {})
-    assert list(described["channels"]["noise"]["protocols"]) == ["http", "mqtt"]
-    assert "    mqtt publish: PUBLISH snac.asu.edu/Plan/noise\n" in render_text(described)
+    assert list(described["channels"]["noise"]["protocols"])[-1] == "amqp"
+    assert "    amqp publish: SEND snac.asu.edu/Plan/noise\n" in render_text(described)
