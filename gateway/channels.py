@@ -136,6 +136,10 @@ class Channels:
             raise _unreadable(error) from error
         return topic.newest or (found[0] if found else None)
 
+    def newest(self, route: Route) -> Event | None:
+        """Return the last value without a wait; None also when ``last`` has to look for it."""
+        return self._topic(route).newest
+
     async def history(self, route: Route, after: str = OLDEST, limit: int = 100) -> list[Event]:
         """Return at most ``limit`` retained events after an event id, the oldest first.
 

@@ -127,6 +127,11 @@ def problem_details(refusal: Refusal) -> bytes:
     return cbor2.dumps(document, default=_as_text)
 
 
+def problem(code: int, title: str, detail: str) -> bytes:
+    """Return an error that no Status stands for as concise problem details."""
+    return cbor2.dumps({-1: title, -2: detail, -4: code})
+
+
 def read_problem(data: bytes) -> str:
     """Return the title and detail of concise problem details, "" when they are none."""
     try:
