@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 
+from adapters.coap.listener import CoapListener, CoapSettings
 from adapters.control.metrics import Gauge
 from adapters.mqtt.server import MqttServer
 from gateway.channels import Channels
@@ -20,6 +21,10 @@ class Devices:
         self._config = config
         clock = asyncio.get_running_loop().time
         self._mqtt = MqttServer(site, channels, sessions, config.mqtt, config.limits, clock)
+        coap = CoapSettings(anonymous=config.coap.anonymous)
+        self._coap = CoapListener(site, channels, coap, config.limits)
+        site.watchers.access.append(self._coap.redecide)
+        self._clock = clock
         self.mqtt_port = self.mqtt_websocket_port = self.coap_port = 0
 
     async def listen(self, mqtt_tls: ssl.SSLContext | None) -> None:
@@ -28,9 +33,12 @@ class Devices:
         await self._mqtt.start()
         if config.mqtt.enabled:
             self.mqtt_port = await self._mqtt.listen(mqtt_tls)
+        if config.coap.enabled:
+            self.coap_port = await self._coap.listen(config.coap.host, config.coap.port)
 
     def tick(self) -> None:
         """Every 0.1 s: what is due soon."""
+        self._coap.sweep(self._clock())
 
     def sweep(self) -> None:
         """Once a second: time limits, wills, sessions that expire."""
@@ -38,7 +46,7 @@ class Devices:
 
     async def drain(self, seconds: float) -> None:
         """Say goodbye to all clients."""
-        await self._mqtt.drain(seconds)
+        await asyncio.gather(self._mqtt.drain(seconds), self._coap.drain())
 
     def gauges(self) -> list[Gauge]:
         """What metrics show."""
