@@ -42,9 +42,22 @@ def _mqtt(name: Name, definition: Method | EventChannel) -> Forms:
     ]
 
 
+def _coap(name: Name, definition: Method | EventChannel) -> Forms:
+    path = f"/{name.partition('/')[2]}"
+    if isinstance(definition, Method):
+        verbs = ["POST", "GET"] if definition.safe else ["POST"]
+        return [{"op": "call", "method": verb, "path": path} for verb in verbs]
+    return [
+        {"op": "publish", "method": "PUT", "path": path},
+        {"op": "subscribe", "method": "GET", "path": path, "option": "Observe"},
+        {"op": "last value", "method": "GET", "path": path},
+    ]
+
+
 PROTOCOLS: Final[dict[str, Callable[[Name, Method | EventChannel], Forms]]] = {
     "http": _http,
     "mqtt": _mqtt,
+    "coap": _coap,
 }
 """How each protocol reaches a member."""
 
@@ -175,6 +188,7 @@ def _form_lines(described: Description) -> list[str]:
     return [
         f"{protocol} {form['op']}: {form['method']} {form['path']}"
         + (f" with Accept: {form['accept']}" if "accept" in form else "")
+        + (f" with {form['option']}" if "option" in form else "")
         for protocol, forms in described["protocols"].items()
         for form in forms
     ]

@@ -72,6 +72,7 @@ class DatagramTurn(Turn):
         "messages",
         "peer",
         "sent",
+        "waiting",
     )
 
     confirms = True
@@ -97,7 +98,7 @@ class DatagramTurn(Turn):
         self.allowance = FAR if now < peer.verified else AMPLIFICATION * len(data)
         self.reliable = self.first < 0x50
         self.payload = self.sent = b""
-        self.answered = self.acknowledged = False
+        self.answered = self.acknowledged = self.waiting = False
         self.exchange = None
 
     def reply(self, head: Reply, body: bytes, end: bool) -> None:
@@ -141,9 +142,17 @@ class DatagramTurn(Turn):
             return False
         self.answered = True
         self.sent = data
-        self.exchange = None
+        if self.waiting:
+            self._ended()
         self.messages.send(data, self.peer.at)
         return True
+
+    def _ended(self) -> None:
+        """The answer goes out after a wait."""
+        self.waiting = False
+        self.exchange = None
+        self.peer.open -= 1
+        del self.messages.open[self]
 
     def room(self) -> int:
         """Return how many bytes of payload may go to where the request seems to come from."""
@@ -153,7 +162,8 @@ class DatagramTurn(Turn):
 
     def send(self, code: int, options: Options, payload: bytes) -> None:
         """Send the answer: with the acknowledgement, or by itself when that has gone already."""
-        self.exchange = None
+        if self.waiting:
+            self._ended()
         first, messages, peer = self.first, self.messages, self.peer
         separate = self.acknowledged
         if first < 0x50 and not separate:
@@ -174,7 +184,8 @@ class DatagramTurn(Turn):
 
     def suppress(self) -> None:
         """Send nothing but the acknowledgement (RFC 7967 section 2)."""
-        self.exchange = None
+        if self.waiting:
+            self._ended()
         if self.reliable and not self.acknowledged:
             self.acknowledge()
 

@@ -79,7 +79,8 @@ class Messages:
         self._anonymous = anonymous
         self._plane = service.plane
         self._known: dict[bytes, Asked] = {}
-        self._open: dict[DatagramTurn, None] = {}
+        self.open: dict[DatagramTurn, None] = {}
+        """Requests that wait for their answers, the oldest first."""
 
     def received(self, data: bytes, address: Address) -> None:
         """Take a datagram."""
@@ -126,8 +127,9 @@ class Messages:
         if peer.open < OPEN and self._anonymous:
             self.service.start(turn, payload)
             if not turn.answered:
+                turn.waiting = True
                 peer.open += 1
-                self._open[turn] = None
+                self.open[turn] = None
         elif self._anonymous:
             turn.refuse(Refusal(Status.THROTTLED, "too many requests at once", retry_after=1))
         else:
@@ -136,11 +138,10 @@ class Messages:
     def sweep(self, now: float) -> None:
         """Acknowledge what takes longer, send again what was not acknowledged, forget the idle."""
         self.now = now
-        for turn in tuple(self._open):
-            if turn.answered:
-                del self._open[turn]
-                turn.peer.open -= 1
-            elif turn.reliable and not turn.acknowledged and now - turn.begun >= SOON:
+        for turn in tuple(self.open):
+            if now - turn.begun < SOON:
+                break  # those behind it are younger
+            if turn.reliable and not turn.acknowledged:
                 turn.acknowledge()
         self.outgoing.sweep(now)
 

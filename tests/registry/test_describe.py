@@ -45,6 +45,7 @@ Object snac.asu.edu/Plan (of iot:cloud)
     Creates one.
     http call: POST /Plan/create
     mqtt call: PUBLISH Plan/create
+    coap call: POST /Plan/create
     not idempotent, answers within 500 ms
     input: {"type":"object"}
     output: {"type":"string"}
@@ -54,6 +55,8 @@ Object snac.asu.edu/Plan (of iot:cloud)
     http call: POST /Plan/look
     http call: GET /Plan/look
     mqtt call: PUBLISH Plan/look
+    coap call: POST /Plan/look
+    coap call: GET /Plan/look
     safe
     bound to nothing now
   Channel progress
@@ -63,6 +66,9 @@ Object snac.asu.edu/Plan (of iot:cloud)
     http last value: GET /Plan/progress
     mqtt publish: PUBLISH Plan/progress
     mqtt subscribe: SUBSCRIBE Plan/progress
+    coap publish: PUT /Plan/progress
+    coap subscribe: GET /Plan/progress with Observe
+    coap last value: GET /Plan/progress
     durable, keeps 1000 events, 16777216 bytes
     slow subscribers: drop-oldest
     schema: {"type":"number"}
@@ -72,6 +78,9 @@ Object snac.asu.edu/Plan (of iot:cloud)
     http last value: GET /Plan/noise
     mqtt publish: PUBLISH Plan/noise
     mqtt subscribe: SUBSCRIBE Plan/noise
+    coap publish: PUT /Plan/noise
+    coap subscribe: GET /Plan/noise with Observe
+    coap last value: GET /Plan/noise
     in memory, keeps 100 bytes, 60 seconds
     slow subscribers: block
 """
@@ -96,6 +105,7 @@ def test_an_object_is_described_as_data() -> None:
         "protocols": {
             "http": [{"op": "call", "method": "POST", "path": "/Plan/create"}],
             "mqtt": [{"op": "call", "method": "PUBLISH", "path": "Plan/create"}],
+            "coap": [{"op": "call", "method": "POST", "path": "/Plan/create"}],
         },
     }
     assert described["channels"]["noise"]["retain"] == {"count": 0, "bytes": 100, "age": 60}
