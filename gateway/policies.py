@@ -35,6 +35,8 @@ class PolicyBook:
         self.access = AccessIndex(authority, aliases, self._recent.note)
         self.deliveries: dict[str, tuple[str, Binding]] = {}
         """Channel-to-method bindings by policy name: who owns them, and what they bind."""
+        self.sources: dict[str, tuple[str, Binding]] = {}
+        """Sources of channels by policy name, likewise."""
         self.spaces: PatternIndex[TopicSpace] = PatternIndex()
         self._specs: dict[tuple[str, str], Policy] = {}
         self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
@@ -57,6 +59,8 @@ class PolicyBook:
                 self.spaces.put(pattern, record.name, spec)
         elif spec.call:
             self.deliveries[record.name] = (record.owner, spec)
+        elif spec.source:
+            self.sources[record.name] = (record.owner, spec)
         else:
             self._static.setdefault(Name(spec.name), {})[record.name] = spec
             touched.append(self._pattern(spec.name))
@@ -81,6 +85,9 @@ class PolicyBook:
             return []
         if spec.call:
             del self.deliveries[name]
+            return []
+        if spec.source:
+            del self.sources[name]
             return []
         bindings = self._static[Name(spec.name)]
         del bindings[name]

@@ -73,7 +73,9 @@ class Watchers:
         self.credential: list[Callable[[str], None]] = []
         """A credential is no longer valid."""
         self.deliveries: list[Callable[[], None]] = []
-        """Bindings of channels to methods changed."""
+        """Bindings of channels to methods, or to sources, changed."""
+        self.registrations: list[Callable[[RegistrationId], None]] = []
+        """A registration began, changed or ended."""
         self.spaces: list[Callable[[], None]] = []
         """Spaces of free topics changed."""
 
@@ -314,6 +316,8 @@ class Site:
         else:
             self._leases[id_] = self._clock() + registration.lease
         self._introspection.update(id_)
+        for tell in self.watchers.registrations:
+            tell(id_)
 
     def _accept(self, token: TokenRecord) -> None:
         self.credentials.put(token)

@@ -260,6 +260,7 @@ class _Running:
 
     def halt(self) -> None:
         """Publish nothing that waits; whoever sent it has no acknowledgement for it."""
+        self._peers.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -330,4 +331,3 @@ def _pass_on(taken: "asyncio.Future[None]", _: "asyncio.Future[None]") -> None:
 
 def _future() -> "asyncio.Future[None]":
     return asyncio.get_running_loop().create_future()
-

@@ -114,24 +114,33 @@ def _base_url(spec: Spec, path: Path, text: str, schemes: Collection[str] = PORT
 
 def _binding(spec: Spec, policy: Binding) -> Binding:
     name = spec.findings.name((*spec.path, "name"), policy.name, registrable=True)
-    if bool(policy.endpoint) == bool(policy.call):
-        said = "both" if policy.call else "neither"
-        message = f"a binding has either an endpoint or a call, this one {said}"
-        hint = "give an endpoint (URL) to a method, or a call (method) to a channel"
+    said = [key for key in ("endpoint", "call", "source") if getattr(policy, key)]
+    if len(said) != 1:
+        message = f"a binding has one of endpoint, call and source, this one {_listed(said)}"
+        hint = "give an endpoint (URL) to a method, a call (method) or a source (URL) to a channel"
         spec.add((), message, hint)
         return policy
     if policy.endpoint:
         endpoint = Endpoint(policy.endpoint, policy.method, policy.args)
         spec.findings.endpoint(spec.path, endpoint, "endpoint")
         return replace(policy, name=name)
-    plain = Binding(policy.name, call=policy.call, description=policy.description)
+    plain = Binding(
+        policy.name, call=policy.call, source=policy.source, description=policy.description
+    )
     if policy != plain:
-        message = "method, args, safe and idempotent belong to an endpoint, not to a call"
-        spec.add(("call",), message, "remove them", key=True)
+        message = f"method, args, safe and idempotent belong to an endpoint, not to a {said[0]}"
+        spec.add((said[0],), message, "remove them", key=True)
+    if policy.source:
+        spec.findings.source((*spec.path, "source"), policy.source)
+        return replace(policy, name=name)
     call = spec.findings.name((*spec.path, "call"), policy.call)
     if call == name:
         spec.add(("call",), "a channel cannot be bound to itself", "name a method")
     return replace(policy, name=name, call=call)
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return " and ".join(keys) if keys else "none"
 
 
 def _resolution(spec: Spec, policy: ResolutionPolicy) -> ResolutionPolicy:

@@ -99,7 +99,8 @@ class Binding(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     """A static binding of a name by an operator (S3 III-B).
 
     Either ``endpoint`` provides the method ``name`` (``method`` and ``args`` as in a manifest),
-    or every event of the channel ``name`` becomes a call of the method ``call``.
+    or every event of the channel ``name`` becomes a call of the method ``call``, or the channel
+    ``name`` is fed from the URL ``source``.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Binding(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     safe: bool = False
     idempotent: bool = False
     call: str = ""
+    source: str = ""
     description: str = ""
 
 

@@ -4,15 +4,20 @@ import re
 from collections.abc import Collection, Container, Mapping
 from typing import Final, NamedTuple
 
+from registry.broker_urls import BROKER, parse_broker_url
 from registry.documents import Document, InvalidDocument, Path, Problem
 from registry.model import Endpoint
 from registry.names import InvalidName, Name, Pattern, check_registrable, near, parse_name
-from registry.urls import PORTS, WEB, InvalidUrl, Url, parse_url, placeholders
+from registry.urls import PORTS, WEB, InvalidUrl, Url, parse_url, placeholders, scheme_of
 
 MAX_PROBLEMS: Final = 20
 """Problems that are told at once."""
+SOURCES: Final = (*BROKER, "coap", "coap+tcp")
+"""The schemes that a channel may be fed from."""
 MAX_ARGUMENTS: Final = 64
 HTTP_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+COAP_METHODS: Final = (*HTTP_METHODS, "FETCH", "IPATCH")
+"""RFC 7252 section 5.8, RFC 8132."""
 REST: Final = "*"
 """The argument name that stands for all arguments not named."""
 
@@ -99,13 +104,17 @@ class Findings:
             self.add(path, str(error))
             return None
 
+    def source(self, path: Path, text: str) -> None:
+        """Check the URL that a channel is fed from."""
+        url = self.url(path, text, schemes=SOURCES)
+        if url is not None and url.scheme in BROKER:
+            self._topic(path, text, source=True)
+
     def endpoint(self, path: Path, endpoint: Endpoint, url_key: str = "url") -> None:
         """Check an endpoint whose keys stand at ``path``, and that its arguments are coherent."""
-        url = self.url((*path, url_key), endpoint.url, template=True)
-        if endpoint.method not in HTTP_METHODS:
-            close = near(endpoint.method.upper(), HTTP_METHODS, 1)
-            hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(HTTP_METHODS)}"
-            self.add((*path, "method"), f"{endpoint.method!r} is no HTTP method we send", hint)
+        web = scheme_of(endpoint.url) in WEB
+        url = self.url((*path, url_key), endpoint.url, template=web)
+        self._verb((*path, "method"), endpoint.method, url)
         if len(endpoint.args) > MAX_ARGUMENTS:
             self.add((*path, "args"), f"more than {MAX_ARGUMENTS} arguments")
             return
@@ -113,11 +122,28 @@ class Findings:
             trouble = _argument_trouble(name, place, endpoint.method)
             if trouble:
                 self.add((*path, "args", name), *trouble, key=True)
+        if url is not None and url.scheme in BROKER:
+            self._topic((*path, url_key), endpoint.url)
         if url is not None and url.scheme not in WEB and endpoint.args:
             hint = "remove args: the payload passes as it is"
             self.add((*path, "args"), f"a {url.scheme} endpoint takes no arguments", hint)
         elif url is not None:
             self._places((*path, url_key), url, endpoint.args, (*path, "args"))
+
+    def _verb(self, path: Path, method: str, url: Url | None) -> None:
+        coap = url is not None and url.scheme.startswith("coap")
+        known = COAP_METHODS if coap else HTTP_METHODS
+        if method not in known:
+            close = near(method.upper(), known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+            what = "CoAP" if coap else "HTTP"
+            self.add(path, f"{method!r} is no {what} method we send", hint)
+
+    def _topic(self, path: Path, text: str, *, source: bool = False) -> None:
+        try:
+            parse_broker_url(text, source=source)
+        except InvalidUrl as error:
+            self.add(path, str(error))
 
     def _places(self, path: Path, url: Url, args: Mapping[str, str], args_path: Path) -> None:
         """Check that the places of a URL template are the arguments that belong there."""

@@ -181,3 +181,5 @@ class _Objects:
             self._findings.add((*path, "retain"), "the channel would keep everything", hint)
         if channel.schema is not None:
             self._schemas.check((*path, "schema"), channel.schema)
+        for index, url in enumerate(channel.sources):
+            self._findings.source((*path, "sources", index), url)

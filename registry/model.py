@@ -67,7 +67,8 @@ class EventChannel(Struct, frozen=True, gc=False, forbid_unknown_fields=True, om
     """A member that is published to and subscribed to.
 
     ``durable`` channels survive a crash. ``overflow`` says what happens to a subscriber that is
-    too slow for its bounded queue.
+    too slow for its bounded queue. ``sources`` are URLs whose events are published here: topics
+    of a broker, and CoAP resources that are observed.
     """
 
     description: Text = ""
@@ -75,6 +76,7 @@ class EventChannel(Struct, frozen=True, gc=False, forbid_unknown_fields=True, om
     retain: Retain = Retain()
     overflow: Literal["drop-oldest", "disconnect", "block"] = "drop-oldest"
     schema: dict[str, Any] | None = None
+    sources: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
 
 
 class VirtualObject(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):

@@ -6,6 +6,7 @@ when its taker says so (MQTT 5.0 section 4.4), in the order of arrival (section 
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +26,8 @@ ANSWER_SECONDS = 10.0
 KEEP_ALIVE = 30
 RECEIVE_MAXIMUM = 64
 """Messages that a broker sends before it has an acknowledgement, and that we send."""
-MAXIMUM_PACKET = 4 * 1024 * 1024
-"""Bytes of a packet that a broker may send."""
+MAXIMUM_PACKET = 1024 * 1024 + 64 * 1024
+"""Bytes of a packet that a broker may send: a message (design 4), and what is said about it."""
 GOODBYE_SECONDS = 2.0
 
 
@@ -57,6 +58,7 @@ class Message(NamedTuple):
     qos: int = 1
     content_type: str = ""
     text: bool = False
+    retain: bool = False
     expiry: int = 0
     response_topic: str = ""
     correlation: bytes | None = None
@@ -73,7 +75,7 @@ class Message(NamedTuple):
 class Link(aiomqtt.Client):
     """A connection that is opened once and closed once.
 
-    ``heard`` gets each message and the number by which it is to be acknowledged (0: it needs
+    ``heard`` gets this, each message and the number by which it is to be acknowledged (0: it needs
     none), ``posted`` the number and reason code of a message of ours that is done with.
     """
 
@@ -82,7 +84,7 @@ class Link(aiomqtt.Client):
         address: str,
         port: int,
         settings: Settings,
-        heard: Callable[[Message, int], None],
+        heard: "Callable[[Link, Message, int], None]",
         posted: Callable[[int, int], None],
     ) -> None:
         super().__init__(
@@ -96,11 +98,14 @@ class Link(aiomqtt.Client):
             keepalive=KEEP_ALIVE,
             clean_start=not settings.keep,
             properties=_connect_properties(settings.keep),
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             max_inflight_messages=0,  # the window is ours, so that we know what was not sent yet
         )
         self.window = RECEIVE_MAXIMUM
         self.largest = 0
         """Bytes of the largest packet that the broker takes, 0 for no limit."""
+        self.resumed = False
+        """Whether the broker still had the session (MQTT 5.0 section 3.2.2.1.1)."""
         self._settings = settings
         self._heard = heard
         self._posted = posted
@@ -148,11 +153,11 @@ class Link(aiomqtt.Client):
         """Close at once."""
         if self._misc_task is not None:
             self._misc_task.cancel()
-        socket = self._client.socket()
-        if socket is not None and socket.fileno() >= 0:
-            self._loop.remove_reader(socket.fileno())
-            self._loop.remove_writer(socket.fileno())
-            socket.close()
+        opened = self._client.socket()
+        if opened is not None and opened.fileno() >= 0:
+            self._loop.remove_reader(opened.fileno())
+            self._loop.remove_writer(opened.fileno())
+            opened.close()
         if not self._disconnected.done():
             self._disconnected.set_result(None)
         for future in (self._disconnected, self._connected):
@@ -237,6 +242,7 @@ class Link(aiomqtt.Client):
     ) -> None:
         self.window = min(RECEIVE_MAXIMUM, getattr(properties, "ReceiveMaximum", RECEIVE_MAXIMUM))
         self.largest = getattr(properties, "MaximumPacketSize", 0)
+        self.resumed = bool(flags.session_present)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_message(self, client: Paho, userdata: Any, message: MQTTMessage) -> None:  # noqa: ARG002
@@ -245,7 +251,7 @@ class Link(aiomqtt.Client):
             self._unacknowledged[number] = False
             if message.qos == 2:
                 self._qos2.add(number)
-        self._heard(_received(message), number)
+        self._heard(self, _received(message), number)
 
     def _on_publish(
         self,
@@ -322,6 +328,7 @@ def _received(message: MQTTMessage) -> Message:
         message.qos,
         getattr(properties, "ContentType", ""),
         getattr(properties, "PayloadFormatIndicator", 0) == 1,
+        message.retain,
         getattr(properties, "MessageExpiryInterval", 0),
         getattr(properties, "ResponseTopic", ""),
         getattr(properties, "CorrelationData", None),

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from adapters.mqtt.outbound import Link, LinkError, Message, Settings
+from gateway.config import Broker
 from gateway.egress import Egress, Forbidden, Origin
 from registry.urls import Url, parse_url
 
@@ -14,41 +14,17 @@ DIALS = 2
 """Connections that are made at the same time: each takes a thread until the broker answers."""
 
 
-class Account(Protocol):
-    """Who we are below one URL, as the configuration's ``[[broker]]`` says; it never changes."""
-
-    @property
-    def url(self) -> str:
-        """The broker, and with a path only the topics from there on."""
-        ...
-
-    @property
-    def username(self) -> str:
-        """The user name, "" for none."""
-        ...
-
-    @property
-    def password_file(self) -> Path | None:
-        """The file with the password: read at each connect, so that it can be changed."""
-        ...
-
-    @property
-    def ca(self) -> Path | None:
-        """The file of who may have signed the broker's certificate."""
-        ...
-
-
 class Peer(NamedTuple):
     """A broker and who we are there: what shares connections."""
 
     origin: Origin
-    account: Account | None
+    account: Broker | None
 
 
 class Brokers:
     """Opens links. ``site_id`` is a short text that stays the same for the site, and is random."""
 
-    def __init__(self, egress: Egress, accounts: Sequence[Account], site_id: str) -> None:
+    def __init__(self, egress: Egress, accounts: Sequence[Broker], site_id: str) -> None:
         self.site_id = site_id
         self._egress = egress
         self._accounts = [(parse_url(account.url), account) for account in accounts]
@@ -74,7 +50,7 @@ class Brokers:
         peer: Peer,
         client_id: str,
         keep: int,
-        heard: Callable[[Message, int], None],
+        heard: Callable[[Link, Message, int], None],
         posted: Callable[[int, int], None],
     ) -> Link:
         """Connect to the first address that answers; raises LinkError."""

@@ -372,14 +372,13 @@ class CallLine:
             call.fail(Status.UNAVAILABLE, why, written=False)
         self._flush()
 
-    def _heard(self, message: Message, number: int) -> None:
+    def _heard(self, link: Link, message: Message, number: int) -> None:
         """A reply came; one that nobody waits for, or that says to answer another, is dropped."""
         self._plane.now = self._clock()
-        link = self._link
         asked = message.topic.removeprefix(self._prefix)
         call = self._asked.get(asked)
         if call is not None and message.correlation in (None, asked.encode()):
             del self._asked[asked]
             call.reply(message)
-        if number and link is not None:
+        if number:
             link.acknowledge(number)

@@ -28,7 +28,7 @@ from registry.manifest import (
     decode_manifest,
     decode_object,
 )
-from registry.model import Kind, Method, Registration, RegistrationId, VirtualObject
+from registry.model import EventChannel, Kind, Method, Registration, RegistrationId, VirtualObject
 from registry.names import Name
 
 ServiceKey = Callable[[str, str], str]
@@ -175,13 +175,11 @@ class RegistryObject:
             name = Name(obj.name)
             require(site, call, action, name, site.catalog.owner_of(name))
             for member, definition in obj.members():
-                if not isinstance(definition, Method):
-                    continue
-                for endpoint in definition.endpoints:
-                    require(site, call, Action.BIND, member, endpoint=endpoint.url)
-                    if endpoint.url not in checked:
-                        checked.add(endpoint.url)
-                        await self._check_url(call, endpoint.url)
+                for url in _urls(definition):
+                    require(site, call, Action.BIND, member, endpoint=url)
+                    if url not in checked:
+                        checked.add(url)
+                        await self._check_url(call, url)
 
     async def _check_url(self, call: Call, url: str) -> None:
         why = await self._check_endpoint(url, call.peer)
@@ -240,6 +238,13 @@ class RegistryObject:
         if registration.owner != principal.id and principal.kind != ADMINISTRATOR:
             raise Refusal(Status.CONFLICT, f"{id_} is registered by another principal")
         return registration
+
+
+def _urls(definition: Method | EventChannel) -> Iterable[str]:
+    """Return where a method's calls go, or a channel's events come from."""
+    if isinstance(definition, Method):
+        return (endpoint.url for endpoint in definition.endpoints)
+    return definition.sources
 
 
 def _members(obj: VirtualObject) -> list[Name]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import getpass
 import socket
 import subprocess
 import time
@@ -42,6 +43,7 @@ class Mosquitto:
             "\n".join(
                 [
                     f"listener {self.port} 127.0.0.1",
+                    f"user {getpass.getuser()}",  # else it could not write here, as root
                     *(settings or ["allow_anonymous true"]),
                     "persistence true",
                     f"persistence_location {folder}/",

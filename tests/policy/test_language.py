@@ -264,8 +264,21 @@ LIFECYCLE = {**ACCESS, "actions": ["bind"]}
             ),
             "endpoints matter to bind only",
         ),
-        (manifest("Binding", {"name": "a/b"}), "this one neither"),
-        (manifest("Binding", {"name": "a", "endpoint": "http://h", "call": "b"}), "this one both"),
+        (manifest("Binding", {"name": "a", "source": "http://h/t"}), "'http' is not supported"),
+        (manifest("Binding", {"name": "a", "source": "mqtt://h"}), "topic is missing"),
+        (
+            manifest("Binding", {"name": "a", "source": "mqtt://h/t", "call": "b"}),
+            "call and source",
+        ),
+        (
+            manifest("Binding", {"name": "a", "source": "mqtt://h/t", "safe": True}),
+            "belong to an endpoint, not to a source",
+        ),
+        (manifest("Binding", {"name": "a/b"}), "this one none"),
+        (
+            manifest("Binding", {"name": "a", "endpoint": "http://h", "call": "b"}),
+            "endpoint and call",
+        ),
         (manifest("Binding", {"name": "$site/x", "call": "b"}), "cannot start with '$'"),
         (manifest("Binding", {"name": "other.example/x", "call": "b"}), "belongs to the site"),
         (manifest("Binding", {"name": "a", "call": "a"}), "cannot be bound to itself"),
