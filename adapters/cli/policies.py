@@ -216,6 +216,8 @@ def summary(kind: str, spec: dict[str, Any]) -> str:
     if spec.get("description"):
         return str(spec["description"])
     if kind == "Binding":
+        if spec.get("source"):
+            return f"{spec['name']} <- {spec['source']}"
         return f"{spec['name']} -> {spec.get('endpoint') or spec.get('call', '')}"
     names = " ".join(spec.get("names", []))
     if kind == "ResolutionPolicy":

@@ -206,10 +206,11 @@ class PolicyObject:
     async def _check_endpoints(self, document: ManifestDoc) -> None:
         """Refuse a binding to where not even an operator may let calls go (design 5)."""
         spec = document.spec
-        if isinstance(spec, Binding) and spec.endpoint:
-            why = await self._check_endpoint(spec.endpoint, "")
+        url = spec.endpoint or spec.source if isinstance(spec, Binding) else ""
+        if url:
+            why = await self._check_endpoint(url, "")
             if why is not None:
-                detail = f"{document.kind} {document.name}: {spec.endpoint} cannot be bound: {why}"
+                detail = f"{document.kind} {document.name}: {url} cannot be bound: {why}"
                 raise Refusal(Status.DENIED, detail)
 
     def _administer(self, call: Call, spec: Policy) -> None:
