@@ -119,8 +119,7 @@ class Publishing:
     def _call(self, client: Client, route: Route, packet: Publish, receipt: Receipt | None) -> int:
         to = return_of(packet.properties)
         if route.kind is Kind.OBJECT:
-            detail = f"{route.name} is an object: publish to one of its members"
-            raise Refusal(Status.BAD_REQUEST, detail)
+            raise self._wrong_kind(client, route, "publish to one of its members")
         return self._make_call(client, route, packet, to, receipt)
 
     def _make_call(
@@ -175,8 +174,15 @@ class Publishing:
         if route is None:
             raise self._unknown(client, name)
         if route.kind is not Kind.METHOD:
-            raise Refusal(Status.BAD_REQUEST, f"{name} is of kind {route.kind}, not a method")
+            raise self._wrong_kind(client, route, "only a method can be called")
         return route
+
+    def _wrong_kind(self, client: Client, route: Route, hint: str) -> Refusal:
+        """Refuse what a name is not for, without telling a stranger what it is."""
+        principal = client.principal
+        if self._access.check(principal, Action.DESCRIBE, route.name, route.owner).allowed:
+            return Refusal(Status.BAD_REQUEST, f"{route.name} is of kind {route.kind}: {hint}")
+        return self._unknown(client, route.name)
 
     def _calls_of(self, client: Client) -> Calls:
         if client.calls is None:
