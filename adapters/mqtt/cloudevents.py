@@ -1,12 +1,12 @@
 """CloudEvents attributes as user properties (CloudEvents 1.0.2, MQTT binding, binary mode)."""
 
-from datetime import UTC, datetime
 from functools import lru_cache
 
 from adapters.mqtt.fields import binary
+from gateway.cloudevents import TYPE, VERSION, moment
 from gateway.message import Event
+from registry.names import Name, urn
 
-TYPE = "hilum.event"
 _USER = b"\x26"
 
 
@@ -28,20 +28,18 @@ def attributes(event: Event) -> bytes:
 
 
 @lru_cache(4096)
-def _constant(channel: str) -> bytes:
+def _constant(channel: Name) -> bytes:
     """Return what all events of a channel have in common: identity is (source, id)."""
     return b"".join(
         _USER + binary(name) + binary(value.encode())
         for name, value in (
-            (b"specversion", "1.0"),
+            (b"specversion", VERSION),
             (b"type", TYPE),
-            (b"source", f"urn:hilum:{channel}"),
+            (b"source", urn(channel)),
         )
     )
 
 
 @lru_cache(64)
 def _time(milliseconds: int) -> bytes:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return _USER + b"\0\x04time" + binary(text.encode())
+    return _USER + b"\0\x04time" + binary(moment(milliseconds).encode())

@@ -1,6 +1,7 @@
 """What plays with the MQTT engine need: a desk, a store that can be slow or fail, a wire."""
 
 import asyncio
+from types import MappingProxyType
 from typing import NamedTuple
 
 from adapters.mqtt.engine import Engine
@@ -45,7 +46,7 @@ class Got(NamedTuple):
     dup: bool = False
     retain: bool = False
     reasons: tuple[int, ...] = ()
-    properties: dict = {}
+    properties: dict = MappingProxyType({})
     present: bool = False
 
     @property
@@ -333,7 +334,7 @@ class Desk:
             session = self.sessions[packet.client_id] = Session(
                 self.engine,
                 self,
-                key=f"{SOMEBODY.id}\n{packet.client_id}",
+                key=key_of(packet.client_id),
                 client_id=packet.client_id,
                 principal=SOMEBODY,
                 number=self.numbers,
@@ -441,7 +442,7 @@ class Play:
         self.desk.now_ms = desk.now_ms
         self.engine = Engine(self.engine.settings, lambda: self.desk.now_ms, self.store, self.store)
         self.desk.engine = self.engine
-        client = key.partition("\n")[2]
+        client = key.partition(" ")[2]
         session = Session(
             self.engine,
             self.desk,
@@ -457,6 +458,10 @@ class Play:
         self.desk.sessions[client] = session
         self.desk.subscriptions[session] = {}
         return session
+
+
+def key_of(client="c"):
+    return f"{SOMEBODY.id} {client}"
 
 
 def ack(kind, packet_id, reason=0):

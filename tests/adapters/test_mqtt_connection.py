@@ -265,12 +265,14 @@ async def test_a_client_that_does_not_read_acknowledgements_is_not_read_from():
         await client.connect()
         client.reader._transport.pause_reading()
         client.writer.transport.set_write_buffer_limits(high=1)
-        burst = wire.PINGREQ * 100_000
+
+        async def flood():
+            while True:
+                client.write(wire.PINGREQ * 100_000)
+                await client.writer.drain()
+
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
-                while True:
-                    client.write(burst)
-                    await client.writer.drain()
+            await asyncio.wait_for(flood(), 1.0)
         connection = next(iter(site.listener.connections))
         assert connection.full
         client.reader._transport.resume_reading()
