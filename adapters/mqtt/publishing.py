@@ -6,7 +6,14 @@ To a channel: topic -> Route -> cached decision -> append, without an exchange, 
 import asyncio
 from functools import partial
 
-from adapters.mqtt.calling import Calls, Return, content_type_of, return_of, return_of_rpc
+from adapters.mqtt.calling import (
+    NOWHERE,
+    Calls,
+    Return,
+    content_type_of,
+    return_of,
+    return_of_rpc,
+)
 from adapters.mqtt.desk import Desk, puback_reason, why
 from adapters.mqtt.joining import Client
 from adapters.mqtt.names import RET, RPC, parse_ret, parse_rpc
@@ -52,9 +59,10 @@ class Publishing:
                 return self._to_channel(client, route, packet, receipt)
             return self._call(client, route, packet, receipt)
         except InvalidName as error:
-            return self._refuse(Reason.TOPIC_NAME_INVALID, str(error), receipt)
+            refusal = Refusal(Status.BAD_REQUEST, str(error))
+            return self._refused(client, packet, receipt, refusal, Reason.TOPIC_NAME_INVALID)
         except Refusal as refusal:
-            return self._refuse(puback_reason(refusal.status), why(refusal), receipt)
+            return self._refused(client, packet, receipt, refusal)
 
     def will(self, client: Client, will: Will) -> None:
         """Publish a will as its principal; nobody is there to be told what came of it."""
@@ -131,12 +139,7 @@ class Publishing:
         receipt: Receipt | None,
     ) -> int:
         calls = self._calls_of(client)
-        try:
-            refusal = calls.call(route, packet, to, client.peer)
-        except Refusal as error:
-            if not to.rpc:
-                calls.answer(to, error)
-            raise
+        refusal = calls.call(route, packet, to, client.peer)
         if refusal is None or to.rpc:
             return 0
         return self._refuse(puback_reason(refusal.status), why(refusal), receipt)
@@ -192,6 +195,20 @@ class Publishing:
     def _unknown(self, client: Client, name: Name) -> Refusal:
         call = Call(Action.PUBLISH, name, client.principal, 0.0)
         return unknown(self._access, self._view, call)
+
+    def _refused(
+        self,
+        client: Client,
+        packet: Publish,
+        receipt: Receipt | None,
+        refusal: Refusal,
+        reason: int = 0,
+    ) -> int:
+        """Refuse a message. A Response Topic hears of it too, whatever the message was for."""
+        to = return_of(packet.properties)
+        if to is not NOWHERE:
+            self._calls_of(client).answer(to, refusal)
+        return self._refuse(reason or puback_reason(refusal.status), why(refusal), receipt)
 
     def _refuse(self, reason: int, said: str, receipt: Receipt | None) -> int:
         self.refused += 1

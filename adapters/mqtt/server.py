@@ -57,6 +57,7 @@ class MqttServer:
 
     async def listen(self, tls: ssl.SSLContext | None = None) -> int:
         """Accept clients; returns the port."""
+        self._site.look_at_clock()  # a call may come before the first sweep of deadlines
         return await self.listener.listen(self._config.host, self._config.port, tls)
 
     def sweep(self) -> None:
