@@ -35,11 +35,11 @@ def of(whole: Table) -> list[object]:
     """Return the cells of a table as parameters."""
     fast, made = set(whole.fast()), []
     for cell in whole.cells():
-        if not {cell.one, cell.other} <= set(table.SERVED):
+        if whole is CALL_TABLE and cell.other not in table.SERVED:
             continue
         marks = [] if cell in fast else [pytest.mark.full]
-        if cell in table.KNOWN:
-            marks.append(pytest.mark.xfail(reason=table.KNOWN[cell], strict=True))
+        if known := cell.reason(table.KNOWN):
+            marks.append(pytest.mark.xfail(reason=known, strict=True))
         made.append(pytest.param(cell, id="-".join(cell), marks=marks))
     return made
 
@@ -75,9 +75,8 @@ class TestTheTable:
 
 def test_every_reason_is_needed():
     every = {cell for one in (CALL_TABLE, EVENT_TABLE) for cell in _possible(one)}
-    used = {cell.reason() for cell in every}
-    assert {why for *_, why in table.NOT_APPLICABLE} <= used
-    assert set(table.KNOWN) <= every
+    used = {cell.reason() for cell in every} | {cell.reason(table.KNOWN) for cell in every}
+    assert {why for *_, why in (*table.NOT_APPLICABLE, *table.KNOWN)} <= used
 
 
 def _possible(whole: Table) -> Iterator[Cell]:

@@ -73,10 +73,8 @@ class CoapClient:
     async def subscribe(self, name: str, group: str = "", *, attributes: bool = False) -> Outcome:
         self._name = name
         query = f"?group={group}" if group else ""
-        uri = f"{self._base}/{name}{query}"
-        message = aiocoap.Message(code=Code.GET, uri=uri, observe=0)
-        request = self._context.request(message)
-        response = await asyncio.wait_for(request.response, WITHIN)
+        more = {"code": Code.GET, "uri": f"{self._base}/{name}{query}", "observe": 0}
+        request, response = await self._send(**more)
         if response.opt.observe is None:
             return _outcome(response)
         self._observing = asyncio.create_task(self._observe(request))
@@ -114,11 +112,19 @@ class CoapClient:
     async def _ask(
         self, code: Code, name: str, payload: bytes = b"", content_type: str = "", **more: Any
     ) -> Outcome:
-        message = aiocoap.Message(code=code, uri=f"{self._base}/{name}", payload=payload, **more)
         if content_type:
-            message.opt.content_format = FORMATS[content_type]
-        response = await asyncio.wait_for(self._context.request(message).response, WITHIN)
-        return _outcome(response)
+            more["content_format"] = FORMATS[content_type]
+        more |= {"code": code, "uri": f"{self._base}/{name}", "payload": payload}
+        return _outcome((await self._send(**more))[1])
+
+    async def _send(self, **what: Any) -> tuple[Any, Any]:
+        """Send a request, and once more with the Echo that is asked for (RFC 9175 section 2.3)."""
+        request = self._context.request(aiocoap.Message(**what))
+        response = await asyncio.wait_for(request.response, WITHIN)
+        if response.code == Code.UNAUTHORIZED and response.opt.echo:
+            request = self._context.request(aiocoap.Message(**what, echo=response.opt.echo))
+            response = await asyncio.wait_for(request.response, WITHIN)
+        return request, response
 
 
 class CoapEndpoint(resource.Site):

@@ -72,10 +72,15 @@ NOT_APPLICABLE = (
 """Scenario, caller or publisher, provider or subscriber ("*": any), and why there is no test."""
 
 
-KNOWN: dict[tuple[str, str, str], str] = {}
+KNOWN: tuple[tuple[str, str, str, str], ...] = (
+    ("trace-context", "*", "mqtt5", "a call over MQTT does not carry its trace"),
+    ("unknown-name", "mqtt5", "*", "only what is there answers on the Response Topic"),
+    ("oversize", "mqtt3", "*", "an MQTT event is bound by the packet only"),
+    ("oversize", "mqtt5", "*", "an MQTT event is bound by the packet only"),
+)
 """Cells that fail, and why: each of them must go on failing, or leave this list."""
-SERVED = ("http", "websocket")
-"""The protocols that the site speaks so far."""
+SERVED = ("http", "websocket", "mqtt3", "mqtt5")
+"""The protocols that services can be reached by so far."""
 
 
 class Cell(NamedTuple):
@@ -85,9 +90,9 @@ class Cell(NamedTuple):
     one: str
     other: str
 
-    def reason(self) -> str:
-        """Return why the cell is moot, "" when it is not."""
-        for scenario, one, other, why in NOT_APPLICABLE:
+    def reason(self, of: tuple[tuple[str, str, str, str], ...] = NOT_APPLICABLE) -> str:
+        """Return why the cell is moot (or what else a list says of it), "" when it is not."""
+        for scenario, one, other, why in of:
             if scenario == self.scenario and one in ("*", self.one) and other in ("*", self.other):
                 return why
         return ""
