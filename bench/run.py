@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "relay_micro": "our own Python of a relayed call, without sockets",
     "relay": "the relay beside nginx and Envoy",
     "catalog": "100,000 bindings: start, memory, changes, relay",
+    "mqtt": "MQTT deliveries and idle sessions beside mosquitto",
     "storm": "50 binding changes a second on names that carry 5,000 requests a second",
 }
 """Module in this folder -> what it measures. Each has ``measure(options) -> Section``."""
