@@ -182,8 +182,7 @@ class Broker:
         client = self._clients[session]
         decide, client.changed = client.changed, False
         client.away(gone=False)
-        if decide or client.offers is not None:
-            self._subscribing.reopen(client, decide=decide)
+        self._subscribing.reopen(client, decide=decide)
 
     def publish(self, session: Session, packet: Publish, receipt: Receipt | None) -> int:
         """Take a message."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from adapters.mqtt.calling import Calls
 from adapters.mqtt.desk import Desk
 from adapters.mqtt.names import Wild
-from adapters.mqtt.packets import Filter, Will
+from adapters.mqtt.packets import Attributes, Filter, Will
 from adapters.mqtt.ports import Session, Shared
 from adapters.mqtt.providing import Offers
 from gateway.message import Event, EventId, Refusal
@@ -37,6 +37,7 @@ class Entry:
         "open",
         "options",
         "reply",
+        "said",
         "wild",
     )
 
@@ -50,6 +51,8 @@ class Entry:
         self.reply = False
         self.described = False
         self.offered: Name | None = None
+        self.said: Attributes = ()
+        """What the client said of the methods that it offers."""
         self.open = True
         self.fresh = True
         """Whether its last values may still be due."""

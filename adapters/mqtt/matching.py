@@ -36,7 +36,8 @@ class Matching:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._index: FilterIndex[Entry] = FilterIndex()
-        self._offering: dict[Entry, Offers] = {}
+        self.offering: dict[Entry, Offers] = {}
+        """Filters that offer methods, or would if that were allowed."""
         self._scans: dict[Entry, Iterator[Route | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding = False
@@ -54,7 +55,7 @@ class Matching:
     def discard(self, entry: Entry) -> None:
         """Follow a filter no longer."""
         self.entries -= 1
-        self._offering.pop(entry, None)
+        self.offering.pop(entry, None)
         self._scans.pop(entry, None)
         if entry.key:
             self._index.discard(entry.key, entry)
@@ -110,10 +111,10 @@ class Matching:
 
     def offer(self, entry: Entry, offers: Offers) -> None:
         """Offer a method again, if that is allowed now; else as soon as it is."""
-        self._offering[entry] = offers
+        self.offering[entry] = offers
         if entry.offered is not None and not entry.client.suspended:
             try:
-                offers.offer(entry.offered, entry.options.filter, entry.id)
+                offers.offer(entry.offered, entry.options.filter, entry.id, entry.said)
             except Refusal:
                 offers.withdraw_one(entry.offered)
 
@@ -145,7 +146,7 @@ class Matching:
         try:
             while self._again:
                 self._again = False
-                for entry, offers in list(self._offering.items()):
+                for entry, offers in list(self.offering.items()):
                     if entry.open and entry.client.session.connected:
                         self.offer(entry, offers)
                 end = perf_counter() + MOMENT

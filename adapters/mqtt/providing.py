@@ -64,12 +64,12 @@ class Offers:
         if there is None and len(self._offers) >= self._desk.settings.methods:
             limit = self._desk.settings.methods
             raise Refusal(Status.THROTTLED, f"a session may offer {limit} methods")
-        source = Source(
-            self._registration(name, attributes), Endpoint(""), self.peer, self._session.id
-        )
-        self.withdraw_one(name)
+        registration = self._registration(name, attributes)
+        source = Source(registration, Endpoint(""), self.peer, self._session.id)
+        if there is None or there.source != source:
+            self.withdraw_one(name)
+            self._desk.site.sessions.add(name, source)
         self._offers[name] = Offer(source, filter_, id_)
-        self._desk.site.sessions.add(name, source)
 
     def withdraw_one(self, name: Name) -> None:
         """Offer a method no longer."""

@@ -3,11 +3,11 @@
 from msgspec import Struct, msgpack
 
 from adapters.mqtt.joining import Client, Entry
-from adapters.mqtt.packets import Filter, Will
+from adapters.mqtt.packets import Attributes, Filter, Will
 
 
 class Subscribed(Struct, array_like=True, omit_defaults=True):
-    """One subscription: a filter with its options, and its identifier."""
+    """One subscription: a filter with its options, its identifier, and what it offers."""
 
     filter: str
     qos: int
@@ -15,6 +15,7 @@ class Subscribed(Struct, array_like=True, omit_defaults=True):
     retain_as_published: bool = False
     retain_handling: int = 0
     id: int = 0
+    said: Attributes = ()
 
 
 class Record(Struct, omit_defaults=True):
@@ -69,6 +70,7 @@ def add_entries(client: Client, record: Record) -> None:
             one.filter, one.qos, one.no_local, one.retain_as_published, one.retain_handling
         )
         entry = client.entries[one.filter] = Entry(client, options, one.id)
+        entry.said = one.said
         entry.fresh = False
 
 
@@ -81,4 +83,5 @@ def _subscribed(entry: Entry) -> Subscribed:
         options.retain_as_published,
         options.retain_handling,
         entry.id,
+        entry.said,
     )

@@ -164,9 +164,10 @@ class Subscribing:
         """Decide about a filter and open what it is about; raises Refusal."""
         client = entry.client
         if entry.offered is not None:
-            self._offers_of(client).offer(
-                entry.offered, entry.options.filter, entry.id, packet.attributes
-            )
+            offers = self._offers_of(client)
+            offers.offer(entry.offered, entry.options.filter, entry.id, packet.attributes)
+            entry.said = packet.attributes
+            self.matching.offering[entry] = offers
         elif entry.described:
             self._may_describe(entry)
         elif entry.name is not None:
