@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.asking import Run, run
-from bench.coap_load import CON, GET, NON, PUT, Client, Request
+from bench.coap_load import CON, GET, NON, PUT, Client, Request, ask_once
 from bench.hilum import Hilum
 from bench.options import Options
 from bench.process import GATEWAY_CORE, LOAD_CORE, Process, find_program, free_port, on_core
@@ -71,11 +71,7 @@ def start_hilum(folder: Path, name: str, stack: ExitStack) -> Server:
 
 def put_once(server: Server) -> None:
     """Put a value, so that there is one; libcoap says that it is new."""
-    code = 0x41 if server.name == LIBCOAP else 0x44
-    client = Client(server.port, REQUESTS["PUT"].next(CON), code)
-    client.ask()
-    client.answered()
-    client.socket.close()
+    ask_once(server.port, Request(PUT, NAME, VALUE, 0x41 if server.name == LIBCOAP else 0x44))
 
 
 def alternate(
@@ -83,10 +79,9 @@ def alternate(
 ) -> dict[str, list[Run]]:
     """Ask the servers in turn, the other way round every second round."""
     runs: dict[str, list[Run]] = {server.name: [] for server in servers}
-    make = request.next(kind)
     for number in range(options.rounds):
         for server in servers if number % 2 else reversed(servers):
-            asking = [Client(server.port, make, request.expected) for _ in range(clients)]
+            asking = [Client(server.port, request, kind) for _ in range(clients)]
             runs[server.name].append(run(server.process, asking, options.seconds))
     return runs
 

@@ -13,7 +13,8 @@ from bench.asking import SILENCE
 
 GET, POST, PUT = 1, 2, 3
 CON, NON, ACK = 0, 1, 2
-URI_PATH, CONTENT_FORMAT = 11, 12
+URI_PATH, CONTENT_FORMAT, ECHO = 11, 12, 252
+UNAUTHORIZED = 0x81
 JSON = 50
 _MOST = 65_000
 """Requests of one client in one run."""
@@ -32,18 +33,20 @@ class Request:
     payload: bytes = b""
     expected: int = 0x45
 
-    def next(self, kind: int) -> Next:
-        """Return what makes the datagrams."""
+    def next(self, kind: int, echo: bytes = b"") -> Next:
+        """Return what makes the datagrams; ``echo`` shows the server that its answers arrive."""
         head = bytes((0x42 | kind << 4, self.code))
-        rest, numbers = self.rest(), _NUMBERS
+        rest, numbers = self._rest(echo), _NUMBERS
         return lambda number: head + numbers[number] + numbers[number] + rest
 
-    def rest(self) -> bytes:
+    def _rest(self, echo: bytes) -> bytes:
         """Return what follows the token."""
         out, last = b"", 0
         options = [(URI_PATH, part.encode()) for part in self.path.split("/")]
         if self.payload:
             options.append((CONTENT_FORMAT, bytes((JSON,))))
+        if echo:
+            options.append((ECHO, echo))
         for number, value in options:
             out += _option(number - last, value)
             last = number
@@ -53,15 +56,17 @@ class Request:
 class Client:
     """One client at a port of its own."""
 
-    most = _MOST
+    most = _MOST - 1
 
-    def __init__(self, port: int, make: Next, expected: int) -> None:
+    def __init__(self, port: int, request: Request, kind: int) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", port))
         patience = struct.pack("ll", int(SILENCE), 0)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        self._make = make
-        self._expected = expected
+        self._request = request
+        self._kind = kind
+        self._make = request.next(kind)
+        self._expected = request.expected
         self.number = 0
 
     def ask(self) -> None:
@@ -73,6 +78,8 @@ class Client:
         data = self.socket.recv(2048)
         if data[1] == 0 and data[0] >> 4 & 3 == ACK:
             return False  # The answer comes by itself.
+        if data[1] == UNAUTHORIZED and not self.number:
+            return self._prove(data)
         if data[1] != self._expected or data[4:6] != _NUMBERS[self.number]:
             raise RuntimeError(f"request {self.number} was answered by {data!r}")
         if data[0] >> 4 & 3 == CON:
@@ -80,9 +87,31 @@ class Client:
         self.number += 1
         return True
 
+    def _prove(self, data: bytes) -> bool:
+        """Ask again with the Echo option that a server wants from a new address (RFC 9175)."""
+        delta, at = data[6] >> 4, 7
+        if delta != 13 or data[at] + 13 != ECHO:
+            raise RuntimeError(f"the first request was answered by {data!r}")
+        length = data[6] & 15
+        echo = data[at + 1 : at + 1 + length]
+        again = self._request.next(self._kind, echo)(_MOST - 1)
+        # A message id of its own, and the token of the request.
+        self.socket.send(again[:4] + _NUMBERS[0] + again[6:])
+        return False
+
+
+def ask_once(port: int, request: Request) -> None:
+    """Ask one client's one request."""
+    client = Client(port, request, CON)
+    client.ask()
+    while not client.answered():
+        pass
+    client.socket.close()
+
 
 def _option(delta: int, value: bytes) -> bytes:
-    """Return an option with a small delta (RFC 7252, 3.1)."""
+    """Return an option (RFC 7252, 3.1)."""
+    extended = b"" if delta < 13 else bytes((delta - 13,))
     if len(value) < 13:
-        return bytes((delta << 4 | len(value),)) + value
-    return bytes((delta << 4 | 13, len(value) - 13)) + value
+        return bytes((min(delta, 13) << 4 | len(value),)) + extended + value
+    return bytes((min(delta, 13) << 4 | 13,)) + extended + bytes((len(value) - 13,)) + value

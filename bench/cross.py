@@ -47,7 +47,9 @@ class Crossing:
         upstream = start_upstream(folder)
         stack.callback(upstream.stop)
         libcoap = start_libcoap(folder, stack, "-e")  # It answers with what it was sent.
-        _put_answer(libcoap.port)
+        coap_load.ask_once(
+            libcoap.port, coap_load.Request(coap_load.PUT, "answer", VALUE, expected=0x41)
+        )
         self.site = site = Hilum(folder / "site")
         stack.callback(site.stop)
         endpoints = {
@@ -98,16 +100,7 @@ class Crossing:
 
     def _coap(self, method: str, _: int) -> Client:
         request = coap_load.Request(coap_load.POST, method, VALUE, 0x44)
-        return coap_load.Client(self.site.coap_port, request.next(coap_load.CON), request.expected)
-
-
-def _put_answer(port: int) -> None:
-    """Let libcoap have something that can be posted to."""
-    request = coap_load.Request(coap_load.PUT, "answer", VALUE)
-    client = coap_load.Client(port, request.next(coap_load.CON), 0x41)
-    client.ask()
-    client.answered()
-    client.socket.close()
+        return coap_load.Client(self.site.coap_port, request, coap_load.CON)
 
 
 def alternate(crossing: Crossing, options: Options) -> dict[Hop, list[Run]]:
