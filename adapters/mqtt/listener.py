@@ -11,6 +11,7 @@ from adapters.mqtt.engine import Engine
 from adapters.mqtt.flusher import Flusher
 from adapters.mqtt.packets import Reason
 from adapters.mqtt.ports import Desk
+from adapters.mqtt.websocket import WebSocket
 from gateway.rota import Rota, in_slices
 
 _log = logging.getLogger("hilum.mqtt")
@@ -50,10 +51,17 @@ class MqttListener:
         """How many connections have not been accepted yet."""
         return len(self._strangers)
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        *,
+        websocket: bool = False,
+    ) -> int:
         """Bind an address and accept; returns the port."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self),
+            lambda: WebSocket(self) if websocket else Connection(self),
             host,
             port,
             ssl=tls,

@@ -1,5 +1,6 @@
-"""Random plays: a publisher and a subscriber with durable sessions, lost connections, a disk that is
-slow or fails, and a site that is killed. QoS 2 arrives exactly once, QoS 1 at least once, in order.
+"""Random plays: durable sessions, lost connections, a disk that is slow or fails, a killed site.
+
+QoS 2 arrives exactly once, QoS 1 at least once, and in order.
 """
 
 import pytest
