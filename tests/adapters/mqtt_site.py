@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -261,7 +262,7 @@ class Client:
 
     async def vanish(self) -> None:
         """Be gone without a word."""
-        self.paho._sock_close()
+        self.paho.socket().shutdown(socket.SHUT_RDWR)
         await self.stop()
         await settle(self.site)
 
