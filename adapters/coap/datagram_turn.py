@@ -18,7 +18,7 @@ from adapters.coap.codec import (
 )
 from adapters.coap.formats import TYPES
 from adapters.coap.observations import Observation
-from adapters.coap.options import Options, one_option, uint_value
+from adapters.coap.options import Options, one_option, option_bytes, ordered, uint_value
 from adapters.coap.peers import FAR, LARGEST, Confirmable, Peer
 from adapters.coap.turn import CHANGED, CONTENT, ERROR, UNAUTHORIZED, Turn, etag_of
 from gateway.message import Event, Reply, Status
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 AMPLIFICATION: Final = 3
 """How many times a request's size may be sent to where it seems to come from (RFC 9175)."""
-OVERHEAD: Final = 40
-"""Bytes of an answer's header and options but for its token, at most."""
+HEADER: Final = 5
+"""Bytes of an answer beside token, options and payload: the header and the payload marker."""
 _OK: Final = Status.OK
 
 
@@ -154,11 +154,12 @@ class DatagramTurn(Turn):
         self.peer.open -= 1
         del self.messages.open[self]
 
-    def room(self) -> int:
+    def room(self, options: Options) -> int:
         """Return how many bytes of payload may go to where the request seems to come from."""
         if self.allowance >= FAR:
             return LARGEST
-        return max(0, min(LARGEST, self.allowance - OVERHEAD - len(self.token)))
+        head = HEADER + len(self.token) + len(option_bytes(ordered(options)))
+        return max(0, min(LARGEST, self.allowance - head))
 
     def send(self, code: int, options: Options, payload: bytes) -> None:
         """Send the answer: with the acknowledgement, or by itself when that has gone already."""

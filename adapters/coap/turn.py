@@ -49,6 +49,8 @@ NEEDS_CONTEXT: Final = (
     "authentication is needed: use a security context (OSCORE), or let the operator allow "
     "anonymous callers"
 )
+_OF_BLOCK: Final = ((o.BLOCK2, bytes(3)), (o.ETAG, bytes(8)), (o.SIZE2, bytes(3)))
+"""What a block has beside the options of the whole answer, at most."""
 _CODES: Final = tuple(code_of(status.wire.coap) for status in Status)
 _OF_HTTP: Final = {201: CREATED, 204: CHANGED}
 
@@ -123,8 +125,8 @@ class Turn:
         """Send a notification; with an observation it is told what becomes of it."""
         raise NotImplementedError
 
-    def room(self) -> int:
-        """Return how many bytes of payload may go where the answer would go."""
+    def room(self, _options: Options) -> int:
+        """Return how many bytes of payload may go with these options to the client."""
         return self.client.largest
 
     def challenge(self) -> None:
@@ -205,11 +207,11 @@ class Turn:
         """Answer, block by block if that does not fit one message (RFC 7959)."""
         if self.answered:
             return
-        asked, room = self.asked, self.room()
+        asked = self.asked
         if asked.block1 is not None:
             block = asked.block1
             options = [*options, (o.BLOCK1, Block(block.number, False, block.exponent).value())]
-        wanted = asked.block2
+        wanted, room = asked.block2, self.room(options)
         limit = min(room, wanted.size) if wanted else room
         if code >= ERROR and len(payload) > limit:
             self._send(code, [x for x in options if x[0] != o.CONTENT_FORMAT], b"")
@@ -224,10 +226,11 @@ class Turn:
         To a client that has not shown where it is go blocks so small that nobody can use them to
         flood others; if there is no room even for one of 16 bytes, it has to show it.
         """
-        wanted, room = self.asked.block2, self.room()
-        if wanted is None and len(kept.payload) <= room:
+        wanted = self.asked.block2
+        if wanted is None and len(kept.payload) <= self.room(kept.options):
             self._send(kept.code, kept.options, kept.payload)
             return True
+        room = self.room([*kept.options, *_OF_BLOCK])
         exponent = min(BLOCK, room.bit_length() - 5)
         if exponent < 0:
             kept.challenged = True

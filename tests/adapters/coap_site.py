@@ -38,6 +38,7 @@ METHODS = {
     "show": Method(safe=True, output={"type": "object"}),
     "late": Method(),
     "large": Method(safe=True),
+    "b": Method(safe=True),
     "type": Method(safe=True),
     "fail": Method(),
     "checked": Method(input={"type": "object", "required": ["a"]}),
@@ -69,7 +70,7 @@ class Responder:
         member = call.name.rpartition("/")[2]
         if member == "late":
             asyncio.get_running_loop().create_task(self._late(answer, body))
-        elif member == "large":
+        elif member in ("large", "b"):
             size = int(call.query or b"5000")
             self._reply(answer, bytes(n % 251 for n in range(size)), b"application/octet-stream")
         elif member == "type":
