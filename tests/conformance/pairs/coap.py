@@ -64,7 +64,13 @@ class CoapClient:
         asked = (self._ask(Code.POST, name, one, **more) for one in payloads)
         return await asyncio.gather(*asked)
 
-    async def publish(self, name: str, payload: bytes, content_type: str = "") -> Outcome:
+    async def publish(
+        self,
+        name: str,
+        payload: bytes,
+        content_type: str = "",
+        attributes: Mapping[str, str] = {},
+    ) -> Outcome:
         return await self._ask(Code.POST, name, payload, content_type)
 
     async def last(self, name: str) -> Outcome | None:

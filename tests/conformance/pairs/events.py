@@ -51,6 +51,17 @@ async def cloudevents_attributes(cell: Events, publisher: str, subscriber: str) 
     assert (first[0], int(first[2]) + 1) == (second[0], int(second[2]))
 
 
+async def own_attributes(cell: Events, publisher: str, subscriber: str) -> None:
+    """Who publishes a CloudEvent of its own is not contradicted."""
+    own = {"specversion": "1.0", "id": "7", "source": "urn:band", "type": "steps", "of": "day"}
+    assert (await cell.subscriber.subscribe(cell.channel, attributes=True)).means(Status.OK)
+    outcome = await cell.publisher.publish(cell.channel, b"99", "text/plain", own)
+    assert outcome.means(Status.OK), outcome
+    said = (await cell.subscriber.next()).attributes
+    assert {key: value for key, value in said.items() if key in own} == own
+    assert "time" not in said
+
+
 async def publish_denied(cell: Events, publisher: str, subscriber: str) -> None:
     """Policy says no: subscribers, were there any, hear nothing."""
     refused(await cell.publisher.publish(cell.closed, JSON), cell.publisher.refused)

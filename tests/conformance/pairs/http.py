@@ -81,8 +81,16 @@ class HttpClient:
             answers = [await wire.answer(within=WITHIN) for _ in payloads]
         return [Outcome("http", answer.code, payload=answer.body) for answer in answers]
 
-    async def publish(self, name: str, payload: bytes, content_type: str = "") -> Outcome:
-        return await self.call(name, payload, content_type)
+    async def publish(
+        self,
+        name: str,
+        payload: bytes,
+        content_type: str = "",
+        attributes: Mapping[str, str] = {},
+    ) -> Outcome:
+        fields = {f"ce-{key}": value for key, value in attributes.items()}
+        fields |= {"Content-Type": content_type} if content_type else {}
+        return _outcome(await self._http.post(f"/{name}", content=payload, headers=fields))
 
     async def last(self, name: str) -> Outcome | None:
         return _outcome(await self._http.get(f"/{name}"))

@@ -133,8 +133,14 @@ class Client(Protocol):
     async def calls(self, name: str, payloads: Sequence[bytes]) -> list[Outcome]:
         """Call a method with several payloads at once, on one connection."""
 
-    async def publish(self, name: str, payload: bytes, content_type: str = "") -> Outcome:
-        """Publish an event, and wait for its acknowledgement."""
+    async def publish(
+        self,
+        name: str,
+        payload: bytes,
+        content_type: str = "",
+        attributes: Mapping[str, str] = {},
+    ) -> Outcome:
+        """Publish an event, with CloudEvents attributes, and wait for its acknowledgement."""
 
     async def last(self, name: str) -> Outcome | None:
         """Read a channel's last value; None when the protocol says nothing for "there is none"."""

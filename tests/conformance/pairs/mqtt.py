@@ -222,8 +222,16 @@ class MqttClient(Connection):
         rest = await asyncio.gather(*(self.call(name, payload) for payload in payloads[1:]))
         return [first, *rest]
 
-    async def publish(self, name: str, payload: bytes, content_type: str = "") -> Outcome:
-        reason = await self.send(name, payload, **_properties(content_type))
+    async def publish(
+        self,
+        name: str,
+        payload: bytes,
+        content_type: str = "",
+        attributes: Mapping[str, str] = {},
+    ) -> Outcome:
+        more = _properties(content_type)
+        more |= {"UserProperty": list(attributes.items())} if attributes else {}
+        reason = await self.send(name, payload, **more)
         return Outcome(self.protocol, reason, closed=reason is None)
 
     async def last(self, name: str) -> Outcome | None:

@@ -40,6 +40,7 @@ CALLS = {
 EVENTS = {
     "publish-subscribe": Scenario(events.publish_subscribe),
     "cloudevents-attributes": Scenario(events.cloudevents_attributes),
+    "own-attributes": Scenario(events.own_attributes),
     "publish-denied": Scenario(events.publish_denied),
     "subscribe-denied": Scenario(events.subscribe_denied),
     "unknown-channel": Scenario(events.unknown_channel),
@@ -66,6 +67,12 @@ NOT_APPLICABLE = (
     ("cloudevents-attributes", "*", "websocket", "it says the same in members of its own"),
     ("cloudevents-attributes", "*", "mqtt3", "MQTT 3.1.1 has no user properties"),
     ("cloudevents-attributes", "*", "coap", "CoAP has no options for them"),
+    ("own-attributes", "websocket", "*", "a WebSocket message has no member for them"),
+    ("own-attributes", "mqtt3", "*", "MQTT 3.1.1 has no user properties"),
+    ("own-attributes", "coap", "*", "CoAP has no options for them"),
+    ("own-attributes", "*", "websocket", "a WebSocket message has no member for them"),
+    ("own-attributes", "*", "mqtt3", "MQTT 3.1.1 has no user properties"),
+    ("own-attributes", "*", "coap", "CoAP has no options for them"),
     ("resume", "*", "coap", "an observer is promised the newest state, not each (RFC 7641 1.3)"),
     ("slow-consumer", "*", "coap", "a datagram does not wait for its reader to be ready"),
 )

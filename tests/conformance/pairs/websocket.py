@@ -144,7 +144,13 @@ class SocketClient(Socket):
     async def calls(self, name: str, payloads: Sequence[bytes]) -> list[Outcome]:
         return await asyncio.gather(*(self.call(name, payload) for payload in payloads))
 
-    async def publish(self, name: str, payload: bytes, content_type: str = "") -> Outcome:
+    async def publish(
+        self,
+        name: str,
+        payload: bytes,
+        content_type: str = "",
+        attributes: Mapping[str, str] = {},
+    ) -> Outcome:
         return _outcome(*await self.ask("publish", name=name, **written(payload, content_type)))
 
     async def last(self, name: str) -> Outcome | None:
