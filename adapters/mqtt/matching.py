@@ -20,7 +20,7 @@ from gateway.view import Route
 from policy.decision import Question
 from policy.model import Action
 from registry.model import Kind
-from registry.names import Name
+from registry.names import Name, is_reserved
 
 MOMENT = 0.001
 """Seconds that matching takes at once."""
@@ -160,7 +160,7 @@ class Matching:
             self._deciding = False
 
     def _candidates(self, entry: Entry) -> Iterator[Route | None]:
-        """Yield the channels in use, and those that have events on disk; None in between."""
+        """Yield the channels in use, and those that may have a last value; None in between."""
         view = self._desk.site.view
         assert entry.wild is not None
         pattern = entry.wild.pattern
@@ -169,8 +169,8 @@ class Matching:
             yield route if pattern.matches(route.name) else None
         for name in chain([prefix], view.under(prefix)):
             found = view.routes.get(name)
-            durable = found is not None and found.channel is not None and found.channel.durable
-            yield found if durable and pattern.matches(name) else None
+            wanted = found is not None and _speaks_first(found) and pattern.matches(name)
+            yield found if wanted else None
 
     def _go_on(self, entry: Entry, scan: Iterator[Route | None]) -> bool:
         """Open what a wildcard matches, for a moment; return whether that was all."""
@@ -254,6 +254,14 @@ class Matching:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _speaks_first(route: Route) -> bool:
+    """Whether a channel may have a last value although nobody has used it since the start.
+
+    A durable one has it on disk; one of the site's own is there as soon as it is asked for.
+    """
+    return route.channel is not None and (route.channel.durable or is_reserved(route.name))
 
 
 def may_subscribe(desk: Desk, client: Client, route: Route, group: str) -> bool:
