@@ -56,7 +56,7 @@ class SessionStore(Protocol):
         ...
 
     async def load(self) -> Sequence[StoredSession]:
-        """Return every stored session; what is damaged is left out, reported and removed.
+        """Return every stored session; what is damaged is left out and reported.
 
         It is for the start, before the first write. Raises StoreError.
         """

@@ -88,8 +88,16 @@ class SqliteEventLog:
         append = self._channels.append
         if mark is None:
             return await self._writer.write(lambda tx: append(tx, channel, event, keep), cost)
-        self.sessions.hand_over()
-        marked = partial(_append_marked, self._channels, self._rows, channel, event, keep, mark)
+        before = self.sessions.hand_over()
+        rows = self._rows
+
+        def marked(transaction: Transaction) -> int:
+            rows.write(transaction, before)
+            row = rows.row_of(transaction, mark)
+            seq = append(transaction, channel, event, keep)
+            insert_mark(transaction, row)
+            return seq
+
         return await self._writer.write(marked, cost)
 
     async def read(self, channel: str, after: int, limit: int) -> Sequence[StoredEvent]:
@@ -194,21 +202,6 @@ async def open_event_log(
         await log.close()
         raise
     return log
-
-
-def _append_marked(
-    channels: Channels,
-    rows: SessionRows,
-    channel: str,
-    event: StoredEvent,
-    keep: Keep,
-    mark: Mark,
-    transaction: Transaction,
-) -> int:
-    row = rows.row_of(transaction, mark)
-    seq = channels.append(transaction, channel, event, keep)
-    insert_mark(transaction, row)
-    return seq
 
 
 def _read(

@@ -47,30 +47,30 @@ class SessionRows:
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
         self._numbers: list[int] = []
-        self._taken = 0
-        self._waiting: list[Sequence[Write]] = []
+        # The event loop appends to it; all else is the writer's thread's.
+        self._waiting: list[tuple[int, Sequence[Write]]] = []
         self._written = 0
 
-    def take(self, transaction: Transaction, number: int, writes: Sequence[Write]) -> None:
-        """Write what was handed over as number ``number``, after all before it."""
-        if number > self._taken:  # else it is tried again
-            self._taken = number
-            self._waiting.append(writes)
-        self.catch_up(transaction)
+    def hand_over(self, number: int, writes: Sequence[Write]) -> None:
+        """Take writes from the event loop; ``number`` counts up."""
+        self._waiting.append((number, writes))
 
-    def catch_up(self, transaction: Transaction) -> None:
-        """Write what an error left."""
-        if self._written < len(self._waiting):
+    def write(self, transaction: Transaction, number: int) -> None:
+        """Write what was handed over up to a number and is not written: also what an error left."""
+        waiting = self._waiting
+        start = end = self._written
+        while end < len(waiting) and waiting[end][0] <= number:
+            end += 1
+        if start < end:
             changes = Changes(self, transaction)
-            for writes in self._waiting[self._written :]:
+            for _, writes in waiting[start:end]:
                 for write in writes:
                     write[0](changes, write)
             changes.flush()
-            self._written = len(self._waiting)
+            self._written = end
 
     def row_of(self, transaction: Transaction, mark: Mark) -> int:
         """Return the id of a mark's row; raises StoreError when its session is not stored."""
-        self.catch_up(transaction)
         session = self.find(transaction, mark.session)
         if session is None:
             raise StoreError(f"session {mark.session} is not stored: it cannot have QoS 2 marks")

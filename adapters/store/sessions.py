@@ -36,19 +36,17 @@ class SessionLimits:
 class _Unit:
     """What one callback of the loop handed over: a transaction, and what the writer answers to."""
 
-    __slots__ = ("cost", "future", "number", "store", "writes")
+    __slots__ = ("cost", "count", "future", "number", "store")
 
-    def __init__(
-        self, store: "SqliteSessionStore", number: int, writes: Sequence[Write], cost: int
-    ) -> None:
+    def __init__(self, store: "SqliteSessionStore", number: int, count: int, cost: int) -> None:
         self.store = store
         self.number = number
-        self.writes = writes
+        self.count = count
         self.cost = cost
         self.future: asyncio.Future[None] | None = None
 
     def work(self, transaction: Transaction) -> None:
-        self.store.rows.take(transaction, self.number, self.writes)
+        self.store.rows.write(transaction, self.number)
 
     def done(self) -> bool:
         return False
@@ -173,10 +171,16 @@ class SqliteSessionStore:
             return unit.future
         return self._settled(self._error)
 
-    def hand_over(self) -> None:
-        """Give the writer's thread what it has not got yet; also at the end of each callback."""
-        if not self._writes:
-            return
+    def hand_over(self) -> int:
+        """Give the writer's thread what it has not got yet; return the number of the last of it.
+
+        Done at the end of each callback anyway.
+        """
+        if self._writes:
+            self._hand_over()
+        return self._number
+
+    def _hand_over(self) -> None:
         writes, cost, future = self._writes, self._cost, self._future
         self._writes, self._cost, self._future = [], 0, None
         self._handed_over += len(writes)
@@ -201,7 +205,7 @@ class SqliteSessionStore:
         units = self._units
         while units and units[0].number <= unit.number:
             done = units.popleft()
-            self._waiting -= len(done.writes)
+            self._waiting -= done.count
             self._waiting_bytes -= done.cost
         if unit.future is not None and not unit.future.done():
             unit.future.set_result(None)
@@ -236,12 +240,13 @@ class SqliteSessionStore:
         self, writes: Sequence[Write], cost: int, future: asyncio.Future[None] | None
     ) -> None:
         self._number += 1
-        unit = _Unit(self, self._number, writes, cost)
+        unit = _Unit(self, self._number, len(writes), cost)
         unit.future = future
         self._units.append(unit)
         self._waiting += len(writes)
         self._waiting_bytes += cost
         self._error = None
+        self.rows.hand_over(unit.number, writes)
         try:
             self._writer.hand_over(unit.work, unit, cost)
         except StoreError as error:  # closed

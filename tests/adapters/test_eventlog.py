@@ -66,18 +66,20 @@ async def test_events_come_back_as_they_were_after_a_restart(path):
         event(5, b"one"),
         event(7, b"", "", ""),
         event(6, os.urandom(100_000), "application/cbor; ü", "snac.asu.edu/☃"),
+        StoredEvent(0, 8, "text/plain", "device/1", b"four", 2, os.urandom(100)),
     ]
-    assert [await log.append("a/b", one, ALL) for one in events] == [1, 2, 3]
+    assert [await log.append("a/b", one, ALL) for one in events] == [1, 2, 3, 4]
     await log.close()
 
     log = await open_event_log(path)
-    assert await log.open("a/b") == ChannelTail(opened.incarnation, 1, 3)
+    assert await log.open("a/b") == ChannelTail(opened.incarnation, 1, 4)
     found = await log.read("a/b", 0, 10)
-    assert [one.seq for one in found] == [1, 2, 3]
+    assert [one.seq for one in found] == [1, 2, 3, 4]
     for one, was in zip(found, events, strict=True):
         assert (one.time, one.content_type) == (was.time, was.content_type)
         assert (one.source, one.payload) == (was.source, was.payload)
-    assert await log.append("a/b", event(), ALL) == 4
+        assert (one.qos, one.extras) == (was.qos, was.extras)
+    assert await log.append("a/b", event(), ALL) == 5
     await log.close()
 
 
@@ -418,14 +420,14 @@ async def test_a_damaged_event_is_left_out_and_reported(log, caplog):
     damage("UPDATE events SET payload=x'00' WHERE seq=3")
     damage("UPDATE events SET type=CAST(x'ff' AS TEXT) WHERE seq=4")
     damage("UPDATE events SET time=time+1 WHERE seq=10")
+    damage("UPDATE events SET qos=2 WHERE seq=5")
+    damage("UPDATE events SET extras=x'00' WHERE seq=6")
     for _ in range(2):
-        assert await seqs(log, "a") == [1, 2, 5, 6, 7, 8, 9]
-    assert log.findings == (
-        "event 3 of channel a is damaged and was left out",
-        "event 4 of channel a is damaged and was left out",
-        "event 10 of channel a is damaged and was left out",
+        assert await seqs(log, "a") == [1, 2, 7, 8, 9]
+    assert log.findings == tuple(
+        f"event {seq} of channel a is damaged and was left out" for seq in (3, 4, 5, 6, 10)
     )
-    assert len(caplog.records) == 3
+    assert len(caplog.records) == 5
 
 
 async def test_a_damaged_channel_is_reported_at_open(path):

@@ -15,6 +15,7 @@ from adapters.store import open_event_log, sessions
 from gateway.message import Mark
 from gateway.ports import Keep, StoredEvent, StoreError
 from gateway.session_port import StoredMessage
+from tests.adapters.test_sessionstore import fill_disk, free_disk
 
 KEYS = st.sampled_from(["a", "b", "user:1/☃", "d\udc80"])
 PACKET_IDS = st.sampled_from([1, 2, 3, 4, 256, 65_535])
@@ -163,13 +164,12 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule()
     def fill_the_disk(self):
-        (pages,) = self.log._database.writer.execute("PRAGMA page_count").fetchone()
-        self.log._database.writer.execute(f"PRAGMA max_page_count={pages}")
         self.full = True
+        self.runner.run(fill_disk(self.log))
 
     @rule()
     def free_the_disk(self):
-        self.log._database.writer.execute(f"PRAGMA max_page_count={1 << 30}")
+        self.runner.run(free_disk(self.log))
         self.full = False
         self.runner.run(self.sync_again())
 
