@@ -6,7 +6,7 @@ that nobody has asked for is not published.
 
 from collections.abc import Callable
 
-from adapters.mqtt.broker import Broker, later
+from adapters.mqtt.broker import Broker
 from adapters.mqtt.engine import Counters
 from gateway.channels import Channels
 from gateway.site import Site
@@ -64,7 +64,7 @@ class System:
         """Somebody asks for a value: it is there at once."""
         if route.name in self._values and route.name not in self._asked:
             self._asked[route.name] = route
-            later(lambda: self._publish(route))
+            self._publish(route)
 
     def _publish(self, route: Route) -> None:
         value = self._values[route.name]().encode()
