@@ -33,6 +33,10 @@ class Devices:
         await self._mqtt.start()
         if config.mqtt.enabled:
             self.mqtt_port = await self._mqtt.listen(mqtt_tls)
+            if config.mqtt.websocket_port is not None:
+                self.mqtt_websocket_port = await self._mqtt.listen_websocket(
+                    config.mqtt.websocket_port, mqtt_tls
+                )
         if config.coap.enabled:
             self.coap_port = await self._coap.listen(config.coap.host, config.coap.port)
 

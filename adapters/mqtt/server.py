@@ -60,6 +60,10 @@ class MqttServer:
         self._site.look_at_clock()  # a call may come before the first sweep of deadlines
         return await self.listener.listen(self._config.host, self._config.port, tls)
 
+    async def listen_websocket(self, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Accept clients over WebSocket, at ``/mqtt``; returns the port."""
+        return await self.listener.listen(self._config.host, port, tls, websocket=True)
+
     def sweep(self) -> None:
         """Look at what is due; call it about once a second."""
         self.listener.sweep(self._clock())
