@@ -112,8 +112,10 @@ class Channels:
         The future fails with Refusal; so does this when there are too many free topics. ``mark``
         is for durable channels: it is stored in one step with the event.
         """
-        topic = self._topic(route)
-        topic.route = route
+        topic = self._topics.get(route.name)
+        if topic is None or topic.route is not route:
+            topic = self._topic(route)
+            topic.use(route)
         if isinstance(topic, DurableTopic):
             return topic.publish(source, content_type, payload, qos, retain, extras, origin, mark)
         assert isinstance(topic, RingTopic)
@@ -135,10 +137,6 @@ class Channels:
         except StoreError as error:
             raise _unreadable(error) from error
         return topic.newest or (found[0] if found else None)
-
-    def newest(self, route: Route) -> Event | None:
-        """Return the last value without a wait; None also when ``last`` has to look for it."""
-        return self._topic(route).newest
 
     async def history(self, route: Route, after: str = OLDEST, limit: int = 100) -> list[Event]:
         """Return at most ``limit`` retained events after an event id, the oldest first.
@@ -226,7 +224,7 @@ class Channels:
                 if route is None:
                     self.forget(name)
                 else:
-                    topic.route = route
+                    topic.use(route)
 
     def forget(self, name: Name) -> None:
         """A channel was destroyed: end its subscriptions and delete what it retained."""

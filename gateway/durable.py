@@ -197,6 +197,7 @@ class DurableTopic(Topic):
             append = waiting.popleft()
             future = append.acknowledged
             if append.event is not None:
+                self.last = append.event.id.sequence
                 self.fan_out(append.event)
                 self.acknowledge(future, append.event.id)
             elif append.error is not None and not future.done():

@@ -9,11 +9,12 @@ from gateway.message import Event, EventId, Extras, Refusal, Status
 from gateway.session_port import SessionStore
 from gateway.subscriptions import Subscription
 from gateway.view import Route
-from registry.model import EventChannel
+from registry.model import EventChannel, Retain
 
 RING_BYTES = 64 * 1024 * 1024
 """Payload bytes that a channel may hold in memory, whatever its manifest says."""
 RING_COUNT = 100_000
+_new_id = partial(tuple.__new__, EventId)  # half the time of its constructor
 PATIENCE = 1.0
 """Seconds that a publisher waits at most for subscribers of a ``block`` channel (design 6)."""
 
@@ -34,9 +35,15 @@ class Topic:
         self._written = False
         self._bound: dict[Subscription, None] = {}
         self._plain: dict[Subscription, None] = {}
+        self._all: tuple[Subscription, ...] | None = None
+        """Who gets every event; made anew when somebody came or went."""
         self._groups: dict[str, dict[Subscription, None]] = {}
         self._full: dict[Subscription, None] = {}
         self._waiters: list[tuple[asyncio.Future[EventId], EventId]] = []
+
+    def use(self, route: Route) -> None:
+        """Go on with what the channel is now."""
+        self.route = route
 
     @property
     def settings(self) -> EventChannel:
@@ -66,6 +73,7 @@ class Topic:
 
     def join(self, subscription: Subscription) -> None:
         """Deliver live events to a subscription from now on."""
+        self._all = None
         if subscription.principal is None:
             members = self._bound
         elif subscription.group:
@@ -76,6 +84,7 @@ class Topic:
 
     def leave(self, subscription: Subscription, left: list[Event]) -> None:
         """A subscription ended; the rest of its group gets what it did not take."""
+        self._all = None
         self.everyone.pop(subscription, None)
         self._full.pop(subscription, None)
         self._bound.pop(subscription, None)
@@ -94,24 +103,32 @@ class Topic:
 
         The site itself (a bound method) is never in a group: its method shares the load.
         """
-        keeper = self._keeper
+        keeper, route = self._keeper, self.route
         before = 0 if keeper is None else keeper.writes
-        self.last = event.id.sequence
-        if event.retain or not self.route.free:
-            # An empty retained payload clears a free topic's last value (MQTT 5.0 [3.3.1-6]).
-            self.newest = event if event.payload or not self.route.free else None
-        plain = self._plain
-        if plain:
-            if self.route.one_of_group:
-                _dispatch(plain, event)
-            else:
-                for subscription in tuple(plain):
-                    subscription.offer(event)
-        for subscription in tuple(self._bound):
+        if not route.free:
+            self.newest = event
+        elif event.retain:
+            # An empty retained payload clears a free topic's last value ([MQTT-3.3.1-6]).
+            self.newest = event if event.payload else None
+        listeners = self._all
+        if listeners is None or route.one_of_group:
+            listeners = self._listeners(event)
+        for subscription in listeners:
             subscription.offer(event)
-        for members in tuple(self._groups.values()):
-            _dispatch(members, event)
+        if self._groups:
+            for members in tuple(self._groups.values()):
+                _dispatch(members, event)
         self._written = keeper is not None and keeper.writes != before
+
+    def _listeners(self, event: Event) -> tuple[Subscription, ...]:
+        """Return who gets every event; where one of all subscribers does, give it to that one."""
+        if not self.route.one_of_group:
+            self._all = (*self._plain, *self._bound)
+            return self._all
+        if self._plain:
+            _dispatch(self._plain, event)
+        self._all = None
+        return tuple(self._bound)
 
     def end(self, refusal: Refusal) -> None:
         """End every subscription."""
@@ -193,6 +210,12 @@ class RingTopic(Topic):
         self._events: dict[int, Event] = {}
         self._first = 1
         self._bytes = 0
+        self._count, self._size, self._age = _limits(self.settings.retain)
+
+    def use(self, route: Route) -> None:
+        """Go on with what the channel is now."""
+        self.route = route
+        self._count, self._size, self._age = _limits(self.settings.retain)
 
     def publish(
         self,
@@ -205,7 +228,8 @@ class RingTopic(Topic):
         origin: str = "",
     ) -> EventId:
         """Append an event and fan it out."""
-        event_id = EventId(self.incarnation, self.last + 1)
+        sequence = self.last = self.last + 1
+        event_id = _new_id((self.incarnation, sequence))
         now = self._time_ms()
         event = Event(
             self.route.name,
@@ -219,10 +243,10 @@ class RingTopic(Topic):
             extras,
             origin,
         )
-        self._events[event_id.sequence] = event
+        self._events[sequence] = event
         self._bytes += len(payload)
-        self.last = event_id.sequence
-        self._evict(now)
+        if self._age or self._bytes > self._size or sequence - self._first >= self._count:
+            self._evict(now)
         self.fan_out(event)
         return event_id
 
@@ -235,15 +259,21 @@ class RingTopic(Topic):
 
     def _evict(self, now: int) -> None:
         """Forget what is not to be retained; the newest event, the last value, always stays."""
-        retain, events = self.settings.retain, self._events
-        count = min(retain.count or RING_COUNT, RING_COUNT)
-        size = min(retain.bytes or RING_BYTES, RING_BYTES)
-        oldest = now - retain.age * 1000 if retain.age else 0
+        events = self._events
+        oldest = now - self._age if self._age else 0
         while self._first < self.last and (
-            len(events) > count or self._bytes > size or events[self._first].time < oldest
+            len(events) > self._count
+            or self._bytes > self._size
+            or events[self._first].time < oldest
         ):
             self._bytes -= len(events.pop(self._first).payload)
             self._first += 1
+
+
+def _limits(retain: Retain) -> tuple[int, int, int]:
+    """Return how many events, bytes and milliseconds are kept in memory (0 ms: no such limit)."""
+    count = min(retain.count or RING_COUNT, RING_COUNT)
+    return count, min(retain.bytes or RING_BYTES, RING_BYTES), retain.age * 1000
 
 
 def _dispatch(members: dict[Subscription, None], event: Event) -> None:

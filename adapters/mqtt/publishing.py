@@ -103,7 +103,7 @@ class Publishing:
             mark,
         )
         if isinstance(result, EventId):
-            route.meter.observe(PUBLISH, OK, 0.0)
+            route.meter.passed(PUBLISH)
             return 0
         result.add_done_callback(partial(self._stored, route, receipt))
         return LATER

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapters.main import Application
-from gateway.config import Config, Control, Limits, Listen, Site
+from gateway.config import Coap, Config, Control, Limits, Listen, Mqtt, Site
 from registry.names import Name
 
 CHANNELS = {
@@ -182,7 +182,12 @@ async def live_site(
     The test's connections are closed before the site stops, unless ``clients_stay``.
     """
     config = Config(
-        site=Site(state=state), http=Listen(port=0), control=Control(port=0), limits=limits
+        site=Site(state=state),
+        http=Listen(port=0),
+        control=Control(port=0),
+        mqtt=Mqtt(port=0),
+        coap=Coap(port=0),
+        limits=limits,
     )
     application = Application(config)
     await application.start()

@@ -329,3 +329,11 @@ def test_sessions_and_channels_are_not_probed(world):
     world.sessions.clear()
     world.compile(MAKE)
     assert probed(world) == []
+
+
+def test_what_passes_at_once_is_counted():
+    counted = Meter("Plan")
+    counted.passed(Action.PUBLISH)
+    counted.passed(Action.PUBLISH)
+    assert counted.counts == {(Action.PUBLISH, Status.OK): 2}
+    assert counted.buckets[0] == 2
