@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from gateway.message import Status
-from tests.conformance.pairs.cells import DEADLINE, Calls
+from tests.conformance.pairs.cells import DEADLINE, ENCODED, Calls
 from tests.conformance.pairs.model import LIMIT, Outcome
 
 JSON = b'{"kcal": 42, "of": "\xc3\xa9"}'
@@ -48,6 +48,13 @@ async def trace_context(cell: Calls, caller: str, provider: str) -> None:
     outcome = await cell.caller.call(cell.name("echo"), JSON, "application/json", trace=TRACE)
     assert outcome.means(Status.OK), outcome
     assert cell.service.asked[0].trace == TRACE
+
+
+async def encoded_name(cell: Calls, caller: str, provider: str) -> None:
+    """A name beyond ASCII is the same name in every protocol's spelling."""
+    outcome = await cell.caller.call(cell.name(ENCODED), JSON)
+    assert outcome.means(Status.OK), outcome
+    assert outcome.payload == cell.service.asked[0].payload == JSON
 
 
 async def call_denied(cell: Calls, caller: str, provider: str) -> None:

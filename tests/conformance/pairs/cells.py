@@ -48,6 +48,10 @@ spec:
 """
 
 
+ENCODED = "gr%C3%BC%C3%9Fe"
+"""A member's name that is not ASCII."""
+
+
 class Ground:
     """The site that all cells of a worker run against, and the broker beside it."""
 
@@ -173,7 +177,7 @@ async def events(
 ) -> AsyncIterator[Events]:
     """Make a cell of events: registered, and both sides connected."""
     key = ground.key()
-    ground.register(key, {}, ["ring"])
+    ground.register(key, {}, ["ring", ENCODED])
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.01)  # closed transports go with the next round
         clients = []

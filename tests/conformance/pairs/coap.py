@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import aiocoap
 from aiocoap import resource
@@ -147,7 +148,7 @@ class CoapEndpoint(resource.Site):
 
     async def open(self, names: Mapping[str, str]) -> None:
         for method in names:
-            self.add_resource([method], _Method(method, self._answer))
+            self.add_resource([unquote(method)], _Method(method, self._answer))
         bind = ("127.0.0.1", self._port)
         self._context = await aiocoap.Context.create_server_context(self, bind, transports=["udp6"])
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.message import Status
 from tests.conformance.pairs.calls import BINARY, JSON, TYPELESS, refused
-from tests.conformance.pairs.cells import Events
+from tests.conformance.pairs.cells import ENCODED, Events
 from tests.conformance.pairs.model import LIMIT, Client, Received
 
 MANY = 20
@@ -60,6 +60,14 @@ async def own_attributes(cell: Events, publisher: str, subscriber: str) -> None:
     said = (await cell.subscriber.next()).attributes
     assert {key: value for key, value in said.items() if key in own} == own
     assert "time" not in said
+
+
+async def encoded_name(cell: Events, publisher: str, subscriber: str) -> None:
+    """A name beyond ASCII is the same name in every protocol's spelling."""
+    channel = f"Open/{cell.key}/{ENCODED}"
+    assert (await cell.subscriber.subscribe(channel)).means(Status.OK)
+    assert (await cell.publisher.publish(channel, b"1")).means(Status.OK)
+    assert (await cell.subscriber.next()).payload == b"1"
 
 
 async def publish_denied(cell: Events, publisher: str, subscriber: str) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 import paho.mqtt.client as paho
 
@@ -48,7 +49,7 @@ class BrokerService(Connection):
     async def open(self, names: Mapping[str, str] = {}) -> None:
         await super().open()
         for method in names:
-            assert await self.listen(f"pairs/{self._key}/{method}") < 0x80
+            assert await self.listen(f"pairs/{self._key}/{unquote(method)}") < 0x80
 
     async def vanish(self) -> None:
         self.cut()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 
 from tests.conformance.pairs import calls, events
+from tests.conformance.pairs.cells import ENCODED
 
 CLIENTS = ("http", "websocket", "mqtt3", "mqtt5", "coap")
 PROVIDERS = ("http", "websocket", "mqtt3", "mqtt5", "coap", "outbound")
@@ -22,6 +23,7 @@ class Scenario(NamedTuple):
 CALLS = {
     "call-with-reply": Scenario(calls.call_with_reply, ("echo",)),
     "trace-context": Scenario(calls.trace_context, ("echo",)),
+    "encoded-name": Scenario(calls.encoded_name, (ENCODED,)),
     "call-denied": Scenario(calls.call_denied, ("echo",)),
     "unknown-name": Scenario(calls.unknown_name, ("echo",)),
     "provider-gone": Scenario(calls.provider_gone, ("slow",)),
@@ -41,6 +43,7 @@ EVENTS = {
     "publish-subscribe": Scenario(events.publish_subscribe),
     "cloudevents-attributes": Scenario(events.cloudevents_attributes),
     "own-attributes": Scenario(events.own_attributes),
+    "encoded-name": Scenario(events.encoded_name),
     "publish-denied": Scenario(events.publish_denied),
     "subscribe-denied": Scenario(events.subscribe_denied),
     "unknown-channel": Scenario(events.unknown_channel),
