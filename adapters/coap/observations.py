@@ -62,7 +62,7 @@ class Observation:
     def begin(self, event: Event | None) -> None:
         """Answer the registration with the last value, if there is one, then go on with events."""
         self._event = event
-        if event is not None:
+        if event is not None and not (self.subscription and self.subscription.group):
             self._incarnation, self._after = event.id
         turn = self._turn
         options: Options = [(o.OBSERVE, uint_value(self._number))]

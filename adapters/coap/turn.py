@@ -213,12 +213,16 @@ class Turn:
             options = [*options, (o.BLOCK1, Block(block.number, False, block.exponent).value())]
         wanted, room = asked.block2, self.room(options)
         limit = min(room, wanted.size) if wanted else room
-        if code >= ERROR and len(payload) > limit:
-            self._send(code, [x for x in options if x[0] != o.CONTENT_FORMAT], b"")
+        if code >= ERROR:
+            if len(payload) > room:
+                options, payload = [x for x in options if x[0] != o.CONTENT_FORMAT], b""
+            self._send(code, options, payload)
         elif len(payload) <= limit and not (wanted and wanted.number):
+            if wanted is not None and payload:
+                options = [*options, (o.BLOCK2, Block(0, False, wanted.exponent).value())]
             self._send(code, options, payload)
         elif not self.serve(self._keep(code, options, payload)):
-            self._send(BAD_REQUEST, [], b"")
+            self.fault(BAD_REQUEST, "the answer has no such block")
 
     def serve(self, kept: Kept) -> bool:
         """Answer with one block of an answer; return False when it has no such block.

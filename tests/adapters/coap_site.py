@@ -248,7 +248,7 @@ class Device:
     async def hear(self, within: float = 2.0) -> Message:
         return decode(await self.datagram(within))
 
-    async def silent(self, seconds: float = 0.15) -> bool:
+    async def silent(self, seconds: float = 0.08) -> bool:
         """Return whether nothing comes for a while."""
         try:
             await self.datagram(seconds)
@@ -298,8 +298,8 @@ class Device:
         answer = await self.ask(1, f"{PLAN}/news", b"", (6, b""), token=b"echo")
         echo = answer.value(252)
         assert echo is not None
-        answer = await self.ask(1, f"{PLAN}/show", b"", (252, echo))
-        assert answer.code == 0x45
+        answer = await self.ask(1, f"{PLAN}/diary", b"", (252, echo))
+        assert answer.code == 0x84, "nothing has been published yet"
         return self
 
 
