@@ -26,6 +26,7 @@ from adapters.http.provider import HttpProvider
 from adapters.http.socket import Sockets
 from adapters.http.tls import server_context, watch_certificate
 from adapters.main.devices import Devices
+from adapters.main.outbound import Outbound
 from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
@@ -88,6 +89,7 @@ class Application:
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()
         self.deliveries.reconcile(self.site.policies.deliveries)
+        self.outbound.start()
         await self._listen()
         self._tasks.append(loop.create_task(self.prober.run()))
         self._tasks.append(loop.create_task(self._sweep(loop.time)))
@@ -104,6 +106,7 @@ class Application:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.deliveries.close()
+        await self.outbound.close()
         await self.channels.close()
         self.http.close()
         await self.site.stop()
@@ -146,6 +149,7 @@ class Application:
             sockets.drain()
 
         self.takeovers = Takeovers(streams.stream, sockets.socket, drain)
+        self.outbound = Outbound(site, self.channels, self.egress, key, config)
         self.devices = Devices(site, self.channels, self.events.sessions, config)
         self.deliveries = Deliveries(
             site.plane,
@@ -242,6 +246,7 @@ class Application:
             await asyncio.sleep(1.0)
             self.http.sweep(clock())
             self.devices.sweep()
+            self.outbound.sweep()
             due = self.site.due(clock())
             if due:
                 await self.site.expire(due)

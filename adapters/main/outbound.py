@@ -1,0 +1,83 @@
+"""What goes out by other protocols than HTTP: calls to brokers and CoAP servers, and sources."""
+
+import random
+import time
+from collections.abc import Callable
+from hashlib import sha256
+
+from adapters.http.assertion import Assertions, service_key
+from adapters.mqtt.outbound_brokers import Brokers
+from adapters.mqtt.outbound_calls import BrokerProvider
+from adapters.mqtt.outbound_sources import TopicSources
+from gateway.channels import Channels
+from gateway.config import Config
+from gateway.egress import Egress
+from gateway.site import Site
+from gateway.sources import Sources
+from policy.model import Principal
+from policy.resolution import Target
+from registry.model import RegistrationId
+
+KEYS = 10_000
+
+
+class Outbound:
+    """Providers by scheme, and the channels that are fed from outside."""
+
+    def __init__(
+        self, site: Site, channels: Channels, egress: Egress, key: bytes, config: Config
+    ) -> None:
+        self._site = site
+        limit = config.limits.message
+        brokers = Brokers(egress, config.broker, sha256(b"hilum broker id\0" + key).hexdigest())
+        self._calls = BrokerProvider(site.plane, brokers, _assertion(key), limit)
+        topics = TopicSources(
+            brokers, random=random.random, time_ms=lambda: time.time_ns() // 1_000_000
+        )
+        site.plane.providers["broker"] = self._calls
+        self._sources = Sources(
+            site.plane,
+            channels,
+            {"mqtt": topics, "mqtts": topics},
+            principal_of=lambda owner: site.credentials.known(owner, site.time()),
+        )
+        site.watchers.registrations.append(self._registered)
+        site.watchers.deliveries.append(self._bound)
+
+    def start(self) -> None:
+        """Open what the replayed state declares."""
+        for id_ in self._site.catalog.registrations:
+            self._registered(id_)
+        self._bound()
+
+    def sweep(self) -> None:
+        """Once a second: open and close what may be, by now."""
+        self._sources.look()
+
+    async def close(self) -> None:
+        """Disconnect; brokers keep what is published meanwhile."""
+        await self._sources.close()
+        await self._calls.close()
+
+    def _registered(self, id_: RegistrationId) -> None:
+        self._sources.registered(id_, self._site.catalog.registrations.get(id_))
+
+    def _bound(self) -> None:
+        self._sources.reconcile(self._site.policies.sources)
+
+
+def _assertion(key: bytes) -> Callable[[Target, Principal], str]:
+    """Return what says who calls, as ``Hilum-Principal`` does over HTTP."""
+    known: dict[tuple[str, str], Assertions] = {}
+
+    def say(target: Target, principal: Principal) -> str:
+        who = (target.owner, target.registration.microservice)
+        assertions = known.get(who)
+        if assertions is None:
+            if len(known) >= KEYS:
+                known.clear()
+            assertions = known[who] = Assertions(service_key(key, *who))
+        line = assertions.line(principal, int(time.time() // 60))
+        return line.partition(b": ")[2].strip().decode()
+
+    return say
