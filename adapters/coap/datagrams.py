@@ -78,7 +78,8 @@ class Messages:
         self._most = peers
         self._anonymous = anonymous
         self._plane = service.plane
-        self._known: dict[bytes, Asked] = {}
+        self.known: dict[bytes, Asked] = {}
+        """What options mean that came before, by their bytes."""
         self.open: dict[DatagramTurn, None] = {}
         """Requests that wait for their answers, the oldest first."""
 
@@ -110,7 +111,7 @@ class Messages:
             options, payload = data[start:end], data[end + 1 :]
         else:
             options, payload = data[start:], b""
-        asked = self._known.get(options)
+        asked = self.known.get(options)
         turn = DatagramTurn(self, peer, data, message_id, data[4:start], asked or NO_OPTIONS)
         if asked is None:
             read = self._read(turn, data)
@@ -187,9 +188,9 @@ class Messages:
         options = data[start:end]
         if MARKER in options or len(options) > KNOWN_BYTES:
             return
-        if len(self._known) >= KNOWN:
-            self._known.clear()
-        self._known[options] = asked
+        if len(self.known) >= KNOWN:
+            self.known.clear()
+        self.known[options] = asked
 
     def _other(self, data: bytes, address: Address) -> None:
         """Take what is no request: acknowledgements, resets, pings, and what nobody asked for."""

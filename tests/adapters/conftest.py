@@ -1,4 +1,4 @@
-"""Event loops of the adapters' tests: what speaks HTTP runs on uvloop, as the product does."""
+"""Event loops of the adapters' tests: what listens runs on uvloop, as the product does."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,8 +6,18 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
+FAST = (
+    "test_http_",
+    "test_coap_clients",
+    "test_coap_hostile",
+    "test_coap_messages",
+    "test_coap_oscore",
+    "test_coap_streams",
+)
+"""Names of test files begin so whose tests run on uvloop."""
 BOTH = ("test_http_streams.py",)
 """Tests that run on asyncio's own loop too: transports differ in how they close and pause."""
+UVLOOP = ("test_http_", "test_mqtt_outbound_", "test_coap_provider", "test_coap_observing")
 
 
 def pytest_asyncio_loop_factories(
@@ -15,6 +25,6 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.path.name in BOTH:
         return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
-    if item.path.name.startswith("test_http_"):
+    if item.path.name.startswith(UVLOOP):
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
