@@ -41,8 +41,8 @@ from gateway.site import Clocks, Identity, Site
 
 log = logging.getLogger("hilum")
 
-ALPN_MQTT = ("mqtt",)
-"""What MQTT clients ask for in TLS, if they ask (IANA ALPN registry)."""
+ALPN_MQTT = ("mqtt", "http/1.1")
+"""What clients of MQTT, and of MQTT over WebSocket, ask for in TLS (IANA ALPN registry)."""
 SWEEP_SECONDS = 0.1
 """How exact deadlines are (design 4)."""
 SWITCH_SECONDS = 0.0005

@@ -30,9 +30,12 @@ class Devices:
     async def listen(self, mqtt_tls: ssl.SSLContext | None) -> None:
         """Restore sessions, which go on also when nothing listens, then listen."""
         config = self._config
+        websocket_port = config.mqtt.websocket_port
         await self._mqtt.start()
         if config.mqtt.enabled:
             self.mqtt_port = await self._mqtt.listen(mqtt_tls)
+        if config.mqtt.enabled and websocket_port is not None:
+            self.mqtt_websocket_port = await self._mqtt.listen_websocket(websocket_port, mqtt_tls)
             if config.mqtt.websocket_port is not None:
                 self.mqtt_websocket_port = await self._mqtt.listen_websocket(
                     config.mqtt.websocket_port, mqtt_tls

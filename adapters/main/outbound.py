@@ -1,10 +1,12 @@
 """What goes out by other protocols than HTTP: calls to brokers and CoAP servers, and sources."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
 from hashlib import sha256
 
+from adapters.coap.provider import CoapProvider
 from adapters.http.assertion import Assertions, service_key
 from adapters.mqtt.outbound_brokers import Brokers
 from adapters.mqtt.outbound_calls import BrokerProvider
@@ -28,9 +30,12 @@ class Outbound:
         self, site: Site, channels: Channels, egress: Egress, key: bytes, config: Config
     ) -> None:
         self._site = site
+        self._clock = asyncio.get_running_loop().time
         limit = config.limits.message
         brokers = Brokers(egress, config.broker, sha256(b"hilum broker id\0" + key).hexdigest())
         self._calls = BrokerProvider(site.plane, brokers, _assertion(key), limit)
+        self._coap = CoapProvider(site.plane, egress, limit)
+        site.plane.providers["coap"] = self._coap
         topics = TopicSources(
             brokers, random=random.random, time_ms=lambda: time.time_ns() // 1_000_000
         )
@@ -53,11 +58,13 @@ class Outbound:
     def sweep(self) -> None:
         """Once a second: open and close what may be, by now."""
         self._sources.look()
+        self._coap.sweep(self._clock())
 
     async def close(self) -> None:
         """Disconnect; brokers keep what is published meanwhile."""
         await self._sources.close()
         await self._calls.close()
+        self._coap.close()
 
     def _registered(self, id_: RegistrationId) -> None:
         self._sources.registered(id_, self._site.catalog.registrations.get(id_))
