@@ -140,15 +140,7 @@ class Application:
             config.limits.message,
         )
         site.plane.providers["http"] = self.http
-        streams = EventStreams(site.plane, self.channels)
-        sockets = self.sockets = Sockets(site, self.channels, config.limits)
-        site.plane.providers["socket"] = sockets.provider
-
-        def drain() -> None:
-            streams.drain()
-            sockets.drain()
-
-        self.takeovers = Takeovers(streams.stream, sockets.socket, drain)
+        self.takeovers = self._take_over()
         self.outbound = Outbound(site, self.channels, self.egress, key, config)
         self.devices = Devices(site, self.channels, self.events.sessions, config)
         self.deliveries = Deliveries(
@@ -169,6 +161,18 @@ class Application:
             service_key=lambda owner, microservice: service_key(key, owner, microservice),
             random=secrets.token_bytes,
         )
+
+    def _take_over(self) -> Takeovers:
+        """Make what takes HTTP connections over: event streams and WebSockets."""
+        streams = EventStreams(self.site.plane, self.channels)
+        sockets = self.sockets = Sockets(self.site, self.channels, self.config.limits)
+        self.site.plane.providers["socket"] = sockets.provider
+
+        def drain() -> None:
+            streams.drain()
+            sockets.drain()
+
+        return Takeovers(streams.stream, sockets.socket, drain)
 
     def _gauges(self) -> list[Gauge]:
         """What metrics show of the listener and its upstreams."""

@@ -178,7 +178,8 @@ async def test_a_second_process_is_refused_and_harms_nobody(tmp_path):
     async with serving(tmp_path) as (site, _), Wire(site.url, site.token) as wire:
         first = (await wire.ask("POST", "/s/log", b"1")).json()["id"]
         calling = asyncio.create_task(keep_alive(site, "/s/m", b"1"))
-        command = [*HILUM, "serve", "--state", str(site.state), "--http", ":0", "--control", ":0", "--mqtt", ":0", "--coap", ":0"]
+        command = [*HILUM, "serve", "--state", str(site.state), "--http", ":0", "--control", ":0"]
+        command += ["--mqtt", ":0", "--coap", ":0"]
         second = await asyncio.to_thread(
             subprocess.run,
             command,
