@@ -71,17 +71,21 @@ def is_synced(store):
     return synced.done() and synced.exception() is None
 
 
+async def pragma(log, text):
+    """Run it in the writer's own thread, because errors are the connection's."""
+    while True:
+        with contextlib.suppress(StoreError):  # of the group that it is in
+            return await log._writer.keep_house(lambda tx: tx.query(f"PRAGMA {text}"))
+
+
 async def fill_disk(log):
-    """Let no page be added, from the writer's own thread: errors are the connection's."""
-    ((pages,),) = await log._writer.keep_house(lambda tx: tx.query("PRAGMA page_count"))
-    await log._writer.keep_house(lambda tx: tx.query(f"PRAGMA max_page_count={pages}"))
+    """Let no page be added."""
+    ((pages,),) = await pragma(log, "page_count")
+    await pragma(log, f"max_page_count={pages}")
 
 
 async def free_disk(log):
-    """Fails with the group that it is in, but not without effect."""
-    with contextlib.suppress(StoreError):
-        await log._writer.keep_house(lambda tx: tx.query(f"PRAGMA max_page_count={1 << 30}"))
-    await log._writer.keep_house(lambda tx: tx.query(f"PRAGMA max_page_count={1 << 30}"))
+    await pragma(log, f"max_page_count={1 << 30}")
 
 
 async def test_a_session_comes_back_as_it_was_left(path):
