@@ -35,11 +35,11 @@ _numbers = count(1)
 class Target:
     """Where the server is, and the tokens of two principals."""
 
-    def __init__(self, port: int, token: str = "", other: str = "", gateway: Gateway | None = None):
+    def __init__(self, port: int, websocket: int = 0, token: str = "", other: str = "") -> None:
         self.port = port
+        self.websocket = websocket
         self.token = token
         self.other = other
-        self.gateway = gateway
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +48,12 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     if port:
         yield Target(int(port))
         return
-    with Gateway(tmp_path_factory.mktemp("mqtt")) as gateway:
+    config = "[mqtt]\nwebsocket_port = 0\n"
+    with Gateway(tmp_path_factory.mktemp("mqtt"), config=config) as gateway:
         gateway.apply(POLICIES)
         tokens = [gateway.token_for(f"device:{who}", "device") for who in ("one", "two")]
-        yield Target(urlsplit(gateway.mqtt).port or 0, *tokens, gateway=gateway)
+        ports = [urlsplit(url).port or 0 for url in (gateway.mqtt, gateway.mqtt_websocket)]
+        yield Target(*ports, *tokens)
 
 
 Opener = Callable[..., Client]
