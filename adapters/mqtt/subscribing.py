@@ -131,10 +131,10 @@ class Subscribing:
         entry.group, plain = parse_share(text)
         names, session = self._desk.names, entry.client.session
         if plain.startswith(REPLY):
-            entry.reply = not entry.group and plain.startswith(f"{REPLY}{session.client_id}/")
+            own = f"{REPLY}{session.client_id}"
+            entry.reply = not entry.group and (plain == own or plain.startswith(f"{own}/"))
             if not entry.reply:
-                detail = f"{REPLY}… is for replies to your own calls: {REPLY}{session.client_id}/#"
-                raise Refusal(Status.DENIED, detail)
+                raise Refusal(Status.DENIED, f"replies to your own calls come under {own}")
         elif plain.startswith((RPC, RET)):
             raise Refusal(Status.DENIED, "$rpc and $ret are published to, not subscribed to")
         elif plain.startswith(CALL):

@@ -185,7 +185,9 @@ class TestRpc:
             assert await caller.publish(topic, b"") == 0x87, topic
         assert await caller.subscribe("$reply/other/#", "$reply/#", "$reply/+/x") == [0x87] * 3
         assert await caller.subscribe("$share/g/$reply/c/#", "$rpc/c/#") == [0x87] * 2
-        assert await caller.subscribe("$reply/c/#", "$reply/c/+", "$reply/c/1") == [0] * 3
+        assert (
+            await caller.subscribe("$reply/c/#", "$reply/c/+", "$reply/c/1", "$reply/c") == [0] * 4
+        )
 
     async def test_a_3_1_1_client_may_call_for_nothing(self, site, provider):
         caller = await site.client("c", version=4)
