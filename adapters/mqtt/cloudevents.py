@@ -16,30 +16,19 @@ def attributes(event: Event) -> bytes:
     if extras is not None and any(name == "specversion" for name, _ in extras.attributes):
         return b""
     incarnation, sequence = event.id
-    return b"".join(
-        (
-            _constant(event.channel),
-            _USER,
-            b"\0\x02id",
-            binary(b"%b-%d" % (incarnation.encode(), sequence)),
-            _time(event.time),
-        )
-    )
+    before, log = _constant(event.channel, incarnation)
+    identity = b"%b-%d" % (log, sequence)
+    return b"".join((before, len(identity).to_bytes(2, "big"), identity, _time(event.time)))
 
 
 @lru_cache(4096)
-def _constant(channel: Name) -> bytes:
-    """Return what all events of a channel have in common: identity is (source, id)."""
-    return b"".join(
-        _USER + binary(name) + binary(value.encode())
-        for name, value in (
-            (b"specversion", VERSION),
-            (b"type", TYPE),
-            (b"source", urn(channel)),
-        )
-    )
+def _constant(channel: Name, incarnation: str) -> tuple[bytes, bytes]:
+    """Return what the events of a channel have in common: identity is (source, id)."""
+    said = ((b"specversion", VERSION), (b"type", TYPE), (b"source", urn(channel)))
+    encoded = b"".join(_USER + binary(name) + binary(value.encode()) for name, value in said)
+    return encoded + _USER + binary(b"id"), incarnation.encode()
 
 
 @lru_cache(64)
 def _time(milliseconds: int) -> bytes:
-    return _USER + b"\0\x04time" + binary(moment(milliseconds).encode())
+    return _USER + binary(b"time") + binary(moment(milliseconds).encode())

@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_at",
+        "_backlog",
         "_closed",
         "_decoder",
         "_expiry",
@@ -90,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._held = False
         self._out: list[bytes] = []
         self._size = 0
+        self._backlog = listener.settings.backlog
         self._paused = False
         self._closed = False
         self._heard = False
@@ -101,7 +103,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The client is connected, and a stranger until it has sent CONNECT."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._listener.settings.backlog)
+        self._transport.set_write_buffer_limits(high=self._backlog)
         name = transport.get_extra_info("peername")
         self.peer = name[0] if isinstance(name, tuple) else ""
         self.secure = transport.get_extra_info("sslcontext") is not None
@@ -156,7 +158,7 @@ class Connection(asyncio.Protocol):
             self._listener.flusher.add(self)
         out.append(data)
         self._size += len(data)
-        if self._size > self._listener.settings.backlog and not self.full:
+        if self._size > self._backlog and not self.full:
             self._fill()
 
     def write_parts(self, head: bytes, middle: bytes, rest: bytes) -> None:
@@ -166,7 +168,7 @@ class Connection(asyncio.Protocol):
             self._listener.flusher.add(self)
         out += (head, middle, rest)
         self._size += len(head) + len(rest)
-        if self._size > self._listener.settings.backlog and not self.full:
+        if self._size > self._backlog and not self.full:
             self._fill()
 
     def fail(self, reason: int, why: str) -> None:

@@ -9,64 +9,83 @@ from adapters.mqtt.packets import V5
 from gateway.message import Event, Extras
 
 _BYTE = [bytes((number,)) for number in range(256)]
-_NO_PROPERTIES = b"\0"
 
 Ids = tuple[int, ...]
-_Key = tuple[str, int, bool, Ids]
+_Parts = tuple[bytes, bytes]
 
 
 class Encoder:
-    """Encodes deliveries. ``time_ms`` is Unix time in milliseconds, for events that expire."""
+    """Encodes deliveries. ``time_ms`` is Unix time in milliseconds, for events that expire.
 
-    __slots__ = ("_cloudevents", "_common", "_event", "_known", "_parts", "_time_ms")
+    All that was made of the last event is remembered, and what was made last of all is found
+    without a search: mostly it is wanted again, or never.
+    """
+
+    __slots__ = (
+        "_cloudevents",
+        "_common",
+        "_event",
+        "_first",
+        "_ids",
+        "_known",
+        "_parts",
+        "_time_ms",
+        "_topic",
+        "_version",
+    )
 
     def __init__(self, time_ms: Callable[[], int], *, with_cloudevents: bool) -> None:
         self._time_ms = time_ms
         self._cloudevents = with_cloudevents
         self._event: Event | None = None
         self._common: bytes | None = None
-        self._known: dict[_Key, bytes] = {}
-        self._parts: dict[tuple[_Key, int], tuple[bytes, bytes]] = {}
+        self._topic = ""
+        self._version = 0
+        self._first = 0
+        self._ids: Ids = ()
+        self._parts: _Parts = (b"", b"")
+        self._known: dict[tuple[str, int, int, Ids], _Parts] = {}
 
     def has_expired(self, event: Event) -> bool:
         """Return whether nobody wants an event any more."""
         extras = event.extras
         return extras is not None and 0 < extras.expires <= self._time_ms()
 
-    def whole(self, event: Event, topic: str, version: int, retain: bool, ids: Ids) -> bytes:
-        """Return a PUBLISH at QoS 0; the last event's are remembered."""
-        if event is not self._event:
-            self._begin(event)
-        key = (topic, version, retain, ids)
-        data = self._known.get(key)
-        if data is None:
-            head, rest = self.render(event, text(topic), version, 0x30 | retain, ids)
-            data = head + rest
-            if not expires(event):
-                self._known[key] = data
-        return data
+    def parts(self, event: Event, topic: str, version: int, first: int, ids: Ids) -> _Parts:
+        """Return a PUBLISH before and behind its packet identifier, at QoS 0 whole and b"".
 
-    def parts(
-        self, event: Event, topic: str, version: int, qos: int, retain: bool, ids: Ids
-    ) -> tuple[bytes, bytes]:
-        """Return a PUBLISH before and behind its packet identifier; remembered as well."""
+        ``first`` is the first byte: QoS and RETAIN.
+        """
+        if (
+            event is self._event
+            and first == self._first
+            and topic == self._topic
+            and version == self._version
+            and ids == self._ids
+        ):
+            return self._parts
         if event is not self._event:
             self._begin(event)
-        key = ((topic, version, retain, ids), qos)
-        found = self._parts.get(key)
+            found = None
+        else:
+            found = self._known.get((topic, version, first, ids))
         if found is None:
-            first = 0x30 | qos << 1 | retain
             found = self.render(event, text(topic), version, first, ids)
-            if not expires(event):
-                self._parts[key] = found
+            if event.extras is not None and event.extras.expires:
+                self._first = 0
+                return found
+            if self._first:
+                self._known[self._topic, self._version, self._first, self._ids] = self._parts
+        self._topic, self._version, self._first, self._ids = topic, version, first, ids
+        self._parts = found
         return found
 
     def render(
         self, event: Event, topic: bytes, version: int, first: int, ids: Ids, alias: int = 0
-    ) -> tuple[bytes, bytes]:
-        """Return a PUBLISH before and behind its packet identifier, which only QoS 1 and 2 have.
+    ) -> _Parts:
+        """Return a PUBLISH before and behind its packet identifier, at QoS 0 whole and b"".
 
-        ``first`` is the first byte; ``topic`` is encoded, and empty where ``alias`` stands for it.
+        ``topic`` is encoded, and empty where ``alias`` stands for it.
         """
         rest = event.payload
         if version == V5:
@@ -74,16 +93,17 @@ class Encoder:
         size = len(topic) + len(rest)
         if first & 6:
             size += 2
+            length = _BYTE[size] if size < 0x80 else variable(size)
+            return b"".join((_BYTE[first], length, topic)), rest
         length = _BYTE[size] if size < 0x80 else variable(size)
-        return b"".join((_BYTE[first], length, topic)), rest
+        return b"".join((_BYTE[first], length, topic, rest)), b""
 
     def _begin(self, event: Event) -> None:
         self._event = event
         self._common = None
+        self._first = 0
         if self._known:
             self._known.clear()
-        if self._parts:
-            self._parts.clear()
 
     def _properties(self, event: Event, ids: Ids, alias: int) -> bytes:
         if event is not self._event:
@@ -103,11 +123,6 @@ class Encoder:
             common += b"\x02" + (-(-left // 1000)).to_bytes(4, "big")
         size = len(common)
         return (_BYTE[size] if size < 0x80 else variable(size)) + common
-
-
-def expires(event: Event) -> bool:
-    """Return whether an event will expire."""
-    return event.extras is not None and event.extras.expires > 0
 
 
 @lru_cache(4096)

@@ -2,7 +2,10 @@
 
 from collections import deque
 from functools import partial
+from struct import Struct as PackedStruct
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from adapters.mqtt.packets import (
     PUBACK,
@@ -21,11 +24,12 @@ from gateway.message import Mark
 if TYPE_CHECKING:
     from adapters.mqtt.session import Session
 
+_ACK = PackedStruct(">BBH").pack
 PENDING = 1024
 """Messages of one 3.1.1 client that wait for an acknowledgement; then it is not read from."""
 
 
-class Receipt:
+class Receipt(Struct, eq=False):
     """One message that waits for its acknowledgement; at QoS 2 it is there until PUBREL.
 
     ``stored``: its mark is on disk, as far as it has to be; ``waits``: it is in the order of
@@ -33,30 +37,16 @@ class Receipt:
     Receive Maximum.
     """
 
-    __slots__ = (
-        "_incoming",
-        "answered",
-        "counted",
-        "mark",
-        "packet_id",
-        "qos",
-        "reason",
-        "stored",
-        "waits",
-        "why",
-    )
-
-    def __init__(self, incoming: "Incoming", packet_id: int, qos: int, mark: Mark | None) -> None:
-        self._incoming = incoming
-        self.packet_id = packet_id
-        self.qos = qos
-        self.mark = mark
-        self.reason = LATER
-        self.why = ""
-        self.stored = True
-        self.waits = False
-        self.answered = False
-        self.counted = True
+    incoming: "Incoming"
+    packet_id: int
+    qos: int
+    mark: Mark | None
+    reason: int = LATER
+    why: str = ""
+    stored: bool = True
+    waits: bool = False
+    answered: bool = False
+    counted: bool = True
 
     def take_mark(self) -> Mark | None:
         """Hand over the mark: whoever takes it stores it with the event."""
@@ -68,7 +58,7 @@ class Receipt:
         if self.reason == LATER:
             self.reason = reason
             self.why = why
-            self._incoming.decided(self)
+            self.incoming.decided(self)
 
 
 class Incoming:
@@ -246,4 +236,7 @@ class Incoming:
             self._quota += refused
             receipt.answered = True
             kind = PUBREC
-        owner.say(Ack(kind, receipt.packet_id, reason, receipt.why))
+        if reason:
+            owner.say(Ack(kind, receipt.packet_id, reason, receipt.why))
+        elif owner.wire is not None:
+            owner.wire.write(_ACK(kind << 4, 2, receipt.packet_id))

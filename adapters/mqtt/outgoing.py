@@ -155,11 +155,16 @@ class Outgoing:
     # A session's end and beginning
 
     def events(self, shared: Shared | None) -> list[Event]:
-        """Return the events of a shared subscription's member that the client has not got."""
+        """Return the events of a shared subscription's member that another one may get.
+
+        Not what was sent at QoS 2: the client may have it [MQTT-4.8.2-5].
+        """
         return [
             message.event
             for message in self.messages.values()
-            if message.shared is shared and message.event is not None and message.state <= SENT
+            if message.shared is shared
+            and message.event is not None
+            and (message.qos == 1 or (message.state == QUEUED and not message.again))
         ]
 
     def restore(self, stored: StoredMessage) -> None:
@@ -220,14 +225,13 @@ class Outgoing:
             owner.engine.counters.expired += 1
             self._remove(message)
             return
+        first = 0x30 | message.qos << 1 | message.retain
         if message.again or owner.aliases is not None:
-            first = 0x30 | message.again << 3 | message.qos << 1 | message.retain
             topic, alias = owner.spell(message.topic)
+            first |= message.again << 3
             head, rest = encoder.render(event, topic, owner.version, first, message.ids, alias)
         else:
-            head, rest = encoder.parts(
-                event, message.topic, owner.version, message.qos, message.retain, message.ids
-            )
+            head, rest = encoder.parts(event, message.topic, owner.version, first, message.ids)
         if owner.limit and len(head) + 2 + len(rest) > owner.limit:
             owner.engine.counters.too_large += 1
             owner.unspell(message.topic)
@@ -278,7 +282,8 @@ class Outgoing:
             owner.engine.store.acknowledge(owner.key, message.packet_id)
         if message.counted:
             self._quota += 1
-        self._settle(message)
+        if message.shared is not None:
+            self._settle(message)
 
     def _settle(self, message: Message) -> None:
         event, shared = message.event, message.shared

@@ -135,7 +135,7 @@ class Session(Protocol):
         ...
 
     def unacknowledged(self, shared: Shared | None = None) -> list[Event]:
-        """Return the events that the client has not acknowledged, for a group's other members."""
+        """Return the events that a group's other members may get when this session ends."""
         ...
 
     def restore(self, stored: StoredSession) -> None:

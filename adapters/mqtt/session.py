@@ -116,6 +116,8 @@ class Session:
         if qos:
             if self.wire is not None or (self.durable and not self._ended):
                 self._outgoing().add(event, topic, qos, retain, ids, shared)
+            elif shared is not None:
+                shared.settled(event)
             return
         wire = self.wire
         if wire is None:
@@ -127,11 +129,12 @@ class Session:
         if event.extras is not None and encoder.has_expired(event):
             self.engine.counters.expired += 1
             return
+        first = 0x31 if retain else 0x30
         if self.aliases is None:
-            data = encoder.whole(event, topic, self.version, retain, ids)
+            data = encoder.parts(event, topic, self.version, first, ids)[0]
         else:
             spelled, alias = self.aliases.spell(topic)
-            data = b"".join(encoder.render(event, spelled, self.version, 0x30 | retain, ids, alias))
+            data = encoder.render(event, spelled, self.version, first, ids, alias)[0]
         if self.limit and len(data) > self.limit:
             self.unspell(topic)
             self.engine.counters.too_large += 1

@@ -338,7 +338,8 @@ def test_a_shared_subscription_hears_what_its_member_has_taken():
     for event in events:
         session.deliver(event, "t", 2, shared=member)
     session.deliver(play.desk.event("t"), "t", 2)
-    assert session.unacknowledged(member) == events
+    # What was sent at QoS 2 nobody else may get.
+    assert session.unacknowledged(member) == events[1:]
     assert len(session.unacknowledged()) == 1
     session.acknowledge(ack(PUBREC, 1))
     assert member.events == events[:1]
