@@ -5,7 +5,8 @@ import time
 from collections import Counter, deque
 from typing import Any
 
-from examples.weight.common import Site, SiteError
+from examples.weight.by_http import HttpSite
+from examples.weight.common import SiteError
 
 RECENT = 40
 
@@ -13,7 +14,7 @@ RECENT = 40
 class Client(threading.Thread):
     """Calls the two methods of a plan in turn."""
 
-    def __init__(self, site: Site, rate: float) -> None:
+    def __init__(self, site: HttpSite, rate: float) -> None:
         super().__init__(daemon=True)
         self.site = site
         self.plan = ""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from examples.weight.common import RETRY, Site, SiteError
+from examples.weight.common import Site
 
 DATA = Path(__file__).parent / "data"
 CHANNEL = "Clock/day"
@@ -46,8 +46,4 @@ class Clock(NamedTuple):
 
 def wait_for_clock(site: Site) -> Clock:
     """Return the demo's clock as soon as the day begins: it is the last value of a channel."""
-    while True:
-        try:
-            return Clock(**site.get(CHANNEL))
-        except SiteError:
-            time.sleep(RETRY)
+    return Clock(**next(site.events(CHANNEL)).value)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from examples.weight.by_http import HttpSite
 from examples.weight.common import RETRY, Event, Site, SiteError
 
 LEASE = 10
@@ -14,16 +15,18 @@ LEASE = 10
 
 
 class Microservice:
-    """One instance of one version of a microservice, from the command line's arguments."""
+    """One instance of one version, from the command line; ``connect`` chooses its protocol."""
 
-    def __init__(self, name: str, version: str = "1.0.0") -> None:
+    def __init__(
+        self, name: str, version: str = "1.0.0", connect: Callable[[str, str], Site] = HttpSite
+    ) -> None:
         parser = ArgumentParser(description=f"The microservice {name} {version}")
-        parser.add_argument("--site", default="http://127.0.0.1:8080", help="its data listener")
+        parser.add_argument("--site", required=True, help="the URL of its listener")
         parser.add_argument("--token-file", type=Path, required=True, help="who the service is")
         parser.add_argument("--instance", default="a", help="tells it from others like it")
         options = parser.parse_args()
         self.id = {"microservice": name, "version": version, "instance": options.instance}
-        self.site = Site(options.site, options.token_file.read_text().strip())
+        self.site = connect(options.site, options.token_file.read_text().strip())
         self._objects: list[dict[str, Any]] = []
         self._created: list[dict[str, Any]] = []
         self._key = b""
@@ -45,7 +48,7 @@ class Microservice:
         """Publish an event, as often as it takes, and return its id."""
         while True:
             try:
-                return str(self.site.call(channel, event)["id"])
+                return self.site.publish(channel, event)
             except SiteError as error:
                 if 0 < error.status < 500:
                     raise

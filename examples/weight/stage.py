@@ -19,6 +19,8 @@ PRINCIPALS = {
     "alice": "user",
     "mallory": "user",  # has a token, but no policy speaks of her
 }
+PROTOCOLS = {"wristband": "mqtt"}
+"""What speaks something else than HTTP."""
 CONFIGURATION = """\
 [site]
 authority = "snac.asu.edu"
@@ -69,7 +71,8 @@ class Stage:
     def start(self, module: str, instance: str = "a", token: str = "") -> Child:
         """Start a service with its own token."""
         file = self.tokens / f"{token or module}.token"
-        options = ["--site", self.url, "--token-file", str(file), "--instance", instance]
+        url = self.ready[PROTOCOLS.get(module, "http")]
+        options = ["--site", url, "--token-file", str(file), "--instance", instance]
         return self.children.start(f"{module}-{instance}", f"examples.weight.{module}", *options)
 
     def begin(self, speed: float) -> Clock:

@@ -3,15 +3,15 @@
 import signal
 
 from examples.weight.common import SiteError
-from examples.weight.day import rows, seconds
-from examples.weight.director import Director
+from examples.weight.crossing import Crossing
+from examples.weight.day import seconds
 
 SERVICES = ("wristband", "phone", "weather", "calendar", "recommender")
 PROFILE = {"user": "alice", "weightKg": 82, "targetKg": 78, "weeks": 8}
 OLD, NEW = "1.0.0/a", "2.0.0/a"
 
 
-class Story(Director):
+class Story(Crossing):
     """A day of body-weight management."""
 
     def tell(self, speed: float) -> None:
@@ -27,6 +27,7 @@ class Story(Director):
             "08:00": self.kill_an_instance,
             "10:00": self.deploy,
             "12:00": self.share,
+            "14:00": self.cross,
             "15:30": self.switch,
             "18:00": self.refuse,
             "24:00": self.end,
@@ -83,12 +84,9 @@ class Story(Director):
         self.check("the operator is told why", "user:mallory" in decision["reasons"][0]["why"])
 
     def end(self) -> None:
-        recorded = [float(row["kcal"]) for row in rows("wristband")]
-        self.wait(lambda: len(self.watcher.burned) == 1440 and self.client.goal["reached"])
-        whole = len(self.watcher.burned) == 1440
-        exact = abs(sum(self.watcher.burned.values()) - sum(recorded)) < 0.01
-        self.check(f"{len(recorded)} samples were rolled up to 1440 minutes", whole and exact)
-        self.check("the goal of the day is reached", self.client.goal["reached"])
+        self.crossed()
+        reached = self.wait(lambda: self.client.goal["reached"])
+        self.check("the goal of the day is reached", reached)
         over = self.wait(lambda: "1.0.0/b" not in self.stage.live("Recommender"))
         self.check("the killed instance's lease ran out", over)
         for failure in self.client.failures[:5]:

@@ -1,4 +1,4 @@
-"""What the display shows: the phone's two channels, and what the gateway decides."""
+"""What the display shows: the devices' channels, and what the gateway decides."""
 
 import threading
 import time
@@ -16,13 +16,18 @@ class Watcher:
     """Follows, in threads, what alice may see, and asks the operator's questions."""
 
     def __init__(self, stage: Stage, client: Client) -> None:
+        self.samples: dict[str, float] = {}
         self.burned: dict[str, float] = {}
         self.eaten: dict[str, float] = {}
         self.decision: dict[str, Any] = {}
         self._stage = stage
         self._client = client
-        for work in (self._burned, self._eaten, self._decisions):
+        for work in (self._samples, self._burned, self._eaten, self._decisions):
             threading.Thread(target=work, daemon=True).start()
+
+    def _samples(self) -> None:
+        for event in self._client.site.events("Wristband/calories"):
+            self.samples[event.value["time"]] = event.value["kcal"]
 
     def _burned(self) -> None:
         for event in self._client.site.events("Phone/burned"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from examples.weight import recommender, recommender2
-from examples.weight.common import parse_events
+from examples.weight.by_http import parse_events
 from examples.weight.day import rows
 from examples.weight.facts import DAY, Day, Goal, check_goal, goal_of, missing
 from examples.weight.phone import roll_up
@@ -211,7 +211,7 @@ def test_the_demo_runs_once_and_everything_happens(demo):
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
     checks = [line for line in output.splitlines() if line.startswith(("ok    ", "FAILED"))]
-    assert len(checks) == 16
+    assert len(checks) == 19
     assert all(line.startswith("ok ") for line in checks)
     assert not any(map(is_running, below(process.pid) if process.poll() is None else ()))
 
