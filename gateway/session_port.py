@@ -73,7 +73,8 @@ class SessionStore(Protocol):
     def keep(self, body: bytes) -> int:
         """Store a message's body once; return the number by which sessions queue it.
 
-        Only ``enqueue`` calls of the same callback of the loop may use the number.
+        Only ``enqueue`` calls of the same callback of the loop may use the number. The object that
+        was kept last has its number still.
         """
         ...
 

@@ -118,7 +118,9 @@ class SqliteSessionStore:
         self._write((Changes.drop, key))
 
     def keep(self, body: bytes) -> int:
-        """Store a message's body once; return its number."""
+        """Store a message's body once; return its number. The same object has the same number."""
+        if body is self._kept.get(self._last_body):
+            return self._last_body
         self._cost += len(body)
         self._last_body = number = self._last_body + 1
         self._kept[number] = body

@@ -163,9 +163,9 @@ async def test_a_dropped_session_leaves_nothing(log, store):
 async def test_a_body_is_stored_once_and_as_long_as_it_is_queued(log, store):
     for key in "abc":
         store.put(key, b"")
-    body = store.keep(b"for all" * 1_000)
+    body = b"for all" * 1_000
     for key in "abc":
-        store.enqueue(key, 1, 2, body)
+        store.enqueue(key, 1, 2, store.keep(body))
     store.enqueue("a", 2, 1, store.keep(b"for one"))
     await store.synced()
     assert (count(log, "bodies"), count(log, "queued")) == (1, 4)
