@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from adapters.mqtt.admission import NOBODY, principal_of, refuse_id
 from adapters.mqtt.desk import Desk, DeskSettings
 from adapters.mqtt.joining import Client, Leaving
 from adapters.mqtt.names import REPLY, Names
@@ -34,13 +35,7 @@ from gateway.provided import SessionProvider
 from gateway.rota import SLICE, in_slices
 from gateway.session_port import SessionStore, StoredSession
 from gateway.site import Site
-from gateway.view import Route
-from policy.model import ANONYMOUS, Principal
-
-CLIENT_ID = 256
-"""Characters of a client identifier."""
-NOBODY = Principal("anonymous:mqtt", ANONYMOUS.kind)
-"""Clients without a token, where they are allowed."""
+from policy.model import Principal
 
 _log = logging.getLogger("hilum.mqtt")
 
@@ -130,10 +125,6 @@ class Broker:
         """Policies changed: open what became allowed, withdraw offers that are not any more."""
         self._subscribing.matching.redecide()
 
-    def appeared(self, route: Route) -> None:
-        """A channel comes into use."""
-        self._subscribing.matching.appeared(route)
-
     def close(self) -> None:
         """Stop what is under way; sessions stay in the store."""
         self._subscribing.matching.close()
@@ -152,13 +143,13 @@ class Broker:
 
     def connect(self, packet: Connect, link: Link) -> Admission | Connack:
         """Authenticate, then find, make or take over the session; or refuse."""
-        principal = self._principal(packet)
+        principal = principal_of(packet, self._site, anonymous=self._settings.anonymous)
         if isinstance(principal, Connack):
             return principal
-        client_id = packet.client_id or f"hilum-{self._random_id()}"
-        refusal = self._refuse_id(packet)
+        refusal = refuse_id(packet)
         if refusal is not None:
             return refusal
+        client_id = packet.client_id or f"hilum-{self._random_id()}"
         key = f"{principal.id} {client_id}"
         client = self._take_over(key, packet)
         present = client is not None
@@ -226,32 +217,6 @@ class Broker:
         """The client has caught up."""
         if not session.durable:
             self._clients[session].resume()
-
-    # Who it is
-
-    def _principal(self, packet: Connect) -> Principal | Connack:
-        """Return who a client is: its password is a token of the site."""
-        if packet.password is None and packet.username is None:
-            if self._settings.anonymous:
-                return NOBODY
-            why = "authentication is needed: send a token as the password"
-            return Connack(Reason.NOT_AUTHORIZED, why=why)
-        secret = (packet.password or b"").decode("ascii", "replace")
-        principal = self._site.credentials.principal_of(secret, self._site.time())
-        if principal is None:
-            why = "the password is no token that is valid here: unknown, expired or revoked"
-            return Connack(Reason.BAD_USER_NAME_OR_PASSWORD, why=why)
-        return principal
-
-    def _refuse_id(self, packet: Connect) -> Connack | None:
-        """Refuse a client identifier (section 3.1.3.1)."""
-        client_id = packet.client_id
-        why = ""
-        if len(client_id) > CLIENT_ID or not all(c.isprintable() for c in client_id):
-            why = f"a client identifier has at most {CLIENT_ID} printable characters"
-        elif not client_id and packet.version != V5 and not packet.clean_start:
-            why = "a session that is kept needs a client identifier"  # [MQTT-3.1.3-8] of 3.1.1
-        return Connack(Reason.CLIENT_IDENTIFIER_NOT_VALID, why=why) if why else None
 
     def _is_full(self, principal: Principal) -> bool:
         owned = self._owned.get(principal.id, 0)
