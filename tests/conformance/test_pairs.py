@@ -35,8 +35,6 @@ def of(whole: Table) -> list[object]:
     """Return the cells of a table as parameters."""
     fast, made = set(whole.fast()), []
     for cell in whole.cells():
-        if whole is CALL_TABLE and cell.other not in table.SERVED:
-            continue
         marks = [] if cell in fast else [pytest.mark.full]
         if known := cell.reason(table.KNOWN):
             marks.append(pytest.mark.xfail(reason=known, strict=True))

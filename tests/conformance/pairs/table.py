@@ -84,13 +84,13 @@ NOT_APPLICABLE = (
 
 KNOWN: tuple[tuple[str, str, str, str], ...] = (
     ("trace-context", "*", "mqtt5", "a call over MQTT does not carry its trace"),
-    ("unknown-name", "mqtt5", "*", "only what is there answers on the Response Topic"),
+    ("reply-too-large", "*", "coap", "a CoAP endpoint's too large reply is called its fault"),
+    ("reply-too-large", "http", "outbound", "a reply by a broker is not bound"),
+    ("reply-too-large", "coap", "outbound", "a reply by a broker is not bound"),
     ("oversize", "mqtt3", "*", "an MQTT event is bound by the packet only"),
     ("oversize", "mqtt5", "*", "an MQTT event is bound by the packet only"),
 )
 """Cells that fail, and why: each of them must go on failing, or leave this list."""
-SERVED = ("http", "websocket", "mqtt3", "mqtt5")
-"""The protocols that services can be reached by so far."""
 
 
 class Cell(NamedTuple):
