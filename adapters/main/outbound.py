@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
+from adapters.coap.observing import ResourceSources
 from adapters.coap.provider import CoapProvider
 from adapters.http.assertion import Assertions, service_key
 from adapters.mqtt.outbound_brokers import Brokers
@@ -40,10 +41,11 @@ class Outbound:
             brokers, random=random.random, time_ms=lambda: time.time_ns() // 1_000_000
         )
         site.plane.providers["broker"] = self._calls
+        resources = ResourceSources(self._coap, random=random.random)
         self._sources = Sources(
             site.plane,
             channels,
-            {"mqtt": topics, "mqtts": topics},
+            {"mqtt": topics, "mqtts": topics, "coap": resources, "coap+tcp": resources},
             principal_of=lambda owner: site.credentials.known(owner, site.time()),
         )
         site.watchers.registrations.append(self._registered)

@@ -22,10 +22,10 @@ class Peer(NamedTuple):
 
 
 class Brokers:
-    """Opens links. ``site_id`` is a short text that stays the same for the site, and is random."""
+    """Opens links. ``site_id`` is a text that stays the same for the site, and is random."""
 
     def __init__(self, egress: Egress, accounts: Sequence[Broker], site_id: str) -> None:
-        self.site_id = site_id
+        self.site_id = site_id[:16]
         self._egress = egress
         self._accounts = [(parse_url(account.url), account) for account in accounts]
         self._accounts.sort(key=lambda pair: len(pair[0].path), reverse=True)
