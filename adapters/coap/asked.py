@@ -85,6 +85,7 @@ class Asked:
         "name",
         "no_response",
         "observe",
+        "oscore",
         "plain",
         "queries",
         "query",
@@ -99,6 +100,7 @@ class Asked:
         self.fields: list[bytes] = []
         self.accept = -1
         self.observe = -1
+        self.oscore: bytes | None = None
         self.block1: Block | None = None
         self.block2: Block | None = None
         self.etags: list[bytes] = []
@@ -132,6 +134,8 @@ def read_options(site: Site, options: Options) -> Asked:
             _read_rare(asked, number, value)
         elif number == o.URI_HOST:
             _check_host(site, value)
+    if asked.oscore is not None:
+        return asked  # everything else is inside
     asked.query = b"&".join(quote(query, safe=_QUERY).encode() for query in asked.queries)
     if path != CORE:
         asked.name = _name(site, path)
@@ -177,9 +181,11 @@ def _read_form(asked: Asked, number: int, content_format: int) -> None:
     asked.fields += (b"Content-Type", b": ", found, b"\r\n")
 
 
-def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901 (one case each)
+def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901, PLR0912 (one case each)
     if number == o.OBSERVE:
         asked.observe = uint(value)
+    elif number == o.OSCORE:
+        asked.oscore = value
     elif number == o.BLOCK2:
         asked.block2 = _block(value)
     elif number == o.BLOCK1:

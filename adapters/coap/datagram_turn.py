@@ -20,7 +20,7 @@ from adapters.coap.formats import TYPES
 from adapters.coap.observations import Observation
 from adapters.coap.options import Options, one_option, option_bytes, ordered, uint_value
 from adapters.coap.peers import FAR, LARGEST, Confirmable, Peer
-from adapters.coap.turn import CHANGED, CONTENT, ERROR, UNAUTHORIZED, Turn, etag_of
+from adapters.coap.turn import CHANGED, CONTENT, UNAUTHORIZED, Turn, etag_of
 from gateway.message import Event, Reply, Status
 
 if TYPE_CHECKING:
@@ -75,8 +75,6 @@ class DatagramTurn(Turn):
         "waiting",
     )
 
-    confirms = True
-
     def __init__(
         self,
         messages: "Messages",
@@ -97,6 +95,7 @@ class DatagramTurn(Turn):
         self.begun = now = messages.now
         self.allowance = FAR if now < peer.verified else AMPLIFICATION * len(data)
         self.reliable = self.first < 0x50
+        self.confirms = True
         self.payload = self.sent = b""
         self.answered = self.acknowledged = self.waiting = False
         self.exchange = None
@@ -212,20 +211,27 @@ class DatagramTurn(Turn):
         self.answered = True
         self.send(UNAUTHORIZED, [(o.MAX_AGE, b""), (o.ECHO, value)], b"")
 
+    def trust(self) -> None:
+        """The request proves who sent it: its answer may be as large as it is."""
+        self.allowance = FAR
+
     def notify(
-        self, code: int, options: Options, payload: bytes, observation: Observation | None
+        self,
+        code: int,
+        options: Options,
+        payload: bytes,
+        watch: Observation | None,
+        *,
+        confirmable: bool,
     ) -> None:
         """Send a notification."""
         messages, peer = self.messages, self.peer
         message_id = peer.new_id()
-        if observation is not None or code >= ERROR:
-            data = encode(Message(CON, code, message_id, self.token, options, payload))
-            messages.outgoing.add(
-                Confirmable(peer, data, message_id, observation, FAR), messages.now
-            )
+        kind = CON if confirmable else NON
+        data = encode(Message(kind, code, message_id, self.token, options, payload))
+        if confirmable:
+            messages.outgoing.add(Confirmable(peer, data, message_id, watch, FAR), messages.now)
             return
-        data = encode(Message(NON, code, message_id, self.token, options, payload))
-        watch = self.service.events.observing.get(self)
         if watch is not None:
             peer.remember(message_id, watch)
         messages.send(data, peer.at)

@@ -37,7 +37,6 @@ from adapters.coap.peers import (
 from adapters.coap.service import Service
 from adapters.coap.turn import NOT_ALLOWED
 from gateway.message import Refusal, Status
-from policy.model import Principal
 
 SOON: Final = 0.05
 """Seconds after which a request whose answer is not there yet is acknowledged (section 5.2.2)."""
@@ -56,17 +55,14 @@ class Messages:
     def __init__(
         self,
         service: Service,
-        principal: Principal,
         *,
         clock: Callable[[], float],
         random: Callable[[], float],
         send: Send,
         key: bytes,
         peers: int,
-        anonymous: bool,
     ) -> None:
         self.service = service
-        self.principal = principal
         self.send = send
         self.now = 0.0
         self.echoes = Echoes(key)
@@ -76,7 +72,6 @@ class Messages:
         self._clock = clock
         self._random = random
         self._most = peers
-        self._anonymous = anonymous
         self._plane = service.plane
         self.known: dict[bytes, Asked] = {}
         """What options mean that came before, by their bytes."""
@@ -125,16 +120,14 @@ class Messages:
                 del recent[each]
         if turn.answered:
             return
-        if peer.open < OPEN and self._anonymous:
-            self.service.start(turn, payload)
-            if not turn.answered:
-                turn.waiting = True
-                peer.open += 1
-                self.open[turn] = None
-        elif self._anonymous:
+        if peer.open >= OPEN:
             turn.refuse(Refusal(Status.THROTTLED, "too many requests at once", retry_after=1))
-        else:
-            turn.refuse(Refusal(Status.UNAUTHENTICATED, ""))
+            return
+        self.service.start(turn, payload)
+        if not turn.answered:
+            turn.waiting = True
+            peer.open += 1
+            self.open[turn] = None
 
     def sweep(self, now: float) -> None:
         """Acknowledge what takes longer, send again what was not acknowledged, forget the idle."""
@@ -214,7 +207,7 @@ class Messages:
     def _new_peer(self, address: Address) -> Peer:
         if len(self.peers) >= self._most:
             self._make_room()
-        peer = Peer(address, self.principal, int(self._random() * 65536))
+        peer = Peer(address, self.service.stranger, int(self._random() * 65536))
         if len(self.peers) < self._most:
             self.peers[address] = peer
         return peer

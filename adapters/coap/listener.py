@@ -5,6 +5,7 @@ import logging
 import random
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from adapters.coap.datagrams import Messages
@@ -13,12 +14,10 @@ from adapters.coap.service import Service
 from gateway.channels import Channels
 from gateway.config import Limits
 from gateway.site import Site
-from policy.model import Principal
 
 log = logging.getLogger("hilum.coap")
 
 SLOW_SECONDS = 10.0
-ANONYMOUS = "anonymous:coap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +25,14 @@ class CoapSettings:
     """What an operator sets.
 
     ``anonymous``: requests without a security context are served, as ``anonymous:coap``. ``peers``
-    and ``observers`` bound how many are remembered.
+    and ``observers`` bound how many are remembered. ``oscore`` is the folder of the security
+    contexts, if there are any.
     """
 
     anonymous: bool = False
     peers: int = 10_000
     observers: int = 10_000
+    oscore: Path | None = None
 
 
 class CoapListener:
@@ -41,13 +42,15 @@ class CoapListener:
         self, site: Site, channels: Channels, settings: CoapSettings, limits: Limits
     ) -> None:
         self.settings = settings
-        self.service = Service(site, channels, limits, settings.observers)
-        self.principal = Principal(ANONYMOUS, "anonymous")
+        self.service = Service(
+            site, channels, limits, observers=settings.observers, anonymous=settings.anonymous
+        )
         self.sockets: list[Datagrams] = []
         self._swept = 0.0
 
     async def listen(self, host: str, port: int) -> int:
         """Bind a UDP address; returns the port."""
+        self._look_for_contexts()
         loop = asyncio.get_running_loop()
         _, made = await loop.create_datagram_endpoint(
             lambda: cast("Any", Datagrams(self)), local_addr=(host, port)
@@ -63,8 +66,20 @@ class CoapListener:
         if now - self._swept >= SLOW_SECONDS:
             self._swept = now
             self.service.sweep(now)
+            self._look_for_contexts()
             for socket in self.sockets:
                 socket.messages.forget_idle(now)
+
+    def _look_for_contexts(self) -> None:
+        """Load the security contexts that are there now; without any, nothing of OSCORE is."""
+        folder, service = self.settings.oscore, self.service
+        if service.security is None and folder is not None and folder.is_dir():
+            from adapters.coap.oscore import Contexts
+            from adapters.coap.secured import Security
+
+            service.security = Security(service, Contexts(folder))
+        if service.security is not None:
+            service.security.refresh()
 
     def redecide(self) -> None:
         """Policy changed: what is kept for anybody may not be theirs any longer."""
@@ -86,13 +101,11 @@ class Datagrams:
         self._transport: asyncio.DatagramTransport | None = None
         self.messages = Messages(
             listener.service,
-            listener.principal,
             clock=asyncio.get_running_loop().time,
             random=random.random,
             send=self._send,
             key=secrets.token_bytes(32),
             peers=listener.settings.peers,
-            anonymous=listener.settings.anonymous,
         )
         self.datagram_received = self.messages.received
 

@@ -144,7 +144,7 @@ class Observation:
             if self.subscription is not None:
                 self.subscription.load = 1
                 self.subscription.pause()
-        turn.update(options, payload, self if confirmable else None)
+        turn.update(options, payload, self, confirmable=confirmable)
 
     def _forget(self) -> None:
         self._service.events.forget(self._turn)

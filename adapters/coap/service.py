@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapters.coap import options as o
 from adapters.coap.asked import Asked, Bad, Block, digest
@@ -14,6 +14,7 @@ from adapters.coap.events import Events
 from adapters.coap.formats import LINKS, TYPES
 from adapters.coap.options import uint_value
 from adapters.coap.turn import (
+    BAD_OPTION,
     BAD_REQUEST,
     CONTENT,
     INCOMPLETE,
@@ -29,8 +30,11 @@ from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.site import Site
 from gateway.view import Route
-from policy.model import Action
+from policy.model import Action, Principal
 from registry.model import Kind
+
+if TYPE_CHECKING:
+    from adapters.coap.secured import Security
 
 log = logging.getLogger("hilum.coap")
 
@@ -43,15 +47,24 @@ _READING: Final = (GET, FETCH)
 
 
 class Service:
-    """Does what requests ask for. ``limit`` is the size of the largest message in bytes."""
+    """Does what requests ask for. ``limit`` is the size of the largest message in bytes.
 
-    def __init__(self, site: Site, channels: Channels, limits: Limits, observers: int) -> None:
+    ``anonymous``: who shows nothing is served, as ``anonymous:coap``. ``security`` is there when
+    there are security contexts.
+    """
+
+    def __init__(
+        self, site: Site, channels: Channels, limits: Limits, *, observers: int, anonymous: bool
+    ) -> None:
         self.site = site
         self.plane = site.plane
         self.limit = limits.message
         self.transfers = Transfers(limits.message)
         self.events = Events(self, channels, observers)
         self.discovery = Discovery(site)
+        self.stranger = Principal("anonymous:coap", "anonymous")
+        self.anonymous = anonymous
+        self.security: Security | None = None
         self._limits = limits
         self._patience = min(limits.timeout / 1000, EXCHANGE_LIFETIME)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +83,7 @@ class Service:
 
     def _start(self, turn: Turn, payload: bytes) -> None:
         asked = turn.asked
-        if not asked.plain and not self._special(turn, asked, payload):
+        if not (asked.plain and self.anonymous) and not self._admits(turn, payload):
             return
         if turn.asked.block1 is not None:
             payload = turn.payload
@@ -100,6 +113,8 @@ class Service:
     def close(self) -> None:
         """End all observations and tasks."""
         self.events.close()
+        if self.security is not None:
+            self.security.close()
         for task in self._tasks:
             task.cancel()
 
@@ -150,6 +165,20 @@ class Service:
             asked.hops,
             client.address,
         )
+
+    def _admits(self, turn: Turn, payload: bytes) -> bool:
+        """Take what is more than a plain request of a stranger; return whether to go on with it."""
+        asked = turn.asked
+        if asked.oscore is not None:
+            if self.security is None:
+                turn.fault(BAD_OPTION, "there are no security contexts here")
+            else:
+                self.security.serve(turn, payload)
+            return False
+        if turn.client.principal is self.stranger and not self.anonymous:
+            turn.refuse(Refusal(Status.UNAUTHENTICATED, ""))
+            return False
+        return asked.plain or self._special(turn, asked, payload)
 
     def _special(self, turn: Turn, asked: Asked, payload: bytes) -> bool:
         """Take what is more than a plain request; return whether to go on with it."""

@@ -24,6 +24,7 @@ CONTINUE: Final = code_of("2.31")
 CHANGED: Final = code_of("2.04")
 CONTENT: Final = code_of("2.05")
 BAD_REQUEST: Final = code_of("4.00")
+BAD_OPTION: Final = code_of("4.02")
 UNAUTHORIZED: Final = code_of("4.01")
 NOT_ALLOWED: Final = code_of("4.05")
 NOT_ACCEPTABLE: Final = code_of("4.06")
@@ -87,6 +88,7 @@ class Turn:
         "asked",
         "client",
         "code",
+        "confirms",
         "exchange",
         "head",
         "parts",
@@ -96,9 +98,6 @@ class Turn:
         "size",
         "token",
     )
-
-    confirms = False
-    """Whether the transport tells what becomes of a notification."""
 
     def __init__(
         self, service: "Service", client: Client, code: int, token: bytes, asked: Asked
@@ -110,6 +109,8 @@ class Turn:
         self.asked = asked
         self.payload = b""
         self.reliable = True
+        self.confirms = False
+        """Whether it is told what becomes of a notification."""
         self.exchange: Exchange | None = None
         self.answered = False
 
@@ -120,10 +121,19 @@ class Turn:
         raise NotImplementedError
 
     def notify(
-        self, code: int, options: Options, payload: bytes, observation: "Observation | None"
+        self,
+        code: int,
+        options: Options,
+        payload: bytes,
+        watch: "Observation | None",
+        *,
+        confirmable: bool,
     ) -> None:
-        """Send a notification; with an observation it is told what becomes of it."""
+        """Send a notification; the observation is told what becomes of it."""
         raise NotImplementedError
+
+    def trust(self) -> None:
+        """The request proves who sent it: its answer may be as large as it is."""
 
     def room(self, _options: Options) -> int:
         """Return how many bytes of payload may go with these options to the client."""
@@ -349,7 +359,9 @@ class Turn:
         content_type = event.content_type.encode("latin-1")
         self._content(CONTENT, content_type, event.payload, options, own=False)
 
-    def update(self, options: Options, payload: bytes, observation: "Observation | None") -> None:
+    def update(
+        self, options: Options, payload: bytes, watch: "Observation", *, confirmable: bool
+    ) -> None:
         """Send a notification, of a large value its first block (RFC 7959 section 2.6)."""
         if len(payload) > self.client.largest:
             kept = self._keep(CONTENT, [x for x in options if x[0] != o.OBSERVE], payload)
@@ -358,13 +370,13 @@ class Turn:
             if found is not None:
                 number = next(each for each in options if each[0] == o.OBSERVE)
                 options, payload = [number, *found.options], found.payload
-        self.notify(CONTENT, ordered(options), payload, observation)
+        self.notify(CONTENT, ordered(options), payload, watch, confirmable=confirmable)
 
     def farewell(self, refusal: Refusal) -> None:
         """Send the error that ends an observation."""
         code = _CODES[refusal.status]
         options = [(o.CONTENT_FORMAT, uint_value(formats.PROBLEM)), (o.MAX_AGE, b"")]
-        self.notify(code, options, formats.problem_details(refusal), None)
+        self.notify(code, options, formats.problem_details(refusal), None, confirmable=True)
 
 
 def etag_of(event: Event) -> bytes:

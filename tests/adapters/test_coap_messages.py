@@ -33,13 +33,11 @@ class Play:
         self.sent = []
         self.messages = Messages(
             site.listener.service,
-            site.listener.principal,
             clock=lambda: self.now,
             random=lambda: 0.0,
             send=lambda data, address: self.sent.append((data, address)),
             key=b"k",
             peers=100,
-            anonymous=True,
         )
 
     def hear(self, message, address=ANN):
