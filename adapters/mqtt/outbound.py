@@ -267,6 +267,9 @@ class Link(aiomqtt.Client):
         """Send pings; end a connection whose broker sends more than it was told to."""
         while not self._client.loop_misc():
             if self._client._in_packet["remaining_length"] > MAXIMUM_PACKET:  # noqa: SLF001 - paho has no limit
+                if not self.lost:
+                    why = LinkError(f"it sends a packet of more than {MAXIMUM_PACKET} bytes")
+                    self._disconnected.set_exception(why)
                 self.abort()
             await asyncio.sleep(1)
 
@@ -277,7 +280,15 @@ class _Context(ssl.SSLContext):
     host = ""
 
     def wrap_socket(self, sock: Any, *_: Any, **how: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(sock, **{**how, "server_hostname": self.host})
+        """Do the handshake here, because paho forgets the socket when it fails."""
+        wrapped = super().wrap_socket(sock, **{**how, "server_hostname": self.host})
+        try:
+            wrapped.settimeout(CONNECT_SECONDS)
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext:

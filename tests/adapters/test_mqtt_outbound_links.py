@@ -1,0 +1,153 @@
+"""Connections to brokers: TLS, accounts, and brokers that misbehave."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.mqtt import outbound
+from adapters.mqtt.outbound_mapping import attributes, replied
+from gateway.config import Broker
+from gateway.message import Call, Refusal, Status
+from policy.model import ANONYMOUS, Action
+from registry.names import Name
+from tests.adapters.brokers import Mosquitto, calls
+
+CERTIFICATE = Path(__file__).with_name("localhost.pem")
+OTHER = Path(__file__).with_name("localhost2.pem")
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    settings = [
+        "allow_anonymous true",
+        f"certfile {CERTIFICATE}",
+        f"keyfile {CERTIFICATE}",
+    ]
+    with Mosquitto(tmp_path, *settings) as mosquitto:
+        yield mosquitto
+
+
+def secure(broker, host="localhost"):
+    return f"mqtts://{host}:{broker.port}"
+
+
+async def why_not(url, *accounts):
+    async with calls(accounts=accounts) as world:
+        world.method("s/m", f"{url}/m?reply=none")
+        with pytest.raises(Refusal) as refused:
+            await world.ask("s/m", b"x")
+        assert refused.value.status is Status.UNAVAILABLE
+        return refused.value.detail
+
+
+async def test_tls_checks_the_name_that_was_meant(encrypted):
+    """Egress connects to an address; the certificate is for the host of the URL."""
+    account = Broker(secure(encrypted), ca=CERTIFICATE)
+    async with calls(accounts=[account]) as world:
+        world.method("s/m", f"{secure(encrypted)}/m?reply=none")
+        assert (await world.ask("s/m", b"x")).head.status is Status.OK
+
+
+async def test_tls_with_another_certificate_than_expected(encrypted):
+    assert "certificate" in await why_not(secure(encrypted))
+    account = Broker(secure(encrypted), ca=OTHER)
+    assert "certificate" in await why_not(secure(encrypted), account)
+    account = Broker(secure(encrypted, "127.0.0.2"), ca=CERTIFICATE)
+    assert "cannot connect" in await why_not(secure(encrypted, "127.0.0.2"), account)
+
+
+async def test_a_password_that_is_wrong_is_not_told(tmp_path, caplog):
+    caplog.set_level("DEBUG")
+    password = tmp_path / "password"
+    password.write_text("hush-hush\n")
+    settings = ["allow_anonymous false", f"password_file {tmp_path}/users"]
+    (tmp_path / "users").write_text("")
+    with Mosquitto(tmp_path, *settings) as broker:
+        account = Broker(broker.url, "ann", password)
+        said = await why_not(broker.url, account)
+        assert "refuses the connection" in said
+        password.unlink()
+        assert "password file" in await why_not(broker.url, account)
+    assert "hush-hush" not in said + caplog.text
+
+
+@contextlib.asynccontextmanager
+async def hostile(*answers, hold=False):
+    """A broker that answers each read with the next of some bytes, then closes (or not)."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            for answer in answers:
+                if not await reader.read(65_536):
+                    break
+                writer.write(answer)
+                await writer.drain()
+            while hold and await reader.read(65_536):
+                pass
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+SUBACK = b"\x90\x04\x00\x01\x00\x01"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n",),
+        (b"\x20\x02\x00\x01",),
+        (b"\x20\x03\x00\x87\x00",),
+        (CONNACK,),
+        (CONNACK, b"\x90\xff\xff\xff\xff\xff"),
+        (CONNACK, SUBACK + b"\x32\x05\x00\x02\xff\xff\x00"),
+        (CONNACK, SUBACK, b"\x40\x00"),
+        (CONNACK, SUBACK, b"\x40\x04\x00\x02\x99\x7f"),
+    ],
+)
+async def test_a_broker_that_misbehaves_makes_its_calls_fail(answers, monkeypatch):
+    monkeypatch.setattr(outbound, "ANSWER_SECONDS", 0.5)
+    async with hostile(*answers) as url, calls() as world:
+        world.method("s/m", f"{url}/m?reply=none")
+        with pytest.raises(Refusal) as refused:
+            await world.ask("s/m", b"x", within=3.0)
+        assert refused.value.status is Status.UNAVAILABLE
+
+
+async def test_a_broker_that_says_nothing(monkeypatch):
+    monkeypatch.setattr(outbound, "ANSWER_SECONDS", 0.3)
+    async with hostile(b"", hold=True) as url:
+        assert "cannot connect" in await why_not(url)
+
+
+async def test_a_packet_without_end_ends_the_connection(monkeypatch):
+    """We announce a Maximum Packet Size; paho would read on without any limit."""
+    monkeypatch.setattr(outbound, "ANSWER_SECONDS", 0.5)
+    endless = b"\x30\xff\xff\xff\x7f" + b"x" * 100_000
+    async with hostile(CONNACK, SUBACK, endless, hold=True) as url:
+        assert "sends a packet of more than" in await why_not(url)
+
+
+@given(st.text(max_size=20))
+def test_any_status_of_a_reply(said):
+    status, code = replied(said)
+    assert code == 0 or 200 <= code < 600
+    assert status in Status
+
+
+@given(st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=5))
+def test_only_some_fields_become_user_properties(pairs):
+    call = Call(Action.CALL, Name("s/m"), ANONYMOUS, 0.0)
+    call.fields = [part for name, value in pairs for part in (name, b": ", value, b"\r\n")]
+    known = (b"traceparent", b"tracestate")
+    assert len(attributes(call)) == sum(
+        name.lower().startswith(b"ce-") or name.lower() in known for name, _ in pairs
+    )
