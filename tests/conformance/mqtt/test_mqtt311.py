@@ -90,13 +90,13 @@ def test_clean_session(connected, opened, client_id, topic):
     assert not opened().connect(client_id, clean=False).present, "a clean session is not kept"
 
 
-@clause("MQTT311-3.2.2-2", "MQTT311-3.2.2-3", "MQTT311-3.2.0-1")
+@clause("MQTT311-3.2.2-2", "MQTT311-3.2.2-3")
 def test_session_present(connected, opened, client_id):
     assert not opened().connect(client_id, clean=False).present
     assert opened().connect(client_id, clean=False).present
 
 
-@clause("MQTT311-3.2.2-4", "MQTT311-3.2.2-5", "MQTT311-3.2.2-6")
+@clause("MQTT311-3.1.4-5", "MQTT311-3.2.2-4", "MQTT311-3.2.2-5")
 def test_a_refused_client(connected, opened, client_id):
     connected(client_id, clean=False).cut()
     client = opened()
@@ -164,7 +164,12 @@ def test_a_message_that_may_not_be_published(connected, qos):
 
 
 @clause(
-    "MQTT311-3.8.4-1", "MQTT311-3.8.4-4", "MQTT311-3.8.4-5", "MQTT311-3.9.3-1", "MQTT311-3.9.3-2"
+    "MQTT311-3.8.4-1",
+    "MQTT311-3.8.4-4",
+    "MQTT311-3.8.4-5",
+    "MQTT311-3.9.3-1",
+    "MQTT311-3.3.5-1",
+    "MQTT311-3.9.3-2",
 )
 def test_subscribe(connected, topic):
     client = connected()
@@ -243,7 +248,7 @@ def test_wills(connected, topic, retain):
 
 
 @clause(
-    "MQTT311-4.3.2-2", "MQTT311-4.3.3-2", "MQTT311-4.4.0-1", "MQTT311-4.6.0-6", "MQTT311-3.3.1-1"
+    "MQTT311-4.3.2-1", "MQTT311-4.3.3-1", "MQTT311-4.4.0-1", "MQTT311-4.6.0-6", "MQTT311-3.3.1-1"
 )
 @pytest.mark.parametrize("qos", [1, 2])
 def test_messages_are_sent_again_in_their_order(connected, opened, client_id, topic, qos):
@@ -274,7 +279,7 @@ def test_a_message_of_qos_2_is_taken_once(connected, topic):
     assert client.payloads() == [b"once"]
 
 
-@clause("MQTT311-3.1.4-5", "MQTT311-3.12.4-1")
+@clause("MQTT311-3.1.4-4", "MQTT311-3.2.0-1", "MQTT311-3.12.4-1")
 def test_a_client_need_not_wait_for_connack(opened, topic):
     client = opened()
     client.send(client.connect_bytes(), raw.subscribe((topic, 0), version=V, pid=1), raw.PINGREQ)

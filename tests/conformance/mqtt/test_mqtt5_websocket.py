@@ -109,7 +109,7 @@ def hello(target):
     return raw.connect("", flags=0xC2, payload=user)
 
 
-@clause("MQTT-6.0.0-1", "MQTT-4.2.0-1")
+@clause("MQTT-6.0.0-1", "MQTT-4.2-1")
 def test_packets_come_and_go_in_binary_frames(web, hello):
     socket_ = web()
     socket_.send(frame(hello))
