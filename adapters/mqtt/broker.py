@@ -26,7 +26,7 @@ from adapters.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
-from adapters.mqtt.ports import Admission, Link, Receipt, Session
+from adapters.mqtt.ports import Admission, Link, Receipt, Session, Subscribed
 from adapters.mqtt.publishing import Publishing
 from adapters.mqtt.records import Record, add_entries, read_record, record_of
 from adapters.mqtt.subscribing import Subscribing
@@ -96,6 +96,7 @@ class Broker:
             self._restore(stored)
             if number % SLICE == 0:
                 await asyncio.sleep(0)
+        await self._subscribing.matching.all_looked()
 
     def sweep(self, now: float) -> None:
         """Publish wills and end sessions whose time has come (``now``: Unix seconds)."""
@@ -179,7 +180,7 @@ class Broker:
         """Take a message."""
         return self.publishing.publish(self._clients[session], packet, receipt)
 
-    def subscribe(self, session: Session, packet: Subscribe) -> tuple[list[int], str]:
+    def subscribe(self, session: Session, packet: Subscribe) -> Subscribed:
         """Subscribe."""
         client = self._clients[session]
         answer = self._subscribing.subscribe(client, packet)

@@ -1,18 +1,18 @@
 """Which channels the filters of all sessions lead to, as channels appear and policies change.
 
-There may be thousands of either: what takes long is done in slices, so that others have turns.
+There may be thousands of either: it is done in small steps (``scanning``).
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Sequence
 from itertools import chain
-from time import perf_counter
 from typing import Any
 
 from adapters.mqtt.desk import Desk
 from adapters.mqtt.joining import Client, Entry, Joined
 from adapters.mqtt.providing import Offers
+from adapters.mqtt.scanning import Scans, Steps
 from adapters.mqtt.topics import FilterIndex
 from gateway.message import Event, Refusal
 from gateway.subscriptions import OLDEST
@@ -20,12 +20,12 @@ from gateway.view import Route
 from policy.decision import Question
 from policy.model import Action
 from registry.model import Kind
-from registry.names import Name, is_reserved
+from registry.names import Name, Pattern, is_reserved
 
-MOMENT = 0.001
-"""Seconds that matching takes at once."""
 AT_ONCE = 256
 """Sessions that join a new channel before its first event; the others catch up."""
+READS = 16
+"""Last values that are read from the disk at the same time."""
 
 _log = logging.getLogger("hilum.mqtt")
 
@@ -38,7 +38,8 @@ class Matching:
         self._index: FilterIndex[Entry] = FilterIndex()
         self.offering: dict[Entry, Offers] = {}
         """Filters that offer methods, or would if that were allowed."""
-        self._scans: dict[Entry, Iterator[Route | None]] = {}
+        self._scans = Scans()
+        self._reads = asyncio.Semaphore(READS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding = False
         self._again = False
@@ -56,24 +57,26 @@ class Matching:
         """Follow a filter no longer."""
         self.entries -= 1
         self.offering.pop(entry, None)
-        self._scans.pop(entry, None)
         if entry.key:
             self._index.discard(entry.key, entry)
 
     def look(self, entry: Entry) -> None:
-        """Look for the channels that a wildcard matches, for a moment; ``follow_up`` goes on."""
-        if entry.wild is not None and entry not in self._scans:
-            scan = self._scans[entry] = self._candidates(entry)
-            if self._go_on(entry, scan):
-                del self._scans[entry]
+        """Open the channels that a wildcard matches; ``looked`` says when that is done."""
+        if entry.wild is not None:
+            self._scans.run(entry.client, self._scan(entry, entry.wild.pattern))
 
-    def follow_up(self, entry: Entry, *, retained: bool) -> None:
-        """Look further, and send last values if they are wanted."""
-        if entry.name is not None:
-            for joined in list(entry.joined.values()) if retained else ():
-                self._send_last(entry, joined)
-        elif entry.wild is not None and (retained or entry in self._scans):
-            self._spawn(self._finish(entry, retained=retained))
+    def looked(self, client: Client) -> asyncio.Future[None] | None:
+        """Return a future of when all is open that a client has asked for; None: it is."""
+        return self._scans.finished(client)
+
+    async def all_looked(self) -> None:
+        """Wait until everything is open that anybody has asked for."""
+        await asyncio.gather(*self._scans.all_finished())
+
+    def send_last(self, entry: Entry) -> None:
+        """Send the last values of the channels that a filter leads to."""
+        if entry.joined:
+            self._scans.run(entry.client, self._send_all(entry))
 
     # Channels
 
@@ -133,7 +136,7 @@ class Matching:
         self._again = True
         if not self._deciding:
             self._deciding = True
-            self._spawn(self._decide())
+            self._scans.run(self, self._decide())
 
     def close(self) -> None:
         """Stop what is under way."""
@@ -142,79 +145,58 @@ class Matching:
 
     # Inside
 
-    async def _decide(self) -> None:
-        try:
-            while self._again:
-                self._again = False
-                for entry, offers in list(self.offering.items()):
-                    if entry.open and entry.client.session.connected:
-                        self.offer(entry, offers)
-                end = perf_counter() + MOMENT
-                for route in self._desk.channels.in_use():
-                    for entry in self._index.match(route.name):
-                        self.match(entry, route)
-                    if perf_counter() > end:
-                        await asyncio.sleep(0)
-                        end = perf_counter() + MOMENT
-        finally:
-            self._deciding = False
+    def _decide(self) -> Steps:
+        while self._again:
+            self._again = False
+            for entry, offers in list(self.offering.items()):
+                if entry.open and entry.client.session.connected:
+                    self.offer(entry, offers)
+                yield
+            for route in self._desk.channels.in_use():
+                for entry in self._index.match(route.name):
+                    self.match(entry, route)
+                    yield
+                yield
+        self._deciding = False
 
-    def _candidates(self, entry: Entry) -> Iterator[Route | None]:
-        """Yield the channels in use, and those that may have a last value; None in between."""
+    def _scan(self, entry: Entry, pattern: Pattern) -> Steps:
+        """Look at the channels in use, and at those that may have a last value all the same."""
         view = self._desk.site.view
-        assert entry.wild is not None
-        pattern = entry.wild.pattern
-        prefix = Name(pattern.prefix)
         for route in self._desk.channels.in_use():
-            yield route if pattern.matches(route.name) else None
+            if pattern.matches(route.name):
+                self.match(entry, route)
+            yield
+        prefix = Name(pattern.prefix)
         for name in chain([prefix], view.under(prefix)):
             found = view.routes.get(name)
-            wanted = found is not None and _speaks_first(found) and pattern.matches(name)
-            yield found if wanted else None
+            if found is not None and _speaks_first(found) and pattern.matches(name):
+                self.match(entry, found)
+            yield
 
-    def _go_on(self, entry: Entry, scan: Iterator[Route | None]) -> bool:
-        """Open what a wildcard matches, for a moment; return whether that was all."""
-        end = perf_counter() + MOMENT
-        for route in scan:
-            if route is not None:
-                self.match(entry, route)
-            if perf_counter() > end:
-                return False
-        return True
-
-    async def _finish(self, entry: Entry, *, retained: bool) -> None:
-        scan = self._scans.get(entry)
-        while scan is not None and not self._go_on(entry, scan):
-            await asyncio.sleep(0)
-            scan = self._scans.get(entry)
-        self._scans.pop(entry, None)
-        end = perf_counter() + MOMENT
-        for joined in list(entry.joined.values()) if retained else ():
-            if not entry.open:
-                return
+    def _send_all(self, entry: Entry) -> Steps:
+        for joined in list(entry.joined.values()):
             event = self._desk.channels.newest(joined.route)
             if event is None and joined.is_durable():
-                event = await self._read_last(joined.route)
-            self._retained(entry, joined, event)
-            if perf_counter() > end:
-                await asyncio.sleep(0)
-                end = perf_counter() + MOMENT
+                self._spawn(self._read_and_send(entry, joined))
+            else:
+                self._send(entry, joined, event)
+            yield
 
-    async def _join_late(self, entries: list[Entry], route: Route) -> None:
+    async def _join_late(self, entries: Sequence[Entry], route: Route) -> None:
         """Open a channel for those whose turn comes after its first events: they catch up."""
-        channels = self._desk.channels
         after = OLDEST
         if route.channel is not None and route.channel.durable:
             try:
-                after = str(await channels.position(route))
+                after = str(await self._desk.channels.position(route))
             except Refusal:
                 after = ""
-        end = perf_counter() + MOMENT
-        for entry in entries:
-            self.match(entry, route, after)
-            if perf_counter() > end:
-                await asyncio.sleep(0)
-                end = perf_counter() + MOMENT
+
+        def steps() -> Steps:
+            for entry in entries:
+                self.match(entry, route, after)
+                yield
+
+        self._scans.run(self, steps())
 
     async def _note_position(self, joined: Joined) -> None:
         """Note from where on a durable session has followed a durable channel."""
@@ -226,25 +208,18 @@ class Matching:
             session = joined.client.session
             self._desk.keeper.position(session.key, joined.route.name, str(at))
 
-    def _send_last(self, entry: Entry, joined: Joined) -> None:
-        event = self._desk.channels.newest(joined.route)
-        if event is None and joined.is_durable():
-            self._spawn(self._read_and_send(entry, joined))
-        else:
-            self._retained(entry, joined, event)
-
     async def _read_and_send(self, entry: Entry, joined: Joined) -> None:
-        self._retained(entry, joined, await self._read_last(joined.route))
+        """Send a last value that has to be read from the disk."""
+        async with self._reads:
+            try:
+                event = await self._desk.channels.last(joined.route)
+            except Refusal as refusal:
+                _log.warning("the last value of %s: %s", joined.route.name, refusal.detail)
+                return
+        self._send(entry, joined, event)
 
-    async def _read_last(self, route: Route) -> Event | None:
-        try:
-            return await self._desk.channels.last(route)
-        except Refusal as refusal:
-            _log.warning("the last value of %s: %s", route.name, refusal.detail)
-            return None
-
-    def _retained(self, entry: Entry, joined: Joined, event: Event | None) -> None:
-        """Send a channel's last value for one filter (MQTT 5.0 section 3.3.1.3)."""
+    def _send(self, entry: Entry, joined: Joined, event: Event | None) -> None:
+        """Send a last value for one filter (MQTT 5.0 section 3.3.1.3)."""
         if event is not None and entry.open and joined.subscription.open:
             qos = min(event.qos, entry.options.qos)
             ids = (entry.id,) if entry.id else ()

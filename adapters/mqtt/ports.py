@@ -4,6 +4,7 @@ The engine (``session``) knows packets, packet identifiers, windows and acknowle
 knows principals, names, policies and channels.
 """
 
+from asyncio import Future
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
@@ -164,6 +165,18 @@ class Admission(NamedTuple):
     expiry: int | None = None
 
 
+class Subscribed(NamedTuple):
+    """What came of a SUBSCRIBE: a reason code for each filter, and why the first was refused.
+
+    ``opening``: the SUBACK waits until it is done, because a wildcard matches thousands of
+    channels, and what is published after SUBACK must not be missed.
+    """
+
+    reasons: list[int]
+    why: str = ""
+    opening: Future[None] | None = None
+
+
 class Desk(Protocol):
     """What stands behind the sessions. None of it blocks; nothing raises."""
 
@@ -186,8 +199,8 @@ class Desk(Protocol):
         """
         ...
 
-    def subscribe(self, session: Session, packet: Subscribe) -> tuple[list[int], str]:
-        """Subscribe; return a reason code for each filter, and why the first was refused.
+    def subscribe(self, session: Session, packet: Subscribe) -> Subscribed:
+        """Subscribe to what the filters say.
 
         If this writes to the SessionStore, the SUBACK waits for the disk (so does UNSUBACK).
         """

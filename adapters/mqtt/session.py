@@ -1,5 +1,6 @@
 """One client's session: packets in, packets out (MQTT 5.0 section 4.1)."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -224,10 +225,15 @@ class Session:
             self._outgoing().pubcomp(packet)
 
     def subscribe(self, packet: Subscribe) -> None:
-        """Take SUBSCRIBE; its acknowledgement waits for what the desk writes."""
+        """Take SUBSCRIBE; its acknowledgement waits for what the desk opens and writes."""
         before = self.engine.store.writes
-        reasons, why = self.desk.subscribe(self, packet)
-        self._when_written(before, partial(self._subscribed, packet, reasons, why))
+        answer = self.desk.subscribe(self, packet)
+        done = partial(self._subscribed, packet, answer.reasons, answer.why)
+        if answer.opening is None:
+            self._when_written(before, done)
+        else:
+            opened = partial(self._opened, self.wire, before, done)
+            answer.opening.add_done_callback(opened)
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Take UNSUBSCRIBE."""
@@ -311,6 +317,13 @@ class Session:
         self._topics = None
         if self._in is not None:
             self._in.closed()
+
+    def _opened(
+        self, wire: Wire | None, before: int, do: Callable[[], None], _: asyncio.Future[None]
+    ) -> None:
+        """All channels that a SUBSCRIBE asks for are open."""
+        if wire is not None and self.wire is wire:
+            self._when_written(before, do)
 
     def _when_written(self, before: int, do: Callable[[], None]) -> None:
         """Do something when what was written since ``before`` is on disk."""

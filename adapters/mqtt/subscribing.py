@@ -11,6 +11,7 @@ from adapters.mqtt.joining import Client, Entry
 from adapters.mqtt.matching import Matching
 from adapters.mqtt.names import CALL, REPLY, RET, RPC, called
 from adapters.mqtt.packets import Filter, Properties, Publish, Reason, Subscribe, Unsubscribe
+from adapters.mqtt.ports import Subscribed
 from adapters.mqtt.providing import Offers
 from adapters.mqtt.topics import has_wildcard, parse_share
 from gateway.asking import Asking
@@ -33,8 +34,8 @@ class Subscribing:
         self._provider = provider
         self.matching = Matching(desk)
 
-    def subscribe(self, client: Client, packet: Subscribe) -> tuple[list[int], str]:
-        """Subscribe; return a reason code for each filter, and why the first was refused."""
+    def subscribe(self, client: Client, packet: Subscribe) -> Subscribed:
+        """Subscribe to what the filters say."""
         reasons, said = [], ""
         for options in packet.filters:
             try:
@@ -45,7 +46,7 @@ class Subscribing:
             except Refusal as refusal:
                 reasons.append(suback_reason(refusal.status))
                 said = said or why(refusal)
-        return reasons, said
+        return Subscribed(reasons, said, self.matching.looked(client))
 
     def subscribed(self, client: Client, packet: Subscribe) -> None:
         """SUBACK is on its way: send last values and descriptions."""
@@ -57,8 +58,8 @@ class Subscribing:
             entry.fresh = False
             if entry.described and wanted:
                 self._describe(entry)
-            else:
-                self.matching.follow_up(entry, retained=wanted and not entry.group)
+            elif wanted and not entry.group:
+                self.matching.send_last(entry)
 
     def unsubscribe(self, client: Client, packet: Unsubscribe) -> list[int]:
         """End subscriptions."""
@@ -195,7 +196,6 @@ class Subscribing:
                 self.matching.match(entry, route, after)
         elif entry.wild is not None:
             self.matching.look(entry)
-            self.matching.follow_up(entry, retained=False)
 
     def _offers_of(self, client: Client) -> Offers:
         offers, session = client.offers, client.session

@@ -20,7 +20,7 @@ from adapters.mqtt.packets import (
     Connect,
     Publish,
 )
-from adapters.mqtt.ports import LATER, Admission, Settings
+from adapters.mqtt.ports import LATER, Admission, Settings, Subscribed
 from adapters.mqtt.session import Session
 from adapters.mqtt.topics import matches
 from gateway.message import Event, EventId, Extras
@@ -366,7 +366,7 @@ class Desk:
             self.subscriptions[session][each.filter] = (each.qos, packet.subscription_id)
         if session.durable:
             self.engine.store.put(session.key, b"")
-        return [each.qos for each in packet.filters], ""
+        return Subscribed([each.qos for each in packet.filters])
 
     def subscribed(self, session, packet, reasons):
         self.calls.append(("subscribed", session))

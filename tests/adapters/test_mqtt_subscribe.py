@@ -1,11 +1,14 @@
 """SUBSCRIBE: names, wildcards, options, limits; real clients."""
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 
-from adapters.mqtt import matching
+from adapters.mqtt import matching, scanning
 from gateway.config import Mqtt
 from registry.model import EventChannel
+from tests.adapters.live import until
 from tests.adapters.mqtt_site import BAND, mqtt_site
 
 
@@ -128,12 +131,18 @@ class TestWildcards:
         assert await reader.silent()
 
     async def test_thousands_of_channels_do_not_block_others(self, site, sender, monkeypatch):
-        monkeypatch.setattr(matching, "MOMENT", 0.0)  # one at a time
+        monkeypatch.setattr(scanning, "MOMENT", 0.0)  # one at a time
+        monkeypatch.setattr(scanning, "TURN", 0.0)
         await site.space("many/**")
         for number in range(300):
             await sender.publish(f"many/{number}", str(number), retain=True)
         reader = await site.client("r")
-        assert await reader.subscribe("many/#") == [1]
+        opening = asyncio.create_task(reader.subscribe("many/#"))
+        sessions = site.broker._by_key
+        await until(lambda: "site:phone r" in sessions and sessions["site:phone r"].joined)
+        assert not opening.done()
+        assert await opening == [1]
+        assert len(sessions["site:phone r"].joined) == 300
         heard = {(await reader.hear()).payload for _ in range(300)}
         assert len(heard) == 300
         await sender.publish("many/299", b"now")
