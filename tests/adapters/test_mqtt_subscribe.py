@@ -1,14 +1,11 @@
 """SUBSCRIBE: names, wildcards, options, limits; real clients."""
 
-import asyncio
-
 import pytest
 import pytest_asyncio
 
 from adapters.mqtt import matching, scanning
 from gateway.config import Mqtt
 from registry.model import EventChannel
-from tests.adapters.live import until
 from tests.adapters.mqtt_site import BAND, mqtt_site
 
 
@@ -137,11 +134,8 @@ class TestWildcards:
         for number in range(300):
             await sender.publish(f"many/{number}", str(number), retain=True)
         reader = await site.client("r")
-        opening = asyncio.create_task(reader.subscribe("many/#"))
+        assert await reader.subscribe("many/#") == [1]
         sessions = site.broker._by_key
-        await until(lambda: "site:phone r" in sessions and sessions["site:phone r"].joined)
-        assert not opening.done()
-        assert await opening == [1]
         assert len(sessions["site:phone r"].joined) == 300
         heard = {(await reader.hear()).payload for _ in range(300)}
         assert len(heard) == 300
