@@ -15,7 +15,7 @@ from tests.running import Gateway
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cells.Ground]:
     with Gateway(tmp_path_factory.mktemp("pairs"), config=cells.CONFIG) as gateway:
-        yield cells.Ground(gateway)
+        yield cells.Ground(gateway, None)
 
 
 @pytest.fixture(scope="session")

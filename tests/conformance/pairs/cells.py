@@ -55,8 +55,9 @@ ENCODED = "gr%C3%BC%C3%9Fe"
 class Ground:
     """The site that all cells of a worker run against, and the broker beside it."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, context: object) -> None:
         self.gateway = gateway
+        self.context = context
         self.broker = 0
         """The port of a broker beside it, when there is one."""
         gateway.apply(POLICIES)
@@ -82,6 +83,8 @@ class Ground:
                 return SocketClient(place, key)
             case "coap":
                 return CoapClient(place, key)
+            case "coap-oscore":
+                return CoapClient(place._replace(context=self.context), key)
         version = V5 if protocol == "mqtt5" else V311
         return MqttClient(place, key, version=version, lasting=lasting)
 

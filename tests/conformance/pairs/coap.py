@@ -1,8 +1,14 @@
-"""CoAP: aiocoap as caller, publisher and observer, and its server as the endpoint."""
+"""CoAP: aiocoap as caller, publisher and observer, and its server as the endpoint.
+
+Without a security context a client is anonymous; with one (OSCORE) it is whose that is.
+"""
 
 import asyncio
 import contextlib
+import json
+import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -10,6 +16,7 @@ import aiocoap
 from aiocoap import resource
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.oscore import FilesystemSecurityContext
 
 from gateway.message import Status
 from tests.conformance.pairs.model import WITHIN, Answering, Asked, Outcome, Place, Received
@@ -33,16 +40,20 @@ class CoapClient:
     """Calls and publishes with POST, reads with GET, subscribes by observing."""
 
     protocol = "coap"
-    refused = Status.UNAUTHENTICATED
 
     def __init__(self, place: Place, key: str, *, lasting: bool = False) -> None:
         self._base = f"coap://127.0.0.1:{place.coap}"
+        self._secret = place.context
+        self.refused = Status.UNAUTHENTICATED if self._secret is None else Status.DENIED
         self._events: asyncio.Queue[Received] = asyncio.Queue()
         self._observing: asyncio.Task[None] | None = None
         self._name = ""
 
     async def open(self) -> None:
-        self._context = await aiocoap.Context.create_client_context(transports=["udp6"])
+        transports = ["udp6"] if self._secret is None else ["oscore", "udp6"]
+        self._context = await aiocoap.Context.create_client_context(transports=transports)
+        if self._secret is not None:
+            self._context.client_credentials[f"{self._base}/*"] = self._secret
 
     async def close(self) -> None:
         await self.leave()
@@ -132,6 +143,19 @@ class CoapClient:
             request = self._context.request(aiocoap.Message(**what, echo=response.opt.echo))
             response = await asyncio.wait_for(request.response, WITHIN)
         return request, response
+
+
+def security_context(server: Path, client: Path, principal: str) -> FilesystemSecurityContext:
+    """Make both sides of a security context; return the client's."""
+    secret = {"secret_hex": secrets.token_hex(16), "salt_hex": "9e7c"}
+    for folder, own, other in ((server, "01", "02"), (client, "02", "01")):
+        folder.mkdir(parents=True)
+        ids = {"sender-id_hex": own, "recipient-id_hex": other, "algorithm": "AES-CCM-16-64-128"}
+        (folder / "settings.json").write_text(json.dumps(ids))
+        (folder / "secret.json").write_text(json.dumps(secret))
+    said = {"principal": principal, "kind": "device"}
+    (server / "principal.json").write_text(json.dumps(said))
+    return FilesystemSecurityContext(str(client))
 
 
 class CoapEndpoint(resource.Site):

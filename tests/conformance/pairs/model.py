@@ -13,12 +13,13 @@ WITHIN = 8.0
 
 
 class Place(NamedTuple):
-    """Where the site listens, and what a client of it presents."""
+    """Where the site listens, and what a client of it presents: a token, a security context."""
 
     http: int
     mqtt: int
     coap: int
     token: str
+    context: object = None
 
 
 ACKNOWLEDGED = {Status.NOT_FOUND: 0x8F, Status.TOO_LARGE: 0x97}
