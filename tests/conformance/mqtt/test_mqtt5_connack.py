@@ -98,3 +98,19 @@ def test_a_refusal_fits_the_client(opened, size):
     client.send(client.connect_bytes("own", token="wrong", props=limit))
     assert client.closed() in {None, 0x86, 0x87}
     assert all(got.size <= size for got in client.received)
+
+
+@clause("MQTT-3.2.2-22")
+@pytest.mark.parametrize("keep", [0, 1, 65_535])
+def test_the_keep_alive_is_the_clients_unless_the_server_says_otherwise(opened, keep):
+    said = opened().connect(keep=keep).prop(reading.KEEP_ALIVE)
+    assert said is None or 0 < said != keep
+
+
+@clause("MQTT-3.1.2-23")
+def test_an_expiry_that_the_server_shortens_is_said(connected, opened, client_id):
+    client = opened()
+    got = client.connect(client_id, expiry=0xFFFF_FFFF)
+    assert got.prop(reading.SESSION_EXPIRY) != 0
+    client.cut()
+    assert opened().connect(client_id, clean=False).present

@@ -156,3 +156,34 @@ def test_suback_and_unsuback_carry_the_identifier_of_the_request(connected, topi
         assert client.expect(reading.UNSUBACK).pid == pid
         client.send(raw.unsubscribe(topic, pid=pid))
         assert client.expect(reading.UNSUBACK).pid == pid
+
+
+@clause("MQTT-4.2-1")
+def test_how_bytes_arrive_does_not_matter(opened, topic):
+    client = opened()
+    stream = b"".join(
+        (
+            client.connect_bytes(),
+            raw.subscribe((topic, 2), pid=1),
+            raw.publish(topic, b"x" * 150, first=0x34, pid=2, props=raw.user("k", "v")),
+            raw.PINGREQ,
+        )
+    )
+    for byte in stream:
+        client.send(bytes([byte]))
+    kinds = {client.next().kind for _ in range(5)}
+    assert kinds == {
+        reading.CONNACK,
+        reading.SUBACK,
+        reading.PUBREC,
+        reading.PUBLISH,
+        reading.PINGRESP,
+    }
+
+
+@clause("MQTT-4.2-1", "MQTT-4.6.0-5")
+def test_a_thousand_packets_at_once(connected, topic):
+    client = connected()
+    client.subscribe((topic, 0))
+    client.send(*(raw.publish(topic, b"%d" % at) for at in range(1000)))
+    assert [client.message().payload for _ in range(1000)] == [b"%d" % at for at in range(1000)]

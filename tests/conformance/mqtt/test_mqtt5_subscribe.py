@@ -317,3 +317,23 @@ def test_leaving_a_shared_subscription(connected, topic):
     assert client.unsubscribe(f"$share/g/{topic}") == [0]
     client.publish(topic)
     assert len(client.messages()) == 1
+
+
+@clause("MQTT-4.8.2-3")
+def test_shared_and_own_subscriptions_stand_beside_each_other(connected, topic):
+    client, publisher = connected(), connected()
+    client.subscribe((f"$share/g/{topic}", 1), (f"$share/h/{topic}", 2), (topic, 0))
+    publisher.publish(topic, qos=2)
+    assert sorted(got.qos for got in client.messages()) == [0, 1, 2]
+
+
+@clause("MQTT-4.8.2-1", "MQTT-4.8.2-2")
+def test_a_shared_subscription_with_a_wildcard(connected, topic):
+    clients = [connected() for _ in range(2)]
+    for client in clients:
+        client.subscribe((f"$share/g/{topic}/#", 1))
+    publisher = connected()
+    for at in range(10):
+        publisher.publish(f"{topic}/{at % 3}", b"%d" % at, 1)
+    got = [client.payloads() for client in clients]
+    assert sorted(got[0] + got[1]) == sorted(b"%d" % at for at in range(10))
