@@ -2,11 +2,12 @@
 
 import tracemalloc
 
+import mqtt5
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapters.mqtt.codec import Decoder
-from adapters.mqtt.packets import Malformed, Publish, Subscribe
+from adapters.mqtt.packets import Ack, Malformed, Properties, Publish, Subscribe, Unsubscribe
 from tests.adapters.mqtt_bytes import (
     DISCONNECT,
     PINGREQ,
@@ -115,3 +116,59 @@ def test_a_client_that_never_ends_a_packet_holds_little():
     finally:
         tracemalloc.stop()
     assert (after - before) / len(decoders) < 6000
+
+
+def damaged(seed: bytes, damage: list[tuple[int, int]]) -> bytes:
+    """Return a packet with some bytes changed, and a remaining length that fits again."""
+    out = bytearray(seed)
+    for at, byte in damage:
+        out[at % len(out)] = byte
+    return bytes(out)
+
+
+@given(
+    st.sampled_from(SEEDS[1:]),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255) | st.integers(0, 40)), max_size=3),
+)
+def test_what_we_take_another_implementation_reads_alike(seed, damage):
+    """It takes more than we do, so it is asked only about what we take."""
+    data = damaged(seed, damage)
+    packets = survive(data, 5)
+    if not packets:
+        return
+    ours = packets[0]
+    theirs, _ = mqtt5.read(memoryview(data))
+    match ours:
+        case Publish():
+            said = ours.properties or Properties()
+            assert (theirs.topic, theirs.payload) == (ours.topic, ours.payload)
+            assert (int(theirs.qos), theirs.retain, theirs.duplicate) == (
+                ours.qos,
+                ours.retain,
+                ours.dup,
+            )
+            assert (theirs.packet_id or 0) == ours.packet_id
+            assert (theirs.content_type or "", theirs.response_topic or "") == (
+                said.content_type,
+                said.response_topic,
+            )
+            assert (theirs.correlation_data, theirs.message_expiry_interval) == (
+                said.correlation,
+                said.expiry,
+            )
+            assert (theirs.topic_alias or 0) == said.alias
+            assert tuple(theirs.user_properties) == said.attributes
+        case Subscribe():
+            assert [(one.pattern, int(one.max_qos)) for one in theirs.topic_filters] == [
+                (one.filter, one.qos) for one in ours.filters
+            ]
+            assert (theirs.subscription_id or 0) == ours.subscription_id
+        case Unsubscribe():
+            assert theirs.patterns == ours.filters
+        case Ack():
+            assert (theirs.packet_id, int(theirs.reason_code)) == (ours.packet_id, ours.reason)
+            assert (theirs.reason_str or "") == ours.why
+        case _:
+            assert type(theirs).__name__ == f"{type(ours).__name__}Packet".replace(
+                "Pingreq", "PingReq"
+            )
