@@ -26,7 +26,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def ground(site: cells.Ground, cell: Cell, request: pytest.FixtureRequest) -> cells.Ground:
-    if cell.other == "outbound":
+    if "outbound" in cell or "broker" in cell:
         site.broker = request.getfixturevalue("broker")
     return site
 

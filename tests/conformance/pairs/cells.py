@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from typing import Any
 
+from gateway.message import Status
 from tests.conformance.pairs.coap import CoapClient, CoapEndpoint
 from tests.conformance.pairs.http import HttpClient, HttpEndpoint
 from tests.conformance.pairs.model import LIMIT, Client, Place, Provider, Service
 from tests.conformance.pairs.mqtt import V5, V311, MqttClient, MqttProvider
-from tests.conformance.pairs.outbound import BrokerService
+from tests.conformance.pairs.outbound import BrokerPublisher, BrokerService
 from tests.conformance.pairs.websocket import SocketClient, SocketProvider
 from tests.running import Gateway
 
@@ -106,9 +107,9 @@ class Ground:
         """Return a new name for a cell."""
         return f"c{next(self._keys)}"
 
-    def register(self, key: str, methods: dict[str, Any], channels: Sequence[str]) -> None:
+    def register(self, key: str, methods: dict[str, Any], channels: dict[str, Any]) -> None:
         """Register a cell's objects: one that clients may use, and one that they may not."""
-        members = {"methods": methods, "channels": {one: {} for one in channels}}
+        members = {"methods": methods, "channels": channels}
         objects = [{"name": f"{area}/{key}", **members} for area in ("Open", "Closed")]
         self.gateway.register({"microservice": key, "instance": "a", "objects": objects})
 
@@ -147,6 +148,17 @@ class Events:
         await client.open()
         return client
 
+    async def followed(self) -> None:
+        """Wait until the site follows the sources of the channels; each has an event then."""
+        publisher: Any = self.publisher
+        reader = await self.another("http")
+        for channel in (self.channel, f"Open/{self.key}/{ENCODED}"):
+            await publisher.until_followed(channel)
+            found = await reader.last(channel)
+            while found is None or not found.means(Status.OK):
+                await asyncio.sleep(0.01)
+                found = await reader.last(channel)
+
 
 @contextlib.asynccontextmanager
 async def calls(
@@ -161,7 +173,7 @@ async def calls(
         manifest[method] = {"endpoints": [{"url": url}]} if url else {}
         if method == "slow":
             manifest[method]["timeout"] = DEADLINE
-    ground.register(key, manifest, [])
+    ground.register(key, manifest, {})
     client = ground.client(caller, f"{key}-caller")
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.01)  # closed transports go with the next round
@@ -180,18 +192,24 @@ async def events(
 ) -> AsyncIterator[Events]:
     """Make a cell of events: registered, and both sides connected."""
     key = ground.key()
-    ground.register(key, {}, ["ring", ENCODED])
+    made: Any
+    channels: dict[str, Any] = {"ring": {}, ENCODED: {}}
+    if publisher == "broker":
+        made = BrokerPublisher(key, port=ground.broker)
+        channels = {one: {"sources": [made.source(one)]} for one in channels}
+    else:
+        made = ground.client(publisher, f"{key}-publisher")
+    ground.register(key, {}, channels)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.01)  # closed transports go with the next round
-        clients = []
-        for protocol, name in ((publisher, "publisher"), (subscriber, "subscriber")):
-            resumes = lasting and name == "subscriber"
-            client = ground.client(protocol, f"{key}-{name}", lasting=resumes)
+        listening = ground.client(subscriber, f"{key}-subscriber", lasting=lasting)
+        for client in (made, listening):
             stack.push_async_callback(client.close)
             await client.open()
-            clients.append(client)
-        cell = Events(ground, key, *clients)
+        cell = Events(ground, key, made, listening)
         await stack.enter_async_context(cell.stack)
+        if publisher == "broker":
+            await cell.followed()
         yield cell
 
 

@@ -101,12 +101,16 @@ async def unknown_channel(cell: Events, publisher: str, subscriber: str) -> None
 
 async def last_value(cell: Events, publisher: str, subscriber: str) -> None:
     """The newest event can be read, however long ago it was published."""
-    nothing = await cell.subscriber.last(cell.channel)
-    assert nothing is None or nothing.means(Status.NOT_FOUND), nothing
+    if publisher != "broker":
+        nothing = await cell.subscriber.last(cell.channel)
+        assert nothing is None or nothing.means(Status.NOT_FOUND), nothing
     for payload in (b'"old"', JSON):
         outcome = await cell.publisher.publish(cell.channel, payload, "application/json")
         assert outcome.means(Status.OK), outcome
     found = await cell.subscriber.last(cell.channel)
+    if publisher == "broker":  # which acknowledged before the site had it
+        while found is None or found.payload != JSON:
+            found = await cell.subscriber.last(cell.channel)
     assert found is not None
     assert found.means(Status.OK), found
     assert found.payload == JSON

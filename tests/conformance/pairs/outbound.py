@@ -7,11 +7,13 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import paho.mqtt.client as paho
 
-from tests.conformance.pairs.model import Answering, Place
+from gateway.message import Status
+from tests.conformance.pairs.model import Answering, Outcome, Place
 from tests.conformance.pairs.mqtt import V5, Connection, serve, stop
 from tests.support import free_port, require_program
 
@@ -63,6 +65,50 @@ class BrokerService(Connection):
         task = asyncio.create_task(serve(self, message, self._answer, method))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
+
+
+class BrokerPublisher(Connection):
+    """A device that publishes to its own broker; channels have their source there.
+
+    It is a publisher only: the broker acknowledges, before the site has the event.
+    """
+
+    protocol = "mqtt5"
+    refused = Status.DENIED
+
+    def __init__(self, key: str, *, port: int) -> None:
+        super().__init__(port, f"{key}-device", V5)
+        self._key = key
+
+    def source(self, member: str) -> str:
+        """Return the URL that a channel's manifest gives."""
+        return f"mqtt://127.0.0.1:{self._port}/pairs/{self._key}/{member}"
+
+    async def publish(
+        self,
+        name: str,
+        payload: bytes,
+        content_type: str = "",
+        attributes: Mapping[str, str] = {},
+    ) -> Outcome:
+        """Publish to the topic that is the source of a channel."""
+        more: dict[str, Any] = {"ContentType": content_type} if content_type else {}
+        more |= {"UserProperty": list(attributes.items())} if attributes else {}
+        member = unquote(name.rpartition("/")[2])
+        reason = await self.send(f"pairs/{self._key}/{member}", payload, **more)
+        return Outcome("mqtt5", reason)
+
+    async def until_followed(self, name: str) -> None:
+        """Publish until the broker says that somebody, the site, subscribes to the topic."""
+        for _ in range(100):
+            if (await self.publish(name, b"probe")).code == 0:
+                return
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"the site does not follow the source of {name}")
+
+    async def vanish(self) -> None:
+        """Go away without a word."""
+        self.cut()
 
 
 def _await(port: int) -> None:
