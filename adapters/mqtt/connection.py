@@ -7,12 +7,6 @@ from typing import TYPE_CHECKING, cast
 
 from adapters.mqtt.codec import PINGRESP_BYTES, Decoder, encode
 from adapters.mqtt.packets import (
-    DISCONNECT,
-    PINGREQ,
-    PUBCOMP,
-    PUBLISH,
-    SUBSCRIBE,
-    UNSUBSCRIBE,
     V5,
     V311,
     Ack,
@@ -21,6 +15,7 @@ from adapters.mqtt.packets import (
     Disconnect,
     Malformed,
     Packet,
+    Pingreq,
     Publish,
     Reason,
     Subscribe,
@@ -119,7 +114,10 @@ class Connection(asyncio.Protocol):
             self._received = self._received[self._at :] + data
             self._at = 0
         elif len(data) <= SLICE:
+            flusher = self._listener.flusher
+            flusher.begin()
             self._take(data)
+            flusher.end()
         else:
             self._received = data
             self._begin()
@@ -280,10 +278,15 @@ class Connection(asyncio.Protocol):
         error = self._decoder.error
         try:
             for packet in packets:
-                if packet.kind == PUBLISH and self._session is not None:
-                    self._session.publish(cast("Publish", packet))
+                session = self._session
+                if session is None:
+                    self._stranger(packet)
+                elif isinstance(packet, Publish):
+                    session.publish(packet)
+                elif isinstance(packet, Ack):
+                    session.acknowledge(packet)
                 else:
-                    self._do(packet)
+                    self._do(session, packet)
                 if self._closed:
                     return
         except Malformed as broken:
@@ -295,22 +298,21 @@ class Connection(asyncio.Protocol):
             counters.errors += 1
             self.fail(error.reason, error.why)
 
-    def _do(self, packet: Packet) -> None:
-        session, kind = self._session, packet.kind
-        if session is None:
-            self._connect(cast("Connect", packet))
-        elif kind <= PUBCOMP:
-            session.acknowledge(cast("Ack", packet))
-        elif kind == PINGREQ:
+    def _do(self, session: Session, packet: Packet) -> None:
+        if isinstance(packet, Pingreq):
             self.write(PINGRESP_BYTES)
-        elif kind == SUBSCRIBE:
-            session.subscribe(cast("Subscribe", packet))
-        elif kind == UNSUBSCRIBE:
-            session.unsubscribe(cast("Unsubscribe", packet))
-        elif kind == DISCONNECT:
-            self._disconnect(cast("Disconnect", packet))
+        elif isinstance(packet, Subscribe):
+            session.subscribe(packet)
+        elif isinstance(packet, Unsubscribe):
+            session.unsubscribe(packet)
+        elif isinstance(packet, Disconnect):
+            self._disconnect(packet)
         else:
             raise Malformed(Reason.PROTOCOL_ERROR, "AUTH without an authentication method")
+
+    def _stranger(self, packet: Packet) -> None:
+        if isinstance(packet, Connect):  # the decoder lets nothing else be the first
+            self._connect(packet)
 
     def _connect(self, packet: Connect) -> None:
         """Take CONNECT (section 3.1.4)."""

@@ -9,6 +9,7 @@ from adapters.mqtt.packets import V5
 from gateway.message import Event, Extras
 
 _BYTE = [bytes((number,)) for number in range(256)]
+_length = lru_cache(4096)(variable)
 
 Ids = tuple[int, ...]
 _Parts = tuple[bytes, bytes]
@@ -87,16 +88,13 @@ class Encoder:
 
         ``topic`` is encoded, and empty where ``alias`` stands for it.
         """
-        rest = event.payload
-        if version == V5:
-            rest = self._properties(event, ids, alias) + rest
-        size = len(topic) + len(rest)
+        payload = event.payload
+        properties = b"" if version != V5 else self._properties(event, ids, alias)
+        size = len(topic) + len(properties) + len(payload)
         if first & 6:
-            size += 2
-            length = _BYTE[size] if size < 0x80 else variable(size)
-            return b"".join((_BYTE[first], length, topic)), rest
-        length = _BYTE[size] if size < 0x80 else variable(size)
-        return b"".join((_BYTE[first], length, topic, rest)), b""
+            head = b"".join((_BYTE[first], _length(size + 2), topic))
+            return head, properties + payload if properties else payload
+        return b"".join((_BYTE[first], _length(size), topic, properties, payload)), b""
 
     def _begin(self, event: Event) -> None:
         self._event = event
@@ -121,8 +119,7 @@ class Encoder:
         if event.extras is not None and event.extras.expires:
             left = max(0, event.extras.expires - self._time_ms())
             common += b"\x02" + (-(-left // 1000)).to_bytes(4, "big")
-        size = len(common)
-        return (_BYTE[size] if size < 0x80 else variable(size)) + common
+        return _length(len(common)) + common
 
 
 @lru_cache(4096)

@@ -80,12 +80,16 @@ class Outgoing:
         shared: Shared | None,
     ) -> None:
         """Send a message as soon as it may be sent."""
-        message = Message(event, topic, qos, retain, ids, self._free_id(), shared)
-        self.messages[message.packet_id] = message
+        messages, number = self.messages, self._last_id + 1
+        if number > IDS or number in messages:
+            number = self._free_id()
+        self._last_id = number
+        message = messages[number] = Message(event, topic, qos, retain, ids, number, shared)
         owner = self._owner
         if owner.durable:
             self._store(message, event)
-        if self._quota and not self._waiting and message.ready and owner.writable:
+        wire = owner.wire
+        if self._quota and not self._waiting and message.ready and wire and not wire.full:
             self._send(message)
             return
         self._waiting.append(message)
@@ -99,8 +103,14 @@ class Outgoing:
     def puback(self, packet: Ack) -> None:
         """The client has a QoS 1 message."""
         message = self.messages.get(packet.packet_id)
-        if message is not None and message.qos == 1 and message.state == SENT:
-            self._finish(message)
+        if message is None or message.qos != 1 or message.state != SENT:
+            return
+        self._remove(message)
+        owner = self._owner
+        if self._waiting:
+            self.pump()
+        if owner.slow:
+            owner.resume()
 
     def pubrec(self, packet: Ack) -> None:
         """The client has a QoS 2 message, or refuses it (MQTT 5.0 section 4.3.3)."""
@@ -193,7 +203,6 @@ class Outgoing:
         while True:
             number = number + 1 if number < IDS else 1
             if number not in self.messages:
-                self._last_id = number
                 return number
 
     def _store(self, message: Message, event: Event) -> None:
@@ -217,11 +226,11 @@ class Outgoing:
             self._drop(message)
 
     def _send(self, message: Message) -> None:
-        owner, event = self._owner, message.event
-        if event is None or owner.wire is None:
+        owner, event, wire = self._owner, message.event, self._owner.wire
+        if event is None or wire is None:
             return
         encoder = owner.engine.encoder
-        if not message.again and encoder.has_expired(event):
+        if event.extras is not None and not message.again and encoder.has_expired(event):
             owner.engine.counters.expired += 1
             self._remove(message)
             return
@@ -240,7 +249,7 @@ class Outgoing:
         message.state = SENT
         message.counted = True
         self._quota -= 1
-        owner.wire.write_parts(head, message.packet_id.to_bytes(2, "big"), rest)
+        wire.write_parts(head, message.packet_id.to_bytes(2, "big"), rest)
 
     def _release(self, message: Message) -> None:
         """Send PUBREL, as soon as it is on disk that the client has the message."""

@@ -116,7 +116,7 @@ class Session:
         """Send an event at a QoS that is granted, or queue it."""
         if qos:
             if self.wire is not None or (self.durable and not self._ended):
-                self._outgoing().add(event, topic, qos, retain, ids, shared)
+                (self._out or self._outgoing()).add(event, topic, qos, retain, ids, shared)
             elif shared is not None:
                 shared.settled(event)
             return
@@ -208,7 +208,7 @@ class Session:
                 self._topics = {}
             resolve(packet, self._topics, self.engine.settings.alias_maximum)
         if packet.qos:
-            self._incoming().publish(packet)
+            (self._in or self._incoming()).publish(packet)
         else:
             self.desk.publish(self, packet, None)
 
@@ -216,7 +216,7 @@ class Session:
         """Take PUBACK, PUBREC, PUBREL or PUBCOMP; raises Malformed."""
         kind = packet.kind
         if kind == PUBACK:
-            self._outgoing().puback(packet)
+            (self._out or self._outgoing()).puback(packet)
         elif kind == PUBREL:
             self._incoming().pubrel(packet)
         elif kind == PUBREC:
