@@ -6,18 +6,28 @@ import random
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from adapters.coap.datagrams import Messages
 from adapters.coap.peers import Address
 from adapters.coap.service import Service
+from adapters.coap.streams import StreamConnection
+from adapters.coap.websocket import WebSocketConnection
 from gateway.channels import Channels
 from gateway.config import Limits
+from gateway.rota import Rota, in_slices
 from gateway.site import Site
 
 log = logging.getLogger("hilum.coap")
 
 SLOW_SECONDS = 10.0
+"""How often it is looked at what nobody uses."""
+ATTEMPTS = 8
+"""How often a port is sought that is free for UDP and TCP."""
+GOODBYE = 0.2
+"""Seconds that peers have to read that the site shuts down."""
+
+Stream: TypeAlias = StreamConnection | WebSocketConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +36,18 @@ class CoapSettings:
 
     ``anonymous``: requests without a security context are served, as ``anonymous:coap``. ``peers``
     and ``observers`` bound how many are remembered. ``oscore`` is the folder of the security
-    contexts, if there are any.
+    contexts, if there are any. ``tcp``: the same port number takes TCP too; ``websocket_port`` is
+    where WebSockets are taken (0: the kernel chooses), None for nowhere. ``connections`` bounds
+    both.
     """
 
     anonymous: bool = False
     peers: int = 10_000
     observers: int = 10_000
     oscore: Path | None = None
+    tcp: bool = False
+    websocket_port: int | None = None
+    connections: int = 10_000
 
 
 class CoapListener:
@@ -46,18 +61,54 @@ class CoapListener:
             site, channels, limits, observers=settings.observers, anonymous=settings.anonymous
         )
         self.sockets: list[Datagrams] = []
+        self.connections: dict[Stream, None] = {}
+        self.websocket_port = 0
+        self.rota = Rota()
+        self._servers: list[asyncio.Server] = []
         self._swept = 0.0
 
     async def listen(self, host: str, port: int) -> int:
-        """Bind a UDP address; returns the port."""
+        """Bind the addresses that the settings name; returns the port of UDP (and TCP)."""
         self._look_for_contexts()
-        loop = asyncio.get_running_loop()
-        _, made = await loop.create_datagram_endpoint(
+        for attempt in range(ATTEMPTS):
+            socket = await self._bind(host, port)
+            try:
+                if self.settings.tcp:
+                    await self._serve(StreamConnection, host, socket.port)
+                break
+            except OSError:
+                socket.close()
+                if port or attempt == ATTEMPTS - 1:
+                    raise  # else the kernel may choose a number that is free for both
+        self.sockets.append(socket)
+        if self.settings.websocket_port is not None:
+            self.websocket_port = await self._serve(
+                WebSocketConnection, host, self.settings.websocket_port
+            )
+        return socket.port
+
+    async def _bind(self, host: str, port: int) -> "Datagrams":
+        _, made = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: cast("Any", Datagrams(self)), local_addr=(host, port)
         )
-        socket = cast("Datagrams", made)
-        self.sockets.append(socket)
-        return socket.port
+        return cast("Datagrams", made)
+
+    async def _serve(self, protocol: "type[Stream]", host: str, port: int) -> int:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: protocol(self), host, port, backlog=1024)
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    def opened(self, connection: "Stream") -> bool:
+        """Take note of a connection; return False when there are too many."""
+        if len(self.connections) >= self.settings.connections:
+            return False
+        self.connections[connection] = None
+        return True
+
+    def closed(self, connection: "Stream") -> None:
+        """Forget a connection."""
+        self.connections.pop(connection, None)
 
     def sweep(self, now: float) -> None:
         """Look at what waits; to be called every 0.1 s."""
@@ -69,6 +120,7 @@ class CoapListener:
             self._look_for_contexts()
             for socket in self.sockets:
                 socket.messages.forget_idle(now)
+            in_slices(tuple(self.connections), lambda connection: _end_if_idle(connection, now))
 
     def _look_for_contexts(self) -> None:
         """Load the security contexts that are there now; without any, nothing of OSCORE is."""
@@ -86,8 +138,16 @@ class CoapListener:
         self.service.transfers.forget_answers()
 
     async def drain(self) -> None:
-        """Tell observers that the site shuts down, and close."""
+        """Tell everybody that the site shuts down, and close."""
         self.service.close()
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self.connections):
+            connection.conversation.release()
+        if self.connections:
+            await asyncio.sleep(GOODBYE)
+        for connection in tuple(self.connections):
+            connection.abort()
         for socket in self.sockets:
             socket.close()
         self.sockets.clear()
@@ -130,3 +190,8 @@ class Datagrams:
 
     def _send(self, data: bytes, address: Address) -> None:
         """There is no socket any longer."""
+
+
+def _end_if_idle(connection: Stream, now: float) -> None:
+    if connection.conversation.is_idle(now):
+        connection.abort()

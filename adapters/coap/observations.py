@@ -108,6 +108,16 @@ class Observation:
         """The client does not want notifications (any more), or is gone (section 4.5)."""
         self.close()
 
+    def pause(self) -> None:
+        """The connection is slow: events wait in the subscription's queue."""
+        if self.subscription is not None:
+            self.subscription.pause()
+
+    def resume(self) -> None:
+        """The connection takes events again."""
+        if self.subscription is not None:
+            self.subscription.resume()
+
     # What the service calls
 
     def probe(self, now: float) -> None:
