@@ -188,6 +188,7 @@ class Application:
                 lambda: {"": self.http.connections()},
             ),
             *self.devices.gauges(),
+            *self.outbound.gauges(),
         ]
 
     def _watch(self) -> None:

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from adapters.coap.observing import ResourceSources
 from adapters.coap.provider import CoapProvider
+from adapters.control.metrics import Gauge
 from adapters.http.assertion import Assertions, service_key
 from adapters.mqtt.outbound_brokers import Brokers
 from adapters.mqtt.outbound_calls import BrokerProvider
@@ -37,7 +38,7 @@ class Outbound:
         self._calls = BrokerProvider(site.plane, brokers, _assertion(key), limit)
         self._coap = CoapProvider(site.plane, egress, limit)
         site.plane.providers["coap"] = self._coap
-        topics = TopicSources(
+        topics = self._topics = TopicSources(
             brokers, random=random.random, time_ms=lambda: time.time_ns() // 1_000_000
         )
         site.plane.providers["broker"] = self._calls
@@ -67,6 +68,26 @@ class Outbound:
         await self._sources.close()
         await self._calls.close()
         self._coap.close()
+
+    def gauges(self) -> list[Gauge]:
+        """What metrics show."""
+        return [
+            Gauge(
+                "hilum_broker_connections",
+                "Open connections to MQTT brokers",
+                lambda: {"": self._calls.connections() + self._topics.connections()},
+            ),
+            Gauge(
+                "hilum_coap_upstream_sockets",
+                "Open sockets for calls to CoAP servers",
+                lambda: {"": self._coap.connections()},
+            ),
+            Gauge("hilum_sources", "Sources of channels", self._counted, "state"),
+        ]
+
+    def _counted(self) -> dict[str, float]:
+        why = list(self._sources.state().values())
+        return {"open": why.count(""), "refused": len(why) - why.count("")}
 
     def _registered(self, id_: RegistrationId) -> None:
         self._sources.registered(id_, self._site.catalog.registrations.get(id_))
