@@ -15,7 +15,12 @@ FAST = (
     "test_coap_streams",
 )
 """Names of test files begin so whose tests run on uvloop."""
-BOTH = ("test_http_streams.py",)
+BOTH = (
+    "test_http_streams.py",
+    "test_mqtt_connection.py",
+    "test_mqtt_listener.py",
+    "test_mqtt_websocket.py",
+)
 """Tests that run on asyncio's own loop too: transports differ in how they close and pause."""
 UVLOOP = ("test_http_", "test_mqtt_outbound_", "test_coap_provider", "test_coap_observing")
 

@@ -272,7 +272,7 @@ async def test_a_client_that_does_not_read_acknowledgements_is_not_read_from():
                 await client.writer.drain()
 
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(flood(), 1.0)
+            await asyncio.wait_for(flood(), 0.6)
         connection = next(iter(site.listener.connections))
         assert connection.full
         client.reader._transport.resume_reading()
