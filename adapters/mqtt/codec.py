@@ -7,13 +7,11 @@ from adapters.mqtt.packets import (
     V5,
     V311,
     Ack,
-    Auth,
     Connack,
     Connect,
     Disconnect,
     Malformed,
     Packet,
-    Publish,
     Reason,
     Suback,
     Unsuback,
@@ -28,7 +26,7 @@ _PUBLISH = {V311: codec311.publish, V5: decode5.publish}
 _OTHER = {V311: codec311.decode, V5: decode5.decode}
 _PLAIN = {0x40, 0x50, 0x62, 0x70}
 """First bytes of the acknowledgements, which mostly say nothing but what they acknowledge."""
-_Spoken = Ack | Connack | Suback | Unsuback | Disconnect | Auth
+_Spoken = Ack | Connack | Suback | Unsuback | Disconnect
 
 
 class Decoder:
@@ -149,12 +147,3 @@ def encode(packet: Packet, version: int, limit: int = 0) -> bytes:
         encoded = codec5.encode(packet)
         packet.why, packet.attributes = why, attributes
     return encoded if len(encoded) <= limit else b""
-
-
-def publish_parts(packet: Publish, version: int) -> tuple[bytes, bytes]:
-    """Return a PUBLISH up to its packet identifier, and what follows that.
-
-    So that a message to many clients is encoded once: head + packet identifier + tail, at QoS 0
-    head + tail. DUP is bit 3 of the head's first byte.
-    """
-    return codec311.publish_parts(packet) if version == V311 else codec5.publish_parts(packet)

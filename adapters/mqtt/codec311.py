@@ -186,8 +186,11 @@ def encode(packet: Packet) -> bytes:
     """Return a server's packet as bytes, b"" for what this version does not know."""
     match packet:
         case Publish():
-            head, tail = publish_parts(packet)
-            return head + packet.packet_id.to_bytes(2, "big") + tail if packet.qos else head + tail
+            number = packet.packet_id.to_bytes(2, "big") if packet.qos else b""
+            topic = binary(packet.topic.encode())
+            first = 0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain
+            size = variable(len(topic) + len(number) + len(packet.payload))
+            return b"%c%b%b%b%b" % (first, size, topic, number, packet.payload)
         case Ack():
             return _HEAD(packet.kind << 4 | FLAGS.get(packet.kind, 0), 2, packet.packet_id)
         case Connack():
@@ -206,13 +209,3 @@ def encode(packet: Packet) -> bytes:
             return b"\xd0\0"
         case _:
             return b""
-
-
-def publish_parts(packet: Publish) -> tuple[bytes, bytes]:
-    """Return a PUBLISH up to its packet identifier, and what follows that."""
-    raw = packet.topic.encode()
-    first = 0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain
-    size = len(raw) + 2 + len(packet.payload) + (2 if packet.qos else 0)
-    if size < 0x80:
-        return _HEAD(first, size, len(raw)) + raw, packet.payload
-    return b"%c%b%b" % (first, variable(size), binary(raw)), packet.payload

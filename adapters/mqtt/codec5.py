@@ -17,13 +17,11 @@ from adapters.mqtt.packets import (
     PUBREC,
     PUBREL,
     Ack,
-    Auth,
     Connack,
     Disconnect,
     Malformed,
     Packet,
     Pingresp,
-    Properties,
     Publish,
     Reason,
     Suback,
@@ -68,8 +66,7 @@ def encode(packet: Packet) -> bytes:
 def _encode(packet: Packet) -> bytes:
     match packet:
         case Publish():
-            head, tail = publish_parts(packet)
-            return head + packet.packet_id.to_bytes(2, "big") + tail if packet.qos else head + tail
+            return _publish(packet)
         case Ack():
             return _ack(packet)
         case Connack():
@@ -89,18 +86,11 @@ def _encode(packet: Packet) -> bytes:
                 server_reference=packet.server_reference or None,
                 **_said(packet),
             ).write()
-        case Auth():
-            return mqtt5.AuthPacket(
-                reason_code=_code(mqtt5.AuthReasonCode, packet.reason),
-                authentication_method=packet.method,
-                authentication_data=packet.data,
-                **_said(packet),
-            ).write()
         case _:
             raise ValueError(f"a server sends no {type(packet).__name__}")
 
 
-def _said(packet: Ack | Connack | Suback | Unsuback | Disconnect | Auth) -> dict[str, Any]:
+def _said(packet: Ack | Connack | Suback | Unsuback | Disconnect) -> dict[str, Any]:
     return {"reason_str": packet.why or None, "user_properties": list(packet.attributes) or None}
 
 
@@ -137,45 +127,27 @@ def _connack(packet: Connack) -> bytes:
     ).write()
 
 
-def publish_parts(packet: Publish) -> tuple[bytes, bytes]:
-    """Return a PUBLISH up to its packet identifier, and what follows that."""
+def _publish(packet: Publish) -> bytes:
     raw = packet.topic.encode()
-    properties = packet.properties
-    if properties is not None:
-        return _with_properties(packet, len(raw), properties)
-    first = 0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain
-    size = len(raw) + 3 + len(packet.payload) + (2 if packet.qos else 0)
-    if size < 0x80:
-        return _HEAD(first, size, len(raw)) + raw, b"\0" + packet.payload
-    return b"%c%b%b" % (first, variable(size), binary(raw)), b"\0" + packet.payload
-
-
-def _with_properties(
-    packet: Publish, topic_bytes: int, properties: Properties
-) -> tuple[bytes, bytes]:
-    encoded = mqtt5.PublishPacket(
+    said = packet.properties
+    if said is None:
+        number = packet.packet_id.to_bytes(2, "big") if packet.qos else b""
+        first = 0x30 | packet.dup << 3 | packet.qos << 1 | packet.retain
+        size = variable(len(raw) + len(number) + 3 + len(packet.payload))
+        return b"%c%b%b%b\0%b" % (first, size, binary(raw), number, packet.payload)
+    return mqtt5.PublishPacket(
         packet.topic,
         packet.payload,
         qos=_QOS[packet.qos],
         retain=packet.retain,
         duplicate=packet.dup,
-        packet_id=1 if packet.qos else None,
-        payload_format_indicator=properties.text,
-        message_expiry_interval=properties.expiry,
-        content_type=properties.content_type or None,
-        response_topic=properties.response_topic or None,
-        correlation_data=properties.correlation,
-        subscription_ids=list(properties.subscription_ids) or None,
-        topic_alias=properties.alias or None,
-        user_properties=list(properties.attributes) or None,
+        packet_id=packet.packet_id or None,
+        payload_format_indicator=said.text,
+        message_expiry_interval=said.expiry,
+        content_type=said.content_type or None,
+        response_topic=said.response_topic or None,
+        correlation_data=said.correlation,
+        subscription_ids=list(said.subscription_ids) or None,
+        topic_alias=said.alias or None,
+        user_properties=list(said.attributes) or None,
     ).write()
-    head = 2 + topic_bytes + (2 if encoded[1] < 0x80 else _length_end(encoded))
-    return encoded[:head], encoded[head + 2 if packet.qos else head :]
-
-
-def _length_end(encoded: bytes) -> int:
-    """Return where the fixed header ends (section 2.1.4)."""
-    at = 1
-    while encoded[at] >= 0x80:
-        at += 1
-    return at + 1

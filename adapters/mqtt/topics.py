@@ -147,18 +147,6 @@ class FilterIndex(Generic[Entry]):
                 return
             del parent.children[level]
 
-    def entries(self, text: str) -> list[Entry]:
-        """Return what hangs on exactly this filter."""
-        if not has_wildcard(text):
-            return list(self._exact.get(text, ()))
-        node = self._root
-        for level in text.split("/"):
-            child = node.children.get(level)
-            if child is None:
-                return []
-            node = child
-        return list(node.entries)
-
     def match(self, topic: str) -> list[Entry]:
         """Return what hangs on the filters that match a topic name."""
         found = list(self._exact.get(topic, ()))
