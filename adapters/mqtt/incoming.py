@@ -32,9 +32,9 @@ PENDING = 1024
 class Receipt(Struct, eq=False):
     """One message that waits for its acknowledgement; at QoS 2 it is there until PUBREL.
 
-    ``stored``: its mark is on disk, as far as it has to be; ``waits``: it is in the order of
-    acknowledgements; ``answered``: PUBREC was sent; ``counted``: it takes a place in our
-    Receive Maximum.
+    ``marked``: the engine has stored its mark; ``stored``: that is on disk, as far as it has to
+    be; ``waits``: it is in the order of acknowledgements; ``answered``: PUBREC was sent;
+    ``counted``: it takes a place in our Receive Maximum.
     """
 
     incoming: "Incoming"
@@ -43,6 +43,7 @@ class Receipt(Struct, eq=False):
     mark: Mark | None
     reason: int = LATER
     why: str = ""
+    marked: bool = False
     stored: bool = True
     waits: bool = False
     answered: bool = False
@@ -119,7 +120,7 @@ class Incoming:
         if receipt.qos == 2 and receipt.reason >= Reason.UNSPECIFIED_ERROR:
             if self._received.get(receipt.packet_id) is receipt:
                 del self._received[receipt.packet_id]
-            if receipt.mark is not None and receipt.waits:
+            if receipt.mark is not None and receipt.marked:
                 self._owner.engine.store.unmark(receipt.mark)
         if receipt.waits:
             self._settle()
@@ -167,6 +168,7 @@ class Incoming:
 
     def _mark(self, receipt: Receipt, mark: Mark) -> None:
         engine = self._owner.engine
+        receipt.marked = True
         receipt.stored = False
         engine.store.mark(mark)
         engine.disk.after(partial(self._marked, receipt, self._owner.wire))

@@ -77,6 +77,39 @@ def test_a_refusal_takes_the_mark_back():
     assert play.store.marks[KEY] == set()
 
 
+def test_a_refusal_takes_the_mark_back_although_the_client_is_gone():
+    play = Play()
+    session, _wire = durable(play)
+    play.desk.answers["t"] = LATER
+    session.publish(publish(qos=2, packet_id=5))
+    play.store.commit()
+    away(session)
+    play.desk.answer(0x97)
+    play.store.commit()
+    assert play.store.marks[KEY] == set()
+    session, _wire = durable(play)
+    session.publish(publish(qos=2, packet_id=5, dup=True))
+    assert len(play.desk.published) == 2
+
+
+def test_the_desk_may_answer_at_once():
+    play = Play()
+    session, wire = durable(play)
+    publish_first = play.desk.publish
+
+    def answers(session, packet, receipt):
+        publish_first(session, packet, receipt)
+        receipt.done(0x97 if packet.topic == "bad" else 0)
+        return LATER
+
+    play.desk.publish = answers
+    session.publish(publish("bad", qos=2, packet_id=5))
+    session.publish(publish("bad", qos=1, packet_id=6))
+    session.publish(publish("good", qos=1, packet_id=7))
+    assert brief(wire.read()) == [(PUBREC, 5), (PUBACK, 6), (PUBACK, 7)]
+    assert play.store.writes == 0
+
+
 def test_a_mark_that_cannot_be_written_is_not_acknowledged_but_known():
     play = Play()
     session, wire = durable(play)
