@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 from adapters.coap.datagrams import Messages
+from adapters.coap.multicast import LEISURE, Group, join
 from adapters.coap.peers import Address
 from adapters.coap.service import Service
 from adapters.coap.streams import StreamConnection
@@ -38,7 +39,7 @@ class CoapSettings:
     and ``observers`` bound how many are remembered. ``oscore`` is the folder of the security
     contexts, if there are any. ``tcp``: the same port number takes TCP too; ``websocket_port`` is
     where WebSockets are taken (0: the kernel chooses), None for nowhere. ``connections`` bounds
-    both.
+    both. ``multicast``: discovery is answered to who asks all nodes, within ``leisure`` seconds.
     """
 
     anonymous: bool = False
@@ -48,6 +49,8 @@ class CoapSettings:
     tcp: bool = False
     websocket_port: int | None = None
     connections: int = 10_000
+    multicast: bool = False
+    leisure: float = LEISURE
 
 
 class CoapListener:
@@ -65,6 +68,7 @@ class CoapListener:
         self.websocket_port = 0
         self.rota = Rota()
         self._servers: list[asyncio.Server] = []
+        self._groups: list[Group] = []
         self._swept = 0.0
 
     async def listen(self, host: str, port: int) -> int:
@@ -81,6 +85,8 @@ class CoapListener:
                 if port or attempt == ATTEMPTS - 1:
                     raise  # else the kernel may choose a number that is free for both
         self.sockets.append(socket)
+        if self.settings.multicast:
+            await self._join(host, socket)
         if self.settings.websocket_port is not None:
             self.websocket_port = await self._serve(
                 WebSocketConnection, host, self.settings.websocket_port
@@ -92,6 +98,16 @@ class CoapListener:
             lambda: cast("Any", Datagrams(self)), local_addr=(host, port)
         )
         return cast("Datagrams", made)
+
+    async def _join(self, host: str, socket: "Datagrams") -> None:
+        """Answer discovery by multicast too, if this machine can."""
+        group = Group(self.service, socket.send, random.random, self.settings.leisure)
+        try:
+            await join(group, host, socket.port)
+        except OSError as error:
+            log.warning("CoAP discovery by multicast is not answered: %s", error)
+        else:
+            self._groups.append(group)
 
     async def _serve(self, protocol: "type[Stream]", host: str, port: int) -> int:
         loop = asyncio.get_running_loop()
@@ -148,6 +164,8 @@ class CoapListener:
             await asyncio.sleep(GOODBYE)
         for connection in tuple(self.connections):
             connection.abort()
+        for group in self._groups:
+            group.close()
         for socket in self.sockets:
             socket.close()
         self.sockets.clear()
@@ -163,7 +181,7 @@ class Datagrams:
             listener.service,
             clock=asyncio.get_running_loop().time,
             random=random.random,
-            send=self._send,
+            send=self.send,
             key=secrets.token_bytes(32),
             peers=listener.settings.peers,
         )
@@ -178,7 +196,7 @@ class Datagrams:
     def connection_lost(self, _exc: Exception | None) -> None:
         """The socket is closed."""
         self._transport = None
-        self.messages.send = self.messages.outgoing.send = self._send
+        self.messages.send = self.messages.outgoing.send = self.send
 
     def error_received(self, _exc: Exception) -> None:
         """A datagram could not be delivered: whoever waits for an answer asks again."""
@@ -188,8 +206,10 @@ class Datagrams:
         if self._transport is not None:
             self._transport.close()
 
-    def _send(self, data: bytes, address: Address) -> None:
-        """There is no socket any longer."""
+    def send(self, data: bytes, address: Address) -> None:
+        """Send a datagram, while there is a socket."""
+        if self._transport is not None:
+            self._transport.sendto(data, address)
 
 
 def _end_if_idle(connection: Stream, now: float) -> None:
