@@ -45,6 +45,7 @@ class Mosquitto:
                     f"listener {self.port} 127.0.0.1",
                     f"user {getpass.getuser()}",  # else it could not write here, as root
                     *(settings or ["allow_anonymous true"]),
+                    "set_tcp_nodelay true",
                     "persistence true",
                     f"persistence_location {folder}/",
                     "autosave_interval 1",

@@ -344,7 +344,7 @@ async def test_blocks_that_do_not_fit_together(second):
     assert refused.value.status is Status.PROVIDER_ERROR
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.binary(max_size=40), max_size=6))
 async def test_any_datagrams(datagrams):
     """Whatever comes, the call that is answered at last is answered."""

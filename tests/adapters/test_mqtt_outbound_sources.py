@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import time
 
 import aiomqtt
@@ -104,7 +105,10 @@ async def fed(folder):
 @contextlib.asynccontextmanager
 async def publisher(broker):
     async with aiomqtt.Client(
-        "127.0.0.1", broker.port, protocol=aiomqtt.ProtocolVersion.V5
+        "127.0.0.1",
+        broker.port,
+        protocol=aiomqtt.ProtocolVersion.V5,
+        socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
     ) as client:
         client.pending_calls_threshold = 10_000
         try:
@@ -189,7 +193,7 @@ async def publish_through_a_crash(broker, total):
                         broker.kill()
                         broker.start()
                         crashed = True
-                    await client.publish("t", f"b{number}", qos=1)
+                    await client.publish("t", f"b{number}", qos=1, timeout=1)
                     sent.append(f"b{number}")
                     number += 1
                     await asyncio.sleep(0.005)
