@@ -21,7 +21,13 @@ class Devices:
         self._config = config
         clock = asyncio.get_running_loop().time
         self._mqtt = MqttServer(site, channels, sessions, config.mqtt, config.limits, clock)
-        coap = CoapSettings(anonymous=config.coap.anonymous)
+        coap = CoapSettings(
+            anonymous=config.coap.anonymous,
+            oscore=config.site.state / "oscore",
+            tcp=config.coap.tcp,
+            websocket_port=config.coap.websocket_port,
+            multicast=config.coap.multicast,
+        )
         self._coap = CoapListener(site, channels, coap, config.limits)
         site.watchers.access.append(self._coap.redecide)
         self._clock = clock
