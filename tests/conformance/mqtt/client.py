@@ -7,6 +7,7 @@ import time
 from tests.adapters import mqtt_bytes as raw
 from tests.conformance.mqtt import reading
 from tests.conformance.mqtt.reading import Got
+from tests.conformance.mqtt.websocket import WebSocket
 
 PATIENCE = 3.0
 
@@ -15,15 +16,23 @@ class Closed(Exception):
     """The server closed the connection."""
 
 
+def tcp(port: int) -> socket.socket:
+    """Return a TCP connection to the server."""
+    made = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
 class Client:
     """One connection. ``connect`` presents a token; everything received was well-formed."""
 
-    def __init__(self, port: int, token: str = "", version: int = 5) -> None:
+    def __init__(
+        self, connection: socket.socket | WebSocket, token: str = "", version: int = 5
+    ) -> None:
         self.version = version
         self.token = token
         self.received: list[Got] = []
-        self._socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connection
         self._data = b""
         self._pid = 0
         self._kept: list[Got] = []

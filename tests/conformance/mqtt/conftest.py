@@ -1,5 +1,7 @@
 """One site for all conformance tests of a worker: free topics, and two principals.
 
+The long rounds run everything over WebSocket too.
+
 ``MQTT_TARGET=port`` runs the tests against another broker on this machine instead.
 """
 
@@ -10,7 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.conformance.mqtt.client import Client
+from tests.conformance.mqtt.client import Client, tcp
+from tests.conformance.mqtt.websocket import WebSocket
 from tests.running import Gateway
 
 POLICIES = """
@@ -64,13 +67,19 @@ def version() -> int:
     return 5
 
 
+@pytest.fixture(params=["tcp", pytest.param("websocket", marks=pytest.mark.full)])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def opened(target: Target, version: int) -> Iterator[Opener]:
+def opened(target: Target, version: int, transport: str) -> Iterator[Opener]:
     """Open connections that send nothing yet; they are closed after the test."""
     made: list[Client] = []
 
-    def make(token: str | None = None, version: int = version) -> Client:
-        made.append(Client(target.port, target.token if token is None else token, version))
+    def make(version: int = version) -> Client:
+        connection = tcp(target.port) if transport == "tcp" else WebSocket(target.websocket)
+        made.append(Client(connection, target.token, version))
         return made[-1]
 
     yield make

@@ -420,3 +420,17 @@ def test_the_will_of_a_client_whose_session_is_taken_over(connected, client_id, 
     connected(client_id, will=will(topic))
     connected(client_id)
     assert watcher.message().payload == b"gone"
+
+
+@clause("MQTT-3.1.3-2", "MQTT-3.1.4-3")
+def test_another_principal_with_the_same_identifier_is_another_client(
+    connected, opened, target, client_id, topic
+):
+    first = connected(client_id, expiry=60)
+    first.subscribe((topic, 1))
+    other = opened()
+    got = other.connect(client_id, clean=False, token=target.other)
+    assert (got.code, got.present) == (0, False)
+    other.publish(topic, b"for the first", 1)
+    assert first.message().payload == b"for the first"
+    assert other.messages() == []
