@@ -147,6 +147,10 @@ class Observation:
             payload = event.payload
             options.append((o.ETAG, etag_of(event)))
             content_format = format_of(event.content_type.encode("latin-1"))
+            if payload and turn.asked.accept not in (-1, content_format):
+                self.close()
+                turn.unacceptable(event)  # section 4.2
+                return
             if content_format >= 0 and payload:
                 options.append((o.CONTENT_FORMAT, uint_value(content_format)))
         if confirmable and turn.confirms:

@@ -374,9 +374,17 @@ class Turn:
 
     def farewell(self, refusal: Refusal) -> None:
         """Send the error that ends an observation."""
-        code = _CODES[refusal.status]
+        self._last_words(_CODES[refusal.status], formats.problem_details(refusal))
+
+    def unacceptable(self, event: Event) -> None:
+        """Say that an event is not of the form that the observer accepts."""
+        detail = f"the event {event.id} is {event.content_type or 'of no stated type'}"
+        title = TITLES[code_text(NOT_ACCEPTABLE)]
+        self._last_words(NOT_ACCEPTABLE, formats.problem(NOT_ACCEPTABLE, title, detail))
+
+    def _last_words(self, code: int, body: bytes) -> None:
         options = [(o.CONTENT_FORMAT, uint_value(formats.PROBLEM)), (o.MAX_AGE, b"")]
-        self.notify(code, options, formats.problem_details(refusal), None, confirmable=True)
+        self.notify(code, options, body, None, confirmable=True)
 
 
 def etag_of(event: Event) -> bytes:

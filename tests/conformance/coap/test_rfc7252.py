@@ -39,6 +39,9 @@ from adapters.coap.options import (
     uint,
     uint_value,
 )
+from policy.model import Action
+from registry.changes import Expired
+from registry.model import RegistrationId
 from tests.adapters.coap_site import PLAN, Device
 from tests.conformance.clauses import clause
 
@@ -64,7 +67,7 @@ async def test_another_version_and_what_is_too_short_are_ignored(device, data):
     assert await device.silent()
 
 
-@clause("RFC7252-3", "RFC7252-4.2")
+@clause("RFC7252-3", "RFC7252-3.1", "RFC7252-4.2")
 @pytest.mark.parametrize(
     "data",
     [
@@ -199,7 +202,7 @@ async def test_an_unknown_elective_option_is_ignored(device):
     assert code(await device.ask(GET, SHOW, b"", (2048, b"abc"))) == "2.05"
 
 
-@clause("RFC7252-5.4.3", "RFC7252-5.4.5")
+@clause("RFC7252-5.4.3", "RFC7252-5.4.4", "RFC7252-5.4.5")
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -223,7 +226,7 @@ async def test_an_error_says_what_is_wrong(verified):
     assert "nothing is not registered here" in read_problem(answer.payload)
 
 
-@clause("RFC7252-5.7.2")
+@clause("RFC7252-5.7.2", "RFC7252-5.10.2")
 @pytest.mark.parametrize("option", [(PROXY_URI, b"coap://other/x"), (PROXY_SCHEME, b"coap")])
 async def test_this_is_no_forward_proxy(device, option):
     assert code(await device.ask(GET, SHOW, b"", option)) == "5.05"
@@ -269,7 +272,7 @@ async def test_a_get_changes_nothing_and_returns_what_there_is(site, device):
     assert (await site.channels.position(site.news())).sequence == 1
 
 
-@clause("RFC7252-5.9.1.3")
+@clause("RFC7252-5.9.1.3", "RFC7252-5.10.6")
 async def test_a_value_that_the_client_has_is_valid(device):
     await device.ask(PUT, NEWS, b"hello")
     etag = (await device.ask(GET, NEWS)).value(ETAG)
@@ -371,7 +374,7 @@ async def test_a_precondition_that_fails_keeps_a_method_from_being_called(site, 
     assert code(await device.ask(POST, MAKE, b"x", (IF_MATCH, b""))) == "2.04"
 
 
-@clause("RFC7252-8.2")
+@clause("RFC7252-7.1")
 async def test_discovery_has_its_own_form(verified):
     answer = await verified.ask(GET, ".well-known/core")
     assert uint(answer.value(CONTENT_FORMAT)) == LINKS
@@ -436,3 +439,59 @@ async def test_the_errors_of_a_provider_are_told_from_ours(device):
     assert (code(answer), answer.payload) == ("4.04", b"no such goal")
     assert answer.value(HILUM_ORIGIN) == b""
     assert (await device.ask(GET, "Plan/none")).value(HILUM_ORIGIN) is None
+
+
+@clause("RFC7252-3.2")
+async def test_numbers_may_have_leading_zeros(device):
+    answer = await device.ask(POST, MAKE, b"x", (CONTENT_FORMAT, b"\x00\x32"))
+    assert uint(answer.value(CONTENT_FORMAT)) == JSON
+
+
+@clause("RFC7252-4.7")
+async def test_one_confirmable_answer_is_outstanding_at_a_time(site, verified):
+    for token in (b"1", b"2", b"3"):
+        verified.send(POST, f"{PLAN}/late", b"x", token=token)
+    for _ in range(3):
+        assert (await verified.hear()).code == 0
+    site.responder.gate.set()
+    for _ in range(3):
+        answer = await verified.hear()
+        assert answer.kind == CON
+        assert await verified.silent()
+        verified.raw(encode(Message(ACK, 0, answer.message_id)))
+
+
+@clause("RFC7252-5.9.3.4")
+async def test_when_to_try_again_is_told(site, verified):
+    await site.change(Expired(RegistrationId("Planner", "1.0.0", "a"), 1))
+    answer = await verified.ask(POST, MAKE, b"x")
+    assert (code(answer), uint(answer.value(MAX_AGE))) == ("5.03", 1)
+
+
+@clause("RFC7252-7.1", "RFC7252-7.2.1")
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("href=/Plan/make", ["/Plan/make"]),
+        ("href=/Plan/m*", ["/Plan/make"]),
+        ("rt=hilum.object", ["/Plan"]),
+        ("rt=hilum.channel", ["/Plan/diary", "/Plan/news", "/Plan/typed"]),
+        ("rt=hilum.ch*", ["/Plan/diary", "/Plan/news", "/Plan/typed"]),
+        ("obs", ["/Plan/diary", "/Plan/news", "/Plan/typed"]),
+        ("if=hilum.safe", ["/Plan/b", "/Plan/large", "/Plan/show", "/Plan/type"]),
+        ("ct=60", ["/Plan"]),
+        ("ct=50", ["/Plan", "/Plan/show", "/Plan/typed"]),
+        ("rt=nothing", []),
+        ("unknown=x&href=/Plan/make", ["/Plan/make"]),
+    ],
+)
+async def test_links_are_filtered(verified, query, expected):
+    answer = await verified.ask(GET, f".well-known/core?{query}")
+    assert uint(answer.value(CONTENT_FORMAT)) == LINKS
+    found = [link[1:].partition(">")[0] for link in answer.payload.decode().split(",") if link]
+    assert sorted(found) == expected
+
+
+async def test_links_to_what_a_caller_may_not_describe_are_left_out(site, verified):
+    await site.deny("closed", Action.DESCRIBE, names="Plan/make")
+    assert b"/Plan/make" not in (await verified.ask(GET, ".well-known/core")).payload

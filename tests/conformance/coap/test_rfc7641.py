@@ -8,7 +8,7 @@ import pytest
 from adapters.coap.codec import ACK, CON, GET, NON, RST, Message, code_text, empty, encode
 from adapters.coap.formats import JSON
 from adapters.coap.observations import OBSERVED, UNCONFIRMED
-from adapters.coap.options import BLOCK2, CONTENT_FORMAT, ETAG, OBSERVE, uint, uint_value
+from adapters.coap.options import ACCEPT, BLOCK2, CONTENT_FORMAT, ETAG, OBSERVE, uint, uint_value
 from policy.model import AccessPolicy, Action, Subject
 from tests.adapters.coap_site import AUTHORITY, PLAN, Device
 from tests.conformance.clauses import clause
@@ -289,3 +289,16 @@ async def test_observers_are_told_that_the_site_shuts_down(site, verified):
     await observe(verified)
     site.listener.service.close()
     assert code(await heard(verified)) == "5.03"
+
+
+@clause("RFC7641-4.2")
+async def test_an_observer_that_accepts_one_form_gets_no_other(site, verified):
+    accept = (ACCEPT, uint_value(JSON))
+    answer = await verified.ask(GET, NEWS, b"", REGISTER, accept, token=b"ob")
+    assert code(answer) == "2.05"
+    site.publish(b"{}", kind="application/json")
+    assert (await heard(verified)).payload == b"{}"
+    site.publish(b"text")
+    message = await heard(verified)
+    assert (code(message), message.value(OBSERVE)) == ("4.06", None)
+    assert not observing(site)

@@ -12,6 +12,7 @@ from adapters.coap.multicast import GROUPS
 from adapters.coap.options import ordered
 from policy.model import Action
 from tests.adapters.coap_site import CoapSettings, path_options, running_coap
+from tests.conformance.clauses import clause
 
 SETTINGS = CoapSettings(anonymous=True, multicast=True, leisure=0.05)
 CORE = ".well-known/core"
@@ -48,6 +49,7 @@ def everybody(site):
         yield ask
 
 
+@clause("RFC7252-8.2")
 async def test_discovery_is_answered_from_the_listeners_own_port(site):
     with everybody(site) as ask:
         answer = await ask(f"{CORE}?href=/Plan")
@@ -55,6 +57,7 @@ async def test_discovery_is_answered_from_the_listeners_own_port(site):
         assert b"</Plan>".startswith(answer.payload[:7])
 
 
+@clause("RFC7252-8.1", "RFC7252-8.2")
 @pytest.mark.parametrize(
     ("path", "kind", "code", "options"),
     [
@@ -71,12 +74,14 @@ async def test_nothing_else_is_answered(site, path, kind, code, options):
         assert await ask(path, kind, code, *options) is None
 
 
+@clause("RFC7252-8.2")
 async def test_what_nobody_may_see_is_not_shown(site):
     await site.deny("closed", Action.DESCRIBE)
     with everybody(site) as ask:
         assert await ask(CORE) is None
 
 
+@clause("RFC7252-8.1")
 async def test_noise_is_ignored(site):
     with everybody(site) as ask:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
