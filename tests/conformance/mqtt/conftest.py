@@ -29,7 +29,7 @@ spec:
   effect: allow
   subjects: [{principal: "device:one"}, {principal: "device:two"}]
   actions: [publish, subscribe, describe]
-  names: ["free/**"]
+  names: ["free/**", "Registered/**"]
   groups: ["*"]
 """
 _numbers = count(1)
@@ -54,6 +54,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     config = "[mqtt]\nwebsocket_port = 0\n"
     with Gateway(tmp_path_factory.mktemp("mqtt"), config=config) as gateway:
         gateway.apply(POLICIES)
+        channels = {f"c{number}": {} for number in range(20)}
+        objects = [{"name": "Registered", "channels": channels}]
+        gateway.register({"microservice": "Conformance", "instance": "a", "objects": objects})
         tokens = [gateway.token_for(f"device:{who}", "device") for who in ("one", "two")]
         ports = [urlsplit(url).port or 0 for url in (gateway.mqtt, gateway.mqtt_websocket)]
         yield Target(*ports, *tokens)
