@@ -40,9 +40,10 @@ class MqttSite:
             raise SiteError(document["status"], document["detail"])
         return document
 
-    def publish(self, name: str, event: object) -> None:
-        """Publish an event, and wait until the site has it."""
+    def publish(self, name: str, event: object) -> str:
+        """Publish to a channel, and wait until the site has it; the event's id is not told."""
         self._send(name, event)
+        return ""
 
     def events(self, name: str) -> Iterator[Event]:
         """Yield a channel's last value and then live events, for ever."""

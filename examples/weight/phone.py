@@ -1,9 +1,14 @@
-"""A phone: its user says what she eats, and it relays her wristband, rolled up to minutes."""
+"""A phone: its user says what she eats, and it relays her wristband, rolled up to minutes.
+
+It speaks CoAP, and answers it: each of the wristband's samples is a call of it (policies.yaml).
+"""
 
 import threading
 from collections.abc import Iterable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
+from examples.weight.by_coap import CoapSite
 from examples.weight.day import clock, rows, seconds, wait_for_clock
 from examples.weight.service import Microservice
 
@@ -46,17 +51,24 @@ def _minute(minute: int, kcal: float, samples: int, total: float) -> dict[str, A
     }
 
 
-def relay(phone: Microservice) -> None:
-    """Be the edge: take the wristband's stream, and pass on what the cloud needs of it."""
-    for minute in roll_up(event.value for event in phone.site.events("Wristband/calories")):
-        phone.publish("Phone/burned", minute)
-
-
 def main() -> None:
-    phone = Microservice("Phone")
-    phone.register(PHONE)
-    threading.Thread(target=relay, args=[phone], daemon=True).start()
-    day = wait_for_clock(phone.site)
+    phone = Microservice("Phone", connect=CoapSite)
+    site: CoapSite = phone.site
+    samples = SimpleQueue[dict[str, Any]]()
+
+    def relay() -> None:
+        """Be the edge: pass on what the cloud needs of the wristband's stream."""
+        for minute in roll_up(iter(samples.get, None)):
+            phone.publish("Phone/burned", minute)
+
+    def remind(asked: dict[str, Any]) -> dict[str, Any]:
+        goal = site.call(f"{asked['plan']}/checkGoal")
+        return {"reminder": f"{goal['missing']} kcal to go", "by": goal["by"]}
+
+    methods = {"sample": site.serve("sample", samples.put), "remind": site.serve("remind", remind)}
+    phone.register({**PHONE, "methods": methods})
+    threading.Thread(target=relay, daemon=True).start()
+    day = wait_for_clock(site)
     total = 0
     for meal in rows("meals"):
         day.wait(seconds(meal["time"]))

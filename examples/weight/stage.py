@@ -8,19 +8,9 @@ from typing import Any
 from examples.weight.by_http import HttpSite
 from examples.weight.children import Child, Children
 from examples.weight.day import CHANNEL, Clock
+from examples.weight.identities import PRINCIPALS, PROTOCOLS, has_token, keep, make_contexts
 
 HERE = Path(__file__).parent
-PRINCIPALS = {
-    "wristband": "device",
-    "phone": "device",
-    "weather": "service",
-    "calendar": "service",
-    "recommender": "service",
-    "alice": "user",
-    "mallory": "user",  # has a token, but no policy speaks of her
-}
-PROTOCOLS = {"wristband": "mqtt"}
-"""What speaks something else than HTTP."""
 CONFIGURATION = """\
 [site]
 authority = "snac.asu.edu"
@@ -38,6 +28,7 @@ class Stage:
         self.children = children
         self.tokens = state / "tokens"
         self.tokens.mkdir(mode=0o700, exist_ok=True)
+        make_contexts(state / "site" / "oscore", self.tokens)
         configuration = state / "site.toml"
         configuration.write_text(CONFIGURATION)
         options = ["--config", str(configuration), "--state", str(state / "site")]
@@ -51,11 +42,10 @@ class Stage:
         """Apply the policies and issue the tokens; returns how many policies there are."""
         applied = self.apply("policies")
         for name, kind in PRINCIPALS.items():
-            asked = {"principal": f"{kind}:{name}", "kind": kind, "note": "weight demo"}
-            token = self.operator.call("$site/token/issue", asked)["token"]
-            file = self.tokens / f"{name}.token"
-            file.touch(mode=0o600)
-            file.write_text(token + "\n")
+            if has_token(name):
+                asked = {"principal": f"{kind}:{name}", "kind": kind, "note": "weight demo"}
+                token = self.operator.call("$site/token/issue", asked)["token"]
+                keep(self.tokens / f"{name}.token", token)
         return applied
 
     def apply(self, file: str) -> int:

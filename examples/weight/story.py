@@ -20,7 +20,7 @@ class Story(Crossing):
         children.append(self.stage.start("recommender", "b"))
         for child in children:
             child.wait_for("ready")
-        self.check("every service registered with a token of its own", ok=True)
+        self.check("every service registered, each as a principal of its own", ok=True)
         self.clock = self.stage.begin(speed)
         for when, step in {
             "05:00": self.create_plan,

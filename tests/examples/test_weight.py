@@ -211,7 +211,7 @@ def test_the_demo_runs_once_and_everything_happens(demo):
     output, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, output
     checks = [line for line in output.splitlines() if line.startswith(("ok    ", "FAILED"))]
-    assert len(checks) == 19
+    assert len(checks) == 21
     assert all(line.startswith("ok ") for line in checks)
     assert not any(map(is_running, below(process.pid) if process.poll() is None else ()))
 
