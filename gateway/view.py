@@ -299,7 +299,8 @@ def _validator(schema: dict[str, Any] | None) -> Validator | None:
 
 
 def _static_source(binding: Binding) -> Source:
-    return Source(STATIC, Endpoint(binding.endpoint, binding.method, binding.args), "")
+    endpoint = Endpoint(binding.endpoint, binding.method, binding.args, binding.encoding)
+    return Source(STATIC, endpoint, "")
 
 
 def _nothing(_: Name) -> Route | None:

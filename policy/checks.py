@@ -121,14 +121,15 @@ def _binding(spec: Spec, policy: Binding) -> Binding:
         spec.add((), message, hint)
         return policy
     if policy.endpoint:
-        endpoint = Endpoint(policy.endpoint, policy.method, policy.args)
+        endpoint = Endpoint(policy.endpoint, policy.method, policy.args, policy.encoding)
         spec.findings.endpoint(spec.path, endpoint, "endpoint")
         return replace(policy, name=name)
     plain = Binding(
         policy.name, call=policy.call, source=policy.source, description=policy.description
     )
     if policy != plain:
-        message = f"method, args, safe and idempotent belong to an endpoint, not to a {said[0]}"
+        message = "method, args, encoding, safe and idempotent belong to an endpoint, "
+        message += f"not to a {said[0]}"
         spec.add((said[0],), message, "remove them", key=True)
     if policy.source:
         spec.findings.source((*spec.path, "source"), policy.source)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
-from registry.model import ArgumentPlace, Retain
+from registry.model import ArgumentPlace, Encoding, Retain
 
 
 class Action(StrEnum):
@@ -98,15 +98,16 @@ class LifecyclePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 class Binding(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A static binding of a name by an operator (S3 III-B).
 
-    Either ``endpoint`` provides the method ``name`` (``method`` and ``args`` as in a manifest),
-    or every event of the channel ``name`` becomes a call of the method ``call``, or the channel
-    ``name`` is fed from the URL ``source``.
+    Either ``endpoint`` provides the method ``name`` (``method``, ``args`` and ``encoding`` as in a
+    manifest), or every event of the channel ``name`` becomes a call of the method ``call``, or the
+    channel ``name`` is fed from the URL ``source``.
     """
 
     name: str
     endpoint: str = ""
     method: str = "POST"
     args: dict[str, ArgumentPlace] = {}
+    encoding: Encoding = ""
     safe: bool = False
     idempotent: bool = False
     call: str = ""

@@ -124,6 +124,9 @@ class Findings:
                 self.add((*path, "args", name), *trouble, key=True)
         if url is not None and url.scheme in BROKER:
             self._topic((*path, url_key), endpoint.url)
+        if url is not None and endpoint.encoding and not url.scheme.startswith("coap"):
+            message = f"a {url.scheme} endpoint has no encoding: payloads pass as they are"
+            self.add((*path, "encoding"), message, "remove encoding", key=True)
         if url is not None and url.scheme not in WEB and endpoint.args:
             hint = "remove args: the payload passes as it is"
             self.add((*path, "args"), f"a {url.scheme} endpoint takes no arguments", hint)

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct, field
 from registry.names import Name
 
 ArgumentPlace = Literal["path", "query", "header", "body"]
+Encoding = Literal["", "cbor"]
 Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 """What people read; the limits of this module hold for what arrives from outside."""
 
@@ -30,12 +31,14 @@ class Endpoint(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_d
     """One address that provides a method.
 
     ``url`` may hold ``{argument}`` places; ``args`` says where each argument of a JSON call goes,
-    with ``"*"`` for all the others. Without ``args`` the payload passes through untouched.
+    with ``"*"`` for all the others. Without ``args`` the payload passes through untouched, but
+    for a CoAP endpoint with the ``encoding`` ``cbor``: then JSON becomes CBOR, and CBOR JSON again.
     """
 
     url: str
     method: str = "POST"
     args: dict[str, ArgumentPlace] = {}
+    encoding: Encoding = ""
 
 
 class Retain(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):

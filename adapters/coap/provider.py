@@ -8,10 +8,19 @@ import asyncio
 from weakref import WeakValueDictionary
 
 from adapters.coap.codec import Message
+from adapters.coap.formats import Untranslatable
 from adapters.coap.options import Options
 from adapters.coap.upstream_blocks import Fetch
 from adapters.coap.upstream_line import Line, Request
-from adapters.coap.upstream_mapping import CODES, BadCall, fixed_options, reply, request
+from adapters.coap.upstream_mapping import (
+    CODES,
+    BadCall,
+    fixed_options,
+    in_json,
+    reply,
+    request,
+    wants_cbor,
+)
 from adapters.coap.upstream_pool import LinePool
 from gateway.calls import MAX_MESSAGE
 from gateway.egress import Egress, Origin
@@ -25,12 +34,14 @@ from registry.urls import Url, parse_url
 class Prepared:
     """What is known of a target before a call."""
 
-    __slots__ = ("code", "options", "pool")
+    __slots__ = ("cbor", "code", "options", "pool")
 
-    def __init__(self, pool: LinePool, code: int, options: Options) -> None:
+    def __init__(self, pool: LinePool, code: int, options: Options, *, cbor: bool) -> None:
         self.pool = pool
         self.code = code
         self.options = options
+        self.cbor = cbor
+        """Whether JSON is to be translated to CBOR and back."""
 
 
 class CoapProvider:
@@ -41,7 +52,7 @@ class CoapProvider:
         self.egress = egress
         self.limit = limit
         self.clock = asyncio.get_running_loop().time
-        # A pool lives as long as a Route's target or a call of its own needs it.
+        # A pool lives as long as a Route's target or an open line of its own needs it.
         self._pools: WeakValueDictionary[Origin, LinePool] = WeakValueDictionary()
 
     def send(self, permit: Permit, answer: Answer, body: bytes, end: bool) -> Sink:
@@ -81,7 +92,8 @@ class CoapProvider:
     def _prepare(self, target: Target) -> Prepared:
         url = parse_url(target.endpoint.url)
         code = CODES[target.endpoint.method.upper()]
-        return Prepared(self.pool(url, target.peer), code, fixed_options(url))
+        cbor = target.endpoint.encoding == "cbor"
+        return Prepared(self.pool(url, target.peer), code, fixed_options(url), cbor=cbor)
 
 
 class AskedCall:
@@ -162,7 +174,7 @@ class AskedCall:
         if not self._done:
             self._done = True
             self._tick()
-            self._answer.reply(reply(message), message.payload, end=True)
+            self._reply(message)
 
     def _lost(self, why: str, written: bool) -> None:
         broken = self._fetch is not None and self._fetch.broken
@@ -175,12 +187,23 @@ class AskedCall:
     def _ask(self, payload: bytes) -> None:
         prepared = self._prepared
         try:
-            self._request = request(prepared.code, prepared.options, self._call, payload)
+            self._request = request(
+                prepared.code, prepared.options, self._call, payload, cbor=prepared.cbor
+            )
         except BadCall as error:
             self._later(Status.BAD_REQUEST, str(error))
             return
         if not prepared.pool.want(self):
             self._later(Status.UNAVAILABLE, "too many calls to this endpoint wait already")
+
+    def _reply(self, message: Message) -> None:
+        try:
+            if self._prepared.cbor and not wants_cbor(self._call):
+                message = in_json(message)
+        except Untranslatable as error:
+            self._answer.failed(Status.PROVIDER_ERROR, f"the reply is {error}", written=True)
+        else:
+            self._answer.reply(reply(message), message.payload, end=True)
 
     def _release(self) -> None:
         line, self._line = self._line, None

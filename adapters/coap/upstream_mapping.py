@@ -6,7 +6,17 @@ from urllib.parse import unquote_to_bytes
 from adapters.coap import options as o
 from adapters.coap.asked import MAX_HOPS
 from adapters.coap.codec import DELETE, GET, METHODS, Message, code_of
-from adapters.coap.formats import OCTETS, content_type_of, format_of, format_value
+from adapters.coap.formats import (
+    CBOR,
+    JSON,
+    OCTETS,
+    Untranslatable,
+    content_type_of,
+    format_of,
+    format_value,
+    to_cbor,
+    to_json,
+)
 from adapters.coap.options import Options, ordered, uint
 from adapters.coap.upstream_line import Request
 from gateway.message import WIRE, Call, Origin, Reply, Status
@@ -55,22 +65,40 @@ def fixed_options(url: Url) -> Options:
     return options
 
 
-def request(code: int, fixed: Options, call: Call, payload: bytes) -> Request:
-    """Return a call's request; raises BadCall."""
+def wants_cbor(call: Call) -> bool:
+    """Return whether a caller speaks CBOR itself, so that nothing is to be translated for it."""
+    return CBOR in (format_of(call.content_type), _accept(call))
+
+
+def request(code: int, fixed: Options, call: Call, payload: bytes, *, cbor: bool) -> Request:
+    """Return a call's request, with ``cbor`` its JSON as CBOR; raises BadCall."""
+    number, accept = format_of(call.content_type), _accept(call)
+    if cbor:
+        if payload and (number == JSON or not call.content_type):
+            payload, number = _encoded(payload), CBOR
+        if accept in (JSON, -1):
+            accept = CBOR
     if payload and code in (GET, DELETE):
         raise BadCall("the endpoint is asked with a GET or DELETE, which has no payload")
     options = [*fixed, (o.HOP_LIMIT, bytes((max(1, MAX_HOPS - 1 - call.hops),)))]
-    for number, value in _query(call.query.decode("latin-1")):
+    for option, value in _query(call.query.decode("latin-1")):
         if len(value) > MAX_QUERY:
             raise BadCall(f"an argument of the query has more than {MAX_QUERY} bytes")
-        options.append((number, value))
-    if payload and call.content_type:
-        number = format_of(call.content_type)
+        options.append((option, value))
+    if payload and (number >= 0 or call.content_type):
         options.append((o.CONTENT_FORMAT, format_value(OCTETS if number < 0 else number)))
-    accept = _accept(call)
     if accept >= 0:
         options.append((o.ACCEPT, format_value(accept)))
     return Request(code, ordered(options), payload)
+
+
+def in_json(message: Message) -> Message:
+    """Return a response with its CBOR as JSON; raises Untranslatable."""
+    value = message.value(o.CONTENT_FORMAT)
+    if value is None or uint(value) != CBOR or not message.payload:
+        return message
+    options = [(n, format_value(JSON) if n == o.CONTENT_FORMAT else v) for n, v in message.options]
+    return message._replace(options=options, payload=to_json(message.payload))
 
 
 def reply(message: Message) -> Reply:
@@ -113,6 +141,13 @@ def _code(code: int, status: Status) -> int:
     if known is not None:
         return known
     return WIRE[status].http if status is not Status.OK else 200
+
+
+def _encoded(payload: bytes) -> bytes:
+    try:
+        return to_cbor(payload)
+    except Untranslatable as error:
+        raise BadCall(f"the endpoint takes CBOR, and the payload is {error}") from None
 
 
 def _query(query: str) -> Options:
