@@ -119,22 +119,34 @@ class CoapSite:
     async def change(self, *changes: Change) -> None:
         await self.site.ledger.change("site:test", lambda _: changes)
 
-    async def policy(self, name: str, spec: Policy) -> None:
+    def applied(self, name: str, spec: Policy) -> Change:
         self._revision += 1
         document = ManifestDoc(type(spec).__name__, name, {}, self._revision - 1, spec)
-        record = to_record(document, owner="site:test", revision=self._revision)
-        await self.change(PolicyApplied(record))
+        return PolicyApplied(to_record(document, owner="site:test", revision=self._revision))
+
+    def rule(
+        self,
+        name: str,
+        effect: str,
+        who: Subject,
+        actions: tuple[Action, ...],
+        names: str = "**",
+    ) -> Change:
+        return self.applied(name, AccessPolicy(effect, (who,), actions, (names,)))
+
+    async def policy(self, name: str, spec: Policy) -> None:
+        await self.change(self.applied(name, spec))
 
     async def allow(self, name: str, *actions: Action, names: str = "**", who: str = "*") -> None:
-        await self.policy(name, AccessPolicy("allow", (Subject(who),), actions, (names,)))
+        await self.change(self.rule(name, "allow", Subject(who), actions, names))
 
     async def deny(self, name: str, *actions: Action, names: str = "**") -> None:
-        await self.policy(name, AccessPolicy("deny", (Subject(),), actions, (names,)))
+        await self.change(self.rule(name, "deny", Subject(), actions, names))
 
     async def withdraw(self, name: str) -> None:
         await self.change(PolicyDeleted("AccessPolicy", name))
 
-    async def register(self) -> None:
+    def registration(self) -> Change:
         methods = {
             name: Method(
                 safe=method.safe,
@@ -146,9 +158,7 @@ class CoapSite:
         }
         plan = VirtualObject(f"{AUTHORITY}/{PLAN}", methods=methods, channels=CHANNELS)
         id_ = RegistrationId("Planner", "1.0.0", "a")
-        await self.change(
-            Registered(Registration(id_, "site:planner", "127.0.0.1", 60, 1, (plan,)))
-        )
+        return Registered(Registration(id_, "site:planner", "127.0.0.1", 60, 1, (plan,)))
 
     def news(self, member: str = "news") -> object:
         return self.site.view.find(f"{AUTHORITY}/{PLAN}/{member}")
@@ -194,9 +204,10 @@ async def running_coap(
     site.watchers.access.append(listener.redecide)
     site.watchers.credential.append(channels.end_of)
     await site.start()
-    await made.register()
+    begin = [made.registration()]
     if everything:
-        await made.allow("everything", *Action)
+        begin.append(made.rule("everything", "allow", Subject(), tuple(Action)))
+    await made.change(*begin)
     made.port = await listener.listen("127.0.0.1", 0)
     sweeping = loop.create_task(_sweep(site, listener, loop))
     try:
