@@ -6,14 +6,12 @@ from functools import partial
 from typing import Literal
 
 from gateway.message import Event, EventId, Extras, Refusal, Status
+from gateway.ring import Ring
 from gateway.session_port import SessionStore
 from gateway.subscriptions import Subscription
 from gateway.view import Route
-from registry.model import EventChannel, Retain
+from registry.model import EventChannel
 
-RING_BYTES = 64 * 1024 * 1024
-"""Payload bytes that a channel may hold in memory, whatever its manifest says."""
-RING_COUNT = 100_000
 _new_id = partial(tuple.__new__, EventId)  # half the time of its constructor
 PATIENCE = 1.0
 """Seconds that a publisher waits at most for subscribers of a ``block`` channel (design 6)."""
@@ -207,15 +205,12 @@ class RingTopic(Topic):
         super().__init__(route, patience, keeper)
         self.incarnation = incarnation
         self._time_ms = time_ms
-        self._events: dict[int, Event] = {}
-        self._first = 1
-        self._bytes = 0
-        self._count, self._size, self._age = _limits(self.settings.retain)
+        self._ring = Ring(self.settings.retain)
 
     def use(self, route: Route) -> None:
         """Go on with what the channel is now."""
         self.route = route
-        self._count, self._size, self._age = _limits(self.settings.retain)
+        self._ring.resize(self.settings.retain, self._time_ms())
 
     def publish(
         self,
@@ -243,37 +238,13 @@ class RingTopic(Topic):
             extras,
             origin,
         )
-        self._events[sequence] = event
-        self._bytes += len(payload)
-        if self._age or self._bytes > self._size or sequence - self._first >= self._count:
-            self._evict(now)
+        self._ring.add(event, now)
         self.fan_out(event)
         return event_id
 
     async def read(self, after: int, limit: int) -> list[Event]:
         """Return at most ``limit`` retained events after ``after``."""
-        self._evict(self._time_ms())
-        first = max(after + 1, self._first)
-        last = min(self.last, first + limit - 1)
-        return [self._events[sequence] for sequence in range(first, last + 1)]
-
-    def _evict(self, now: int) -> None:
-        """Forget what is not to be retained; the newest event, the last value, always stays."""
-        events = self._events
-        oldest = now - self._age if self._age else 0
-        while self._first < self.last and (
-            len(events) > self._count
-            or self._bytes > self._size
-            or events[self._first].time < oldest
-        ):
-            self._bytes -= len(events.pop(self._first).payload)
-            self._first += 1
-
-
-def _limits(retain: Retain) -> tuple[int, int, int]:
-    """Return how many events, bytes and milliseconds are kept in memory (0 ms: no such limit)."""
-    count = min(retain.count or RING_COUNT, RING_COUNT)
-    return count, min(retain.bytes or RING_BYTES, RING_BYTES), retain.age * 1000
+        return self._ring.read(after, limit, self._time_ms())
 
 
 def _dispatch(members: dict[Subscription, None], event: Event) -> None:
