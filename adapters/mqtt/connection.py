@@ -43,8 +43,8 @@ STALLED = 60.0
 _log = logging.getLogger("hilum.mqtt")
 
 
-class Connection(asyncio.Protocol):
-    """A connection over TCP, TLS or WebSocket. It is its session's ``Wire``."""
+class Connection:
+    """A connection over TCP, TLS or WebSocket: an ``asyncio.Protocol``, and its session's Wire."""
 
     __slots__ = (
         "_at",

@@ -57,17 +57,20 @@ class Encoder:
 
         ``first`` is the first byte: QoS and RETAIN.
         """
-        if (
-            event is self._event
-            and first == self._first
+        if event is not self._event:
+            self._event = event
+            self._common = None
+            self._first = 0
+            if self._known:
+                self._known.clear()
+            found = None
+        elif (
+            first == self._first
             and topic == self._topic
             and version == self._version
             and ids == self._ids
         ):
             return self._parts
-        if event is not self._event:
-            self._begin(event)
-            found = None
         else:
             found = self._known.get((topic, version, first, ids))
         if found is None:

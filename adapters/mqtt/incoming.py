@@ -2,11 +2,10 @@
 
 from collections import deque
 from functools import partial
-from struct import Struct as PackedStruct
+from struct import Struct
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
+from adapters.mqtt.flight import Receipt
 from adapters.mqtt.packets import (
     PUBACK,
     PUBCOMP,
@@ -24,42 +23,9 @@ from gateway.message import Mark
 if TYPE_CHECKING:
     from adapters.mqtt.session import Session
 
-_ACK = PackedStruct(">BBH").pack
+_ACK = Struct(">BBH").pack
 PENDING = 1024
 """Messages of one 3.1.1 client that wait for an acknowledgement; then it is not read from."""
-
-
-class Receipt(Struct, eq=False):
-    """One message that waits for its acknowledgement; at QoS 2 it is there until PUBREL.
-
-    ``marked``: the engine has stored its mark; ``stored``: that is on disk, as far as it has to
-    be; ``waits``: it is in the order of acknowledgements; ``answered``: PUBREC was sent;
-    ``counted``: it takes a place in our Receive Maximum.
-    """
-
-    incoming: "Incoming"
-    packet_id: int
-    qos: int
-    mark: Mark | None
-    reason: int = LATER
-    why: str = ""
-    marked: bool = False
-    stored: bool = True
-    waits: bool = False
-    answered: bool = False
-    counted: bool = True
-
-    def take_mark(self) -> Mark | None:
-        """Hand over the mark: whoever takes it stores it with the event."""
-        mark, self.mark = self.mark, None
-        return mark
-
-    def done(self, reason: int, why: str = "") -> None:
-        """Answer the message."""
-        if self.reason == LATER:
-            self.reason = reason
-            self.why = why
-            self.incoming.decided(self)
 
 
 class Incoming:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 from adapters.mqtt.connection import Connection
 from adapters.mqtt.engine import Engine
@@ -61,7 +62,7 @@ class MqttListener:
     ) -> int:
         """Bind an address and accept; returns the port."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: WebSocket(self) if websocket else Connection(self),
+            lambda: cast("asyncio.Protocol", WebSocket(self) if websocket else Connection(self)),
             host,
             port,
             ssl=tls,

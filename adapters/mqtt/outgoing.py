@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
 
+from adapters.mqtt.flight import DROPPED, QUEUED, RELEASED, RELEASING, SENT, Message
 from adapters.mqtt.packets import PUBREL, Ack, Reason
 from adapters.mqtt.ports import Shared
 from adapters.mqtt.stored import read_body
@@ -17,33 +17,11 @@ from gateway.session_port import StoredMessage
 if TYPE_CHECKING:
     from adapters.mqtt.session import Session
 
-QUEUED, SENT, RELEASING, RELEASED, DROPPED = range(5)
-"""Waits to be sent; waits for PUBACK or PUBREC; its PUBREL waits for the disk; PUBREL is sent."""
 IDS = 65_535
 MOST = 60_000
 """Messages that wait for one client, whatever the settings say: each has a packet identifier."""
 
 _log = logging.getLogger("hilum.mqtt")
-
-
-class Message(Struct, eq=False):
-    """One message to one client. ``event`` is None when only its PUBREL is due (restored).
-
-    ``ready``: on disk, as far as it has to be before it may be sent; ``counted``: it takes a
-    place in the client's Receive Maximum; ``again``: it was sent before (DUP).
-    """
-
-    event: Event | None
-    topic: str
-    qos: int
-    retain: bool
-    ids: tuple[int, ...]
-    packet_id: int
-    shared: Shared | None = None
-    state: int = QUEUED
-    ready: bool = True
-    counted: bool = False
-    again: bool = False
 
 
 class Outgoing:

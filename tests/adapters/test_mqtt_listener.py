@@ -27,11 +27,12 @@ async def test_tls():
     async with Site(tls=server_tls()) as site:
         client = await site.client(ssl=client_tls(), server_hostname="localhost")
         assert (await client.connect()).kind == CONNACK
-        client.write(wire.subscribe(("t", 0)))
+        client.write(wire.subscribe(("t", 1)))
         await client.read()
-        client.write(*(wire.publish("t", bytes(30_000)) for _ in range(20)))
-        got = [await client.read() for _ in range(20)]
-        assert all(len(each.payload) == 30_000 for each in got)
+        large = [wire.publish("t", bytes(30_000), first=0x32, pid=1 + at) for at in range(20)]
+        client.write(*large)
+        got = [await client.read() for _ in range(40)]
+        assert sum(len(each.payload) for each in got if each.kind == PUBLISH) == 600_000
         connection = next(iter(site.listener.connections))
         assert connection.secure
         assert connection.peer == "127.0.0.1"

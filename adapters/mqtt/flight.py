@@ -1,0 +1,70 @@
+"""What a session remembers of each message that is under way, either way.
+
+Structs of msgspec, because one is made in a third of a plain class's time.
+"""
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from adapters.mqtt.ports import LATER, Shared
+from gateway.message import Event, Mark
+
+if TYPE_CHECKING:
+    from adapters.mqtt.incoming import Incoming
+
+QUEUED, SENT, RELEASING, RELEASED, DROPPED = range(5)
+"""Waits to be sent; waits for PUBACK or PUBREC; its PUBREL waits for the disk; PUBREL is sent."""
+
+
+class Message(Struct, eq=False):
+    """One message to one client. ``event`` is None when only its PUBREL is due (restored).
+
+    ``ready``: on disk, as far as it has to be before it may be sent; ``counted``: it takes a
+    place in the client's Receive Maximum; ``again``: it was sent before (DUP).
+    """
+
+    event: Event | None
+    topic: str
+    qos: int
+    retain: bool
+    ids: tuple[int, ...]
+    packet_id: int
+    shared: Shared | None = None
+    state: int = QUEUED
+    ready: bool = True
+    counted: bool = False
+    again: bool = False
+
+
+class Receipt(Struct, eq=False):
+    """One message that waits for its acknowledgement; at QoS 2 it is there until PUBREL.
+
+    ``marked``: the engine has stored its mark; ``stored``: that is on disk, as far as it has to
+    be; ``waits``: it is in the order of acknowledgements; ``answered``: PUBREC was sent;
+    ``counted``: it takes a place in our Receive Maximum.
+    """
+
+    incoming: "Incoming"
+    packet_id: int
+    qos: int
+    mark: Mark | None
+    reason: int = LATER
+    why: str = ""
+    marked: bool = False
+    stored: bool = True
+    waits: bool = False
+    answered: bool = False
+    counted: bool = True
+
+    def take_mark(self) -> Mark | None:
+        """Hand over the mark: whoever takes it stores it with the event."""
+        mark, self.mark = self.mark, None
+        return mark
+
+    def done(self, reason: int, why: str = "") -> None:
+        """Answer the message."""
+        if self.reason == LATER:
+            self.reason = reason
+            self.why = why
+            self.incoming.decided(self)
