@@ -6,15 +6,15 @@ A session belongs to a principal and a client id: nobody takes over another's, w
 import asyncio
 import logging
 from collections.abc import Callable
-from heapq import heappop, heappush
 from itertools import count
 from typing import Protocol
 
 import msgspec
 
+from adapters.mqtt.absence import Absences
 from adapters.mqtt.admission import NOBODY, principal_of, refuse_id
 from adapters.mqtt.desk import Desk, DeskSettings
-from adapters.mqtt.joining import Client, Leaving
+from adapters.mqtt.joining import Client
 from adapters.mqtt.names import REPLY, Names
 from adapters.mqtt.packets import (
     FOR_EVER,
@@ -83,7 +83,7 @@ class Broker:
         self._clients: dict[Session, Client] = {}
         self._owned: dict[str, int] = {}
         self._numbers = count(1)
-        self._due: list[tuple[float, int, Client]] = []
+        self._absences = Absences(self._will_is_due, self._end)
         self._dirty: set[Client] = set()
         self.connected_now = 0
         channels.appeared.append(self._subscribing.matching.appeared)
@@ -100,17 +100,7 @@ class Broker:
 
     def sweep(self, now: float) -> None:
         """Publish wills and end sessions whose time has come (``now``: Unix seconds)."""
-        due = self._due
-        while due and due[0][0] <= now:
-            client = heappop(due)[2]
-            leaving = client.leaving
-            if leaving is None or self._by_key.get(client.session.key) is not client:
-                continue
-            if client.will is not None and leaving.will_at <= now:
-                self._publish_will(client)
-                self._keeper.put(client.session.key, record_of(client, leaving.since))
-            if leaving.ends_at <= now:
-                self._end(client)
+        self._absences.sweep(now)
 
     def end_of(self, credential: str) -> None:
         """Disconnect the clients of a credential that is not valid any more."""
@@ -268,7 +258,7 @@ class Broker:
         self.connected_now += 1
         client.changed = client.suspended or session.principal is not principal
         client.suspended = False
-        client.leaving = None
+        self._absences.end(client)
         client.will = packet.will
         client.peer = peer
         session.principal = principal
@@ -293,25 +283,16 @@ class Broker:
             self._end(client)
             return
         delay = min(client.will.delay, session.expiry) if client.will is not None else 0
-        if client.will is not None and not delay:
+        if not delay:
             self._publish_will(client)
-        self._leave(client, now, now + delay)
+        self._absences.begin(client, now, now + delay)
         self._keeper.put(session.key, record_of(client, now))
-
-    def _leave(self, client: Client, since: float, will_at: float) -> None:
-        """Wait for what is due while the client is away."""
-        expiry = client.session.expiry
-        ends_at = float("inf") if expiry == FOR_EVER else since + expiry
-        client.leaving = Leaving(since, will_at, ends_at)
-        client.away(gone=True)
-        for moment in {will_at, ends_at} if client.will is not None else {ends_at}:
-            heappush(self._due, (moment, next(self._numbers), client))
 
     def _end(self, client: Client) -> None:
         """A session is over, and with it everything of it (section 4.1)."""
         session = client.session
-        if client.will is not None:
-            self._publish_will(client)
+        self._absences.end(client)
+        self._publish_will(client)
         self._subscribing.close(client)
         joined = client.all_joined()
         for one in joined:
@@ -332,6 +313,11 @@ class Broker:
         will, client.will = client.will, None
         if will is not None and self._site.credentials.live(client.principal, self._site.time()):
             self.publishing.will(client, will)
+
+    def _will_is_due(self, client: Client) -> None:
+        self._publish_will(client)
+        if client.leaving is not None:
+            self._keeper.put(client.session.key, record_of(client, client.leaving.since))
 
     # On disk
 
@@ -381,7 +367,7 @@ class Broker:
         client.session.restore(stored)
         add_entries(client, record)
         delay = min(record.will.delay, record.expiry) if record.will is not None else 0
-        self._leave(client, since, record.will_at or now + delay)
+        self._absences.begin(client, since, record.will_at or now + delay)
         self._subscribing.restore(client)
 
     def _known(self, record: Record, now: float) -> Principal | None:

@@ -273,8 +273,7 @@ class Client:
     def close(self, joined: Joined) -> None:
         """End one subscription of a channel."""
         self.forget(joined)
-        left = self.session.unacknowledged(joined) if joined.group else ()
-        joined.subscription.close(left)
+        joined.subscription.close()  # what the session has queued already, the client still gets
         name = joined.route.name
         if self.session.durable and joined.is_durable() and name not in self.joined:
             self.positions.pop(name, None)

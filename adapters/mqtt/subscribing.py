@@ -67,10 +67,11 @@ class Subscribing:
 
     def restore(self, client: Client) -> None:
         """Open again what a session had subscribed to, as far as it is still allowed."""
-        for entry in client.entries.values():
+        for entry in list(client.entries.values()):
             try:
                 self._read(entry)
             except (Refusal, InvalidName):
+                del client.entries[entry.options.filter]
                 continue
             self.matching.add(entry)
             self._open(entry)

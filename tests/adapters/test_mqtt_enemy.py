@@ -165,3 +165,16 @@ async def test_the_call_of_a_gone_thief_holds_nothing(site, thief):
     plane = site.site.plane
     assert not [e for e in plane.live if e.call.principal.id == "device:thief"]
     assert site.site.sessions.of(Name(f"{BAND}/add"))
+
+
+async def test_reconnecting_for_ever_costs_nothing(site):
+    for _ in range(20):
+        client = await site.client("again", clean=True, expiry=0xFFFFFFFF)
+        await client.subscribe("Band/+")
+        await client.disconnect()
+    broker = site.broker
+    assert len(broker._by_key) == len(broker._clients) == len(broker._absences) == 1
+    assert broker.subscriptions == 1
+    await site.client("again", clean=True)
+    assert not len(broker._absences)
+    assert not broker._subscribing.matching._index.match("snac.asu.edu/Band/steps")

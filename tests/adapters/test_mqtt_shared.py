@@ -124,3 +124,19 @@ async def test_the_least_busy_member_is_served_first(site):
         await quick.publish("Band/steps", b"%d" % number)
     assert len(await payloads(slow)) == 1
     assert len(await payloads(quick)) == 9
+
+
+async def test_who_unsubscribes_still_gets_what_it_was_given(site):
+    member = await site.client("m", ReceiveMaximum=1)
+    member.paho.manual_ack_set(True)
+    await member.subscribe("$share/g/Band/steps")
+    other = await site.client("o")
+    for number in range(5):
+        await other.publish("Band/steps", b"%d" % number)
+    got = [(await member.hear()).payload]
+    await other.subscribe("$share/g/Band/steps")
+    await member.unsubscribe("$share/g/Band/steps")
+    for mid in range(1, 6):
+        member.paho.ack(mid, 1)
+        got += await payloads(member, 0.05)
+    assert sorted(got + await payloads(other)) == [b"%d" % number for number in range(5)]
