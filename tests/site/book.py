@@ -313,7 +313,7 @@ async def run(directory: Path, rounds: int, longest: float) -> Book:
             await book.set_up()
             for _ in range(rounds):
                 await book.load(random.uniform(0.02, longest))
-                await _start(site)
+                await crash_and_start(site)
                 await book.check()
             code = await asyncio.to_thread(site.stop)
         finally:
@@ -323,7 +323,7 @@ async def run(directory: Path, rounds: int, longest: float) -> Book:
     return book
 
 
-async def _start(site: Gateway) -> None:
+async def crash_and_start(site: Gateway) -> None:
     """Start a site again; one time in four it crashes while it does."""
     loop = asyncio.get_running_loop()
     if random.random() < 0.25:
