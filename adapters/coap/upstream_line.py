@@ -38,7 +38,12 @@ Lost = Callable[[str, bool], None]
 
 
 class Line(Protocol):
-    """A socket to a server; of a datagram or a stream (RFC 8323)."""
+    """A socket to a server; of a datagram or a stream (RFC 8323).
+
+    ``keeper`` lives as long as the socket is open.
+    """
+
+    keeper: object | None
 
     @property
     def lost(self) -> bool:
@@ -87,6 +92,7 @@ class DatagramLine(asyncio.DatagramProtocol):
         "_timer",
         "_token",
         "_transport",
+        "keeper",
         "lost",
         "whole",
     )
@@ -104,6 +110,8 @@ class DatagramLine(asyncio.DatagramProtocol):
         self._timeout = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._recent: dict[int, None] = {}
+        self.keeper: object | None = None
+        """Who lives as long as the socket is open."""
         self.lost = False
         self.whole = 1 << (BLOCK + 4)
 
@@ -139,6 +147,7 @@ class DatagramLine(asyncio.DatagramProtocol):
         """Close the socket."""
         self.forget()
         self.lost = True
+        self.keeper = None
         if self._transport is not None:
             self._transport.abort()
 

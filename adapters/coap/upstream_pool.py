@@ -162,5 +162,6 @@ class LinePool:
             for waiter in waiting:
                 waiter.fail_unsent(str(error))
             return
+        line.keeper = self
         self._open.add(line)
         self.free(line)

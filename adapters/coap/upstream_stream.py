@@ -32,6 +32,7 @@ class StreamLine(asyncio.Protocol):
     def __init__(self) -> None:
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.whole = BASE_SIZE - OVERHEAD
+        self.keeper: object | None = None
         self.lost = False
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -63,6 +64,7 @@ class StreamLine(asyncio.Protocol):
         """Close the connection."""
         self.forget()
         self.lost = True
+        self.keeper = None
         if self._transport is not None:
             self._transport.close()
 

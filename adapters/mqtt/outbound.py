@@ -109,6 +109,8 @@ class Link(aiomqtt.Client):
         self._settings = settings
         self._heard = heard
         self._posted = posted
+        self.attached = asyncio.Event()
+        """There is a connection: what comes now needs no thread any more."""
         self._unacknowledged: dict[int, bool] = {}
         self._qos2: set[int] = set()
         self._client.connect_timeout = CONNECT_SECONDS
@@ -124,7 +126,9 @@ class Link(aiomqtt.Client):
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
-            opening.add_done_callback(self._give_up)  # its thread cannot be stopped
+            opening.add_done_callback(self._give_up)
+            if self.attached.is_set():  # before that, a thread is at it that cannot be stopped
+                opening.cancel()
             raise
         except aiomqtt.MqttCodeError as error:
             self.abort()
@@ -231,6 +235,10 @@ class Link(aiomqtt.Client):
         self.abort()
 
     # What paho calls, instead of aiomqtt's own
+
+    def _on_socket_open(self, client: Paho, userdata: Any, sock: Any) -> None:
+        super()._on_socket_open(client, userdata, sock)
+        self._loop.call_soon_threadsafe(self.attached.set)
 
     def _on_connect(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from adapters.mqtt.outbound import Link, LinkError, Message, Settings
+from adapters.mqtt.outbound import CONNECT_SECONDS, Link, LinkError, Message, Settings
 from gateway.config import Broker
 from gateway.egress import Egress, Forbidden, Origin
 from registry.urls import Url, parse_url
@@ -55,22 +55,36 @@ class Brokers:
     ) -> Link:
         """Connect to the first address that answers; raises LinkError."""
         origin = peer.origin
-        async with self._dials:
-            settings = await self._settings(peer, client_id, keep)
+        settings = await self._settings(peer, client_id, keep)
+        try:
+            addresses = await self._egress.resolve(origin)
+        except (Forbidden, OSError, UnicodeError) as error:
+            raise LinkError(f"cannot connect to {origin.host}: {error}") from None
+        why = LinkError(f"{origin.host} has no address")
+        for address in addresses:
+            link = Link(address, origin.port, settings, heard, posted)
             try:
-                addresses = await self._egress.resolve(origin)
-            except (Forbidden, OSError, UnicodeError) as error:
-                raise LinkError(f"cannot connect to {origin.host}: {error}") from None
-            why = LinkError(f"{origin.host} has no address")
-            for address in addresses:
-                link = Link(address, origin.port, settings, heard, posted)
-                try:
-                    await link.open()
-                except LinkError as error:
-                    why = error
-                else:
-                    return link
+                await _knock(address, origin.port)
+                await self._open(link)
+            except LinkError as error:
+                why = error
+            else:
+                return link
         raise why
+
+    async def _open(self, link: Link) -> None:
+        """Open a link; its thread is one of few, so that others wait for it, but no longer."""
+        async with self._dials:
+            opening = asyncio.ensure_future(link.open())
+            attached = asyncio.ensure_future(link.attached.wait())
+            try:
+                await asyncio.wait([opening, attached], return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                opening.cancel()
+                raise
+            finally:
+                attached.cancel()
+        await opening
 
     async def _settings(self, peer: Peer, client_id: str, keep: int) -> Settings:
         account = peer.account
@@ -86,3 +100,15 @@ class Brokers:
                     f"cannot read the password file of {account.url}: {error}"
                 ) from None
         return Settings(client_id, account.username, password, keep, tls, account.ca)
+
+
+async def _knock(address: str, port: int) -> None:
+    """See whether anybody listens, without a thread that would wait for it; raises LinkError."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, writer = await asyncio.open_connection(address, port)
+        writer.close()
+    except TimeoutError:
+        raise LinkError(f"cannot connect to {address}:{port} in time") from None
+    except OSError as error:
+        raise LinkError(f"cannot connect to {address}:{port}: {error}") from None

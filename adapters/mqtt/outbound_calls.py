@@ -265,10 +265,11 @@ class CallLine:
 
     async def close(self) -> None:
         """Close the connection; calls that are under way fail."""
-        while self._task is not None:
+        task = self._task
+        while task is not None and not task.done():
             # More than once: until Python 3.12 wait_for, which aiomqtt uses, may swallow one.
-            self._task.cancel()
-            await asyncio.wait([self._task], timeout=1)
+            task.cancel()
+            await asyncio.wait([task], timeout=1)
 
     # The task
 

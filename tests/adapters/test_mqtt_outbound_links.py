@@ -93,6 +93,7 @@ async def hostile(*answers, hold=False):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.sleep(0.05)  # until it has heard that its clients are gone
 
 
 CONNACK = b"\x20\x03\x00\x00\x00"
@@ -151,3 +152,20 @@ def test_only_some_fields_become_user_properties(pairs):
     assert len(attributes(call)) == sum(
         name.lower().startswith(b"ce-") or name.lower() in known for name, _ in pairs
     )
+
+
+async def test_brokers_that_stall_do_not_keep_others_waiting(tmp_path):
+    """Only so many threads connect at once; whoever accepts and then says nothing has none."""
+    with Mosquitto(tmp_path) as broker:
+        async with hostile(hold=True) as stalling, calls() as world:
+            urls = [f"{stalling}/m{n}" for n in range(6)]
+            for number, url in enumerate(urls):
+                world.method(f"s/stall{number}", url, peer=f"127.0.0.{number + 1}")
+            world.method("s/well", f"{broker.url}/m?reply=none")
+            waiting = [
+                asyncio.create_task(world.ask(f"s/stall{n}", within=1.0)) for n in range(len(urls))
+            ]
+            await asyncio.sleep(0.2)
+            assert (await world.ask("s/well", within=1.0)).head.status is Status.OK
+            failed = await asyncio.gather(*waiting, return_exceptions=True)
+            assert all(isinstance(error, Refusal) for error in failed)

@@ -76,6 +76,7 @@ def history(site, channel):
 def subscriber(broker, topic, count):
     program = require_program("mosquitto_sub")
     options = ["-t", topic, "-q", "1", "-C", str(count), "-W", "30", "-F", "%P|%p"]
+    options += ["-c", "-i", "watcher", "-x", "3600"]  # a session that outlives it
     process = subprocess.Popen([program, *account(broker), *options], stdout=subprocess.PIPE)
     time.sleep(0.3)  # until it has subscribed
     return process
@@ -138,6 +139,7 @@ def test_a_durable_channel_goes_out_to_a_broker_that_is_killed(site, broker):
     said, _ = heard.communicate(timeout=20)
     assert b"specversion:1.0" in said
     assert b"|a\n" in said
+    time.sleep(1.2)  # mosquitto saves once a second
     broker.kill()
     assert site.http("POST", "/hall/alarm", b"b", content_type="text/plain").status == 200
     time.sleep(0.3)
