@@ -249,6 +249,7 @@ class Client:
 
     async def stop(self) -> None:
         await asyncio.to_thread(self.paho.loop_stop)
+        self.paho._reset_sockets()  # else they are closed by the garbage collector, in any order
 
     async def disconnect(self, **properties: Any) -> None:
         """Say DISCONNECT, and wait until that is done."""
