@@ -18,8 +18,8 @@ from adapters.mqtt.packets import (
 )
 
 PINGRESP_BYTES = b"\xd0\0"
-CONNECT_LIMIT = 128 * 1024
-"""The largest CONNECT, in bytes: whoever sends it is not known yet."""
+CONNECT_LIMIT = 64 * 1024 + 8 * 1024
+"""The largest CONNECT, in bytes: a will may fill a field, but whoever sends it is not known yet."""
 
 _CONNECT = {V311: codec311.connect, V5: decode5.connect}
 _PUBLISH = {V311: codec311.publish, V5: decode5.publish}

@@ -6,9 +6,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from adapters.mqtt.codec import PINGRESP_BYTES, Decoder, encode
+from adapters.mqtt.greeting import nearest, welcome
 from adapters.mqtt.packets import (
     V5,
-    V311,
     Ack,
     Connack,
     Connect,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 SLICE = 8192
 """Bytes that are decoded and worked off at once."""
-STRANGER = 64 * 1024
-"""Bytes that a CONNECT packet may have."""
 LINGER = 2.0
 """Seconds in which a client may read why it was disconnected: what it sends then is dropped.
 
@@ -75,7 +73,7 @@ class Connection:
         self.peer = ""
         self.secure = False
         self._listener = listener
-        self._decoder = Decoder(min(STRANGER, listener.settings.maximum_packet))
+        self._decoder = Decoder(listener.settings.maximum_packet)
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._expiry = 0
@@ -184,7 +182,7 @@ class Connection:
             if version == V5:
                 self.write(encode(Disconnect(reason, why), V5, self._session.limit))
         elif self._decoder.level:
-            self.write(encode(Connack(reason, why=why), version or _nearest(self._decoder.level)))
+            self.write(encode(Connack(reason, why=why), version or nearest(self._decoder.level)))
         self._close(lingers=True)
 
     def hold(self) -> None:
@@ -333,7 +331,6 @@ class Connection:
         session = cast("Session", answer.session)
         self._session = session
         self._expiry = packet.expiry
-        self._decoder.limit = settings.maximum_packet
         keep_alive = packet.keep_alive
         if packet.version == V5 and settings.keep_alive:
             keep_alive = min(keep_alive or settings.keep_alive, settings.keep_alive)
@@ -341,19 +338,16 @@ class Connection:
         self._heard = True
         session.open(self, packet)
         listener.admitted(self)
-        connack = Connack(
-            0,
-            answer.present,
-            expiry=answer.expiry,
-            receive_maximum=settings.receive_maximum,
-            maximum_packet=settings.maximum_packet,
-            assigned_client_id=answer.assigned_client_id,
-            alias_maximum=settings.alias_maximum,
-            keep_alive=keep_alive if keep_alive != packet.keep_alive else None,
-            response_info=answer.response_info if packet.wants_response_info else "",
-        )
-        self.write(encode(connack, packet.version, packet.maximum_packet))
-        session.begin()
+        said = keep_alive if keep_alive != packet.keep_alive else None
+        connack = welcome(answer, packet, settings, said)
+        data = encode(connack, packet.version, packet.maximum_packet)
+        if data:
+            self.write(data)
+            session.begin()
+        else:  # [MQTT-3.1.2-24]
+            self.write(encode(Connack(Reason.PACKET_TOO_LARGE), V5, packet.maximum_packet))
+            self._close(lingers=True)
+            self._leave(Reason.SUCCESS, None)
 
     def _disconnect(self, packet: Disconnect) -> None:
         if packet.expiry and not self._expiry:  # section 3.14.2.2.2
@@ -393,8 +387,3 @@ class Connection:
         self.full = False
         if self._session is not None:
             self._session.emptied()
-
-
-def _nearest(level: int) -> int:
-    """Return the version in which a client of another one may understand that it is refused."""
-    return V311 if level < V311 else V5

@@ -114,3 +114,12 @@ def test_an_expiry_that_the_server_shortens_is_said(connected, opened, client_id
     assert got.prop(reading.SESSION_EXPIRY) != 0
     client.cut()
     assert opened().connect(client_id, clean=False).present
+
+
+@clause("MQTT-3.2.0-1", "MQTT-3.1.4-5")
+def test_a_large_packet_right_behind_connect(opened, topic):
+    client = opened()
+    large = raw.publish(topic, b"x" * 200_000, first=0x32, pid=7)
+    client.send(client.connect_bytes(), large)
+    client.expect(reading.CONNACK)
+    assert client.expect(reading.PUBACK).code == 0

@@ -434,3 +434,16 @@ def test_another_principal_with_the_same_identifier_is_another_client(
     other.publish(topic, b"for the first", 1)
     assert first.message().payload == b"for the first"
     assert other.messages() == []
+
+
+@clause("MQTT-3.1.2-24")
+@pytest.mark.parametrize("size", [1, 5, 8])
+def test_a_client_that_takes_less_than_a_connack(connected, opened, topic, size):
+    watcher = connected()
+    watcher.subscribe((topic, 0))
+    client = opened()
+    limit = b"\x27" + size.to_bytes(4, "big")
+    client.send(client.connect_bytes("own", props=limit, will=will(topic)))
+    assert client.closed() == (None if size < 5 else 0x95)
+    assert all(got.size <= size for got in client.received)
+    watcher.nothing()

@@ -1,0 +1,26 @@
+"""What a client is told at first: CONNACK (MQTT 5.0 section 3.2)."""
+
+from adapters.mqtt.packets import V5, V311, Connack, Connect
+from adapters.mqtt.ports import Admission, Settings
+
+
+def nearest(level: int) -> int:
+    """Return the version in which a client of another one may understand that it is refused."""
+    return V311 if level <= V311 else V5
+
+
+def welcome(
+    answer: Admission, packet: Connect, settings: Settings, keep_alive: int | None
+) -> Connack:
+    """Return what an accepted client is told; ``keep_alive`` None: its own is in force."""
+    return Connack(
+        0,
+        answer.present,
+        expiry=answer.expiry,
+        receive_maximum=settings.receive_maximum,
+        maximum_packet=settings.maximum_packet,
+        assigned_client_id=answer.assigned_client_id,
+        alias_maximum=settings.alias_maximum,
+        keep_alive=keep_alive,
+        response_info=answer.response_info if packet.wants_response_info else "",
+    )
