@@ -7,15 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.pairs import cells, outbound, table
+from tests.conformance.pairs import cells, coap, outbound, table
 from tests.conformance.pairs.table import CALL_TABLE, EVENT_TABLE, Cell, Table
 from tests.running import Gateway
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cells.Ground]:
-    with Gateway(tmp_path_factory.mktemp("pairs"), config=cells.CONFIG) as gateway:
-        yield cells.Ground(gateway, None)
+    directory = tmp_path_factory.mktemp("pairs")
+    gateway = Gateway(directory, config=cells.CONFIG)
+    server = gateway.state / "oscore" / "pairs"
+    context = coap.security_context(server, directory / "context", "device:pairs")
+    with gateway:
+        yield cells.Ground(gateway, context)
 
 
 @pytest.fixture(scope="session")
