@@ -7,6 +7,16 @@ from gateway.message import Event, EventId, Extras
 from registry.names import Name
 
 
+class Said(Struct, array_like=True):
+    """An event's Extras. (In the compiled form msgspec cannot see what their types are.)"""
+
+    attributes: tuple[tuple[str, str], ...]
+    expires: int
+    text: bool
+    response_topic: str
+    correlation: bytes | None
+
+
 class Body(Struct, array_like=True):
     """A message in the spelling of its subscriptions, and the event that it came from."""
 
@@ -21,7 +31,7 @@ class Body(Struct, array_like=True):
     content_type: str
     payload: bytes
     qos: int
-    extras: Extras | None
+    said: Said | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -43,7 +53,7 @@ def body_of(event: Event, topic: str, retain: bool, ids: tuple[int, ...]) -> byt
             event.content_type,
             event.payload,
             event.qos,
-            event.extras,
+            None if event.extras is None else Said(*event.extras),
         )
     )
 
@@ -51,6 +61,12 @@ def body_of(event: Event, topic: str, retain: bool, ids: tuple[int, ...]) -> byt
 def read_body(data: bytes) -> tuple[Event, str, bool, tuple[int, ...]]:
     """Return event, topic, RETAIN and subscription identifiers; raises msgspec.MsgspecError."""
     body = _decode(data)
+    said = body.said
+    extras = None
+    if said is not None:
+        extras = Extras(
+            said.attributes, said.expires, said.text, said.response_topic, said.correlation
+        )
     event = Event(
         Name(body.channel),
         EventId(body.incarnation, body.sequence),
@@ -60,7 +76,7 @@ def read_body(data: bytes) -> tuple[Event, str, bool, tuple[int, ...]]:
         body.payload,
         body.qos,
         body.retain,
-        body.extras,
+        extras,
     )
     return event, body.topic, body.retain, body.ids
 
