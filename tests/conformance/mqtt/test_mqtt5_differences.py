@@ -35,6 +35,16 @@ def test_percent_encoded_or_not_is_one_name(connected, topic, one, other):
         client.unsubscribe(f"{topic}/{wanted}")
 
 
+@pytest.mark.parametrize("before", ["/", "localhost/", "/localhost/"])
+def test_a_leading_slash_and_the_authority_are_of_the_spelling_only(connected, topic, before):
+    client = connected()
+    for wanted, published in ((topic, f"{before}{topic}"), (f"{before}{topic}", topic)):
+        client.subscribe((wanted, 0))
+        client.publish(published)
+        assert [got.topic for got in client.messages()] == [wanted]
+        client.unsubscribe(wanted)
+
+
 @pytest.mark.parametrize("content_type", ["text/plain; x=é", "\x01", "x" * 513])
 def test_content_types_are_short_and_ascii(connected, topic, content_type):
     client = connected()
