@@ -140,7 +140,7 @@ def _said(event: Event) -> bytes:
     if event.content_type:
         said += b"\x03" + text(event.content_type)
     if extras.response_topic:
-        said += b"\x08" + text(extras.response_topic)
+        said += b"\x08" + binary(extras.response_topic.encode())  # too long to be remembered
     if extras.correlation is not None:
         said += b"\x09" + binary(extras.correlation)
     for name, value in extras.attributes:
