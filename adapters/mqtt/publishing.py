@@ -27,6 +27,8 @@ from policy.model import Action
 from registry.model import Kind
 from registry.names import InvalidName, Name
 
+EXTRAS = 16 * 1024
+"""Bytes of an event's properties: channels keep them, and reckon by payloads."""
 OK = Status.OK
 PUBLISH = Action.PUBLISH
 CHANNEL = Kind.CHANNEL
@@ -219,6 +221,10 @@ class Publishing:
 
     def _extras(self, properties: Properties) -> Extras | None:
         """Return what subscribers get beside type and payload; None when that is nothing."""
+        size = len(properties.response_topic) + len(properties.correlation or b"")
+        size += sum(len(name) + len(value) for name, value in properties.attributes)
+        if size > EXTRAS:
+            raise Refusal(Status.TOO_LARGE, f"an event's properties may have {EXTRAS} bytes")
         expiry = properties.expiry
         expires = 0 if expiry is None else int(self._desk.site.time() * 1000) + expiry * 1000
         extras = Extras(

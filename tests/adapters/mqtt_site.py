@@ -315,7 +315,7 @@ class Client:
                 await self.arrived.wait()
         return self.messages.popleft()
 
-    async def silent(self, seconds: float = 0.15) -> bool:
+    async def silent(self, seconds: float = 0.06) -> bool:
         """Return whether nothing comes."""
         await asyncio.sleep(seconds)
         return not self.messages

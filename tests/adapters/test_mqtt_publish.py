@@ -135,6 +135,13 @@ class TestRefusals:
         reply = await sender.publish("Band/add", b"1", ContentType="a\r\nb")
         assert reply == 0x83
 
+    async def test_the_properties_of_an_event_are_bounded(self, site):
+        sender = await site.client("s")
+        big = {"UserProperty": [("a", "x" * 10_000), ("b", "x" * 7_000)]}
+        assert await sender.publish("Band/steps", b"1", **big) == 0x97
+        assert await sender.publish("Band/steps", b"1", CorrelationData=b"x" * 20_000) == 0x97
+        assert await sender.publish("Band/steps", b"1", CorrelationData=b"x" * 16_000) == 0
+
     async def test_an_object_takes_nothing(self, site):
         sender = await site.client("s")
         assert await sender.publish("Band", b"1") == 0x83
