@@ -53,4 +53,4 @@ class Discovery:
                 found.append(link)
                 if len(found) >= LINKS_AT_MOST:
                     break
-        return links.document(found)
+        return links.document(sorted(found))

@@ -1,7 +1,7 @@
 """CoAP over TCP: connections, their limits, their pace (RFC 8323 section 3)."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from adapters.coap.conversation import Conversation
 from adapters.coap.frames import OVERHEAD, Frame, FrameError, Frames, frame_bytes
@@ -32,8 +32,7 @@ class StreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new connection."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is none by its bases
         address = transport.get_extra_info("peername")
         self._service.plane.now = asyncio.get_running_loop().time()
         self.conversation = Conversation(

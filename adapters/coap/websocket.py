@@ -1,7 +1,7 @@
 """CoAP over WebSocket, through wsproto (RFC 8323 section 4, RFC 6455)."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
@@ -56,8 +56,7 @@ class WebSocketConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is connected; its handshake has to follow."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is none by its bases
         address = transport.get_extra_info("peername")
         self._service.plane.now = asyncio.get_running_loop().time()
         self.conversation = Conversation(

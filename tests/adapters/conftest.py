@@ -6,15 +6,6 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-FAST = (
-    "test_http_",
-    "test_coap_clients",
-    "test_coap_hostile",
-    "test_coap_messages",
-    "test_coap_oscore",
-    "test_coap_streams",
-)
-"""Names of test files begin so whose tests run on uvloop."""
 BOTH = (
     "test_http_streams.py",
     "test_mqtt_connection.py",
@@ -22,7 +13,7 @@ BOTH = (
     "test_mqtt_websocket.py",
 )
 """Tests that run on asyncio's own loop too: transports differ in how they close and pause."""
-UVLOOP = ("test_http_", "test_mqtt_outbound_", "test_coap_provider", "test_coap_observing")
+UVLOOP = ("test_http_", "test_mqtt_outbound_", "test_coap_")
 
 
 def pytest_asyncio_loop_factories(
