@@ -15,10 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from bench import coap_secured
 from bench.asking import Run, run
-from bench.coap_load import CON, GET, NON, PUT, Client, Request, ask_once
+from bench.coap_load import CON, GET, NON, POST, PUT, Client, Request, ask_once
 from bench.hilum import Hilum
 from bench.options import Options
+from bench.peers import start_upstream
 from bench.process import GATEWAY_CORE, LOAD_CORE, Process, find_program, free_port, on_core
 from bench.results import Section, Target
 
@@ -26,8 +28,12 @@ LIBCOAP, HILUM, COMPILED = "libcoap", "Hilum", "Hilum, compiled"
 KINDS = {CON: "CON", NON: "NON"}
 CLIENTS = (16, 1)
 VALUE = b'{"steps": 8421, "note": "' + b"x" * 37 + b'"}'
-NAME = "Bench/value"
+OBJECT = "Bench"
+NAME = f"{OBJECT}/value"
 REQUESTS = {"GET": Request(GET, NAME), "PUT": Request(PUT, NAME, VALUE, 0x44)}
+RELAYED = Request(POST, f"{OBJECT}/relayed", VALUE, 0x44)
+PROTECTED = 9_600
+"""Requests under OSCORE in one round: they are protected before it."""
 LIMIT = 1.1
 """CPU of libcoap's, for each kind of message with 16 clients."""
 
@@ -38,6 +44,8 @@ class Server(NamedTuple):
     name: str
     process: Process
     port: int
+    context: Path | None = None
+    """The client's side of a security context."""
 
 
 def start_libcoap(folder: Path, stack: ExitStack, *options: str) -> Server:
@@ -52,21 +60,23 @@ def start_libcoap(folder: Path, stack: ExitStack, *options: str) -> Server:
     return Server(LIBCOAP, process, port)
 
 
-def start_hilum(folder: Path, name: str, stack: ExitStack) -> Server:
-    """Start a site with a channel that an anonymous client may use."""
-    site = Hilum(folder / name.replace(", ", "-"), name, compiled=name == COMPILED)
+def start_hilum(folder: Path, name: str, upstream: int, stack: ExitStack) -> Server:
+    """Start a site that lets an anonymous client, and one with a security context, in."""
+    home = folder / name.replace(", ", "-")
+    coap_secured.make_context(home / "state" / "oscore" / "bench", home / "client")
+    site = Hilum(home, name, compiled=name == COMPILED)
     stack.callback(site.stop)
-    head, _, member = NAME.partition("/")
-    objects = [{"name": head, "channels": {member: {}}}]
+    methods = {"relayed": {"endpoints": [{"url": f"http://127.0.0.1:{upstream}/echo"}]}}
+    objects = [{"name": OBJECT, "channels": {"value": {}}, "methods": methods}]
     site.register({"microservice": "Bench", "instance": "a", "objects": objects})
     allow = {
         "effect": "allow",
-        "subjects": [{"principal": "anonymous:coap"}],
-        "actions": ["publish", "subscribe"],
-        "names": [NAME],
+        "subjects": [{"principal": "anonymous:coap"}, {"principal": coap_secured.PRINCIPAL}],
+        "actions": ["publish", "subscribe", "call"],
+        "names": [f"{OBJECT}/*"],
     }
     site.apply("AccessPolicy", "anonymous", allow)
-    return Server(name, site.process, site.coap_port)
+    return Server(name, site.process, site.coap_port, home / "client")
 
 
 def put_once(server: Server) -> None:
@@ -113,6 +123,27 @@ def measure_requests(servers: Sequence[Server], options: Options, section: Secti
     section.table(header, rows)
 
 
+def measure_beside(servers: Sequence[Server], options: Options, section: Section) -> None:
+    """Measure what libcoap's server does not do."""
+    secured, relayed = [], []
+    for server in servers:
+        assert server.context is not None
+        protecting = coap_secured.Secured(server.context, server.port, NAME)
+        runs: tuple[list[Run], list[Run]] = ([], [])
+        for _ in range(options.rounds):
+            requests, each = protecting.requests(PROTECTED), PROTECTED // 16
+            asking = [coap_secured.SecuredClient(server.port, requests, each) for _ in range(16)]
+            runs[0].append(run(server.process, asking, options.seconds))
+            calling = [Client(server.port, RELAYED, CON) for _ in range(16)]
+            runs[1].append(run(server.process, calling, options.seconds))
+        protecting.close()
+        secured.append(cell(runs[0]))
+        relayed.append(cell(runs[1]))
+    rows = [["GET under OSCORE", *secured], ["POST, relayed to an HTTP service", *relayed]]
+    header = ["CPU µs per request, CON, 16 clients", *(server.name for server in servers)]
+    section.table(header, rows)
+
+
 def cell(runs: Sequence[Run]) -> str:
     """Return a table's cell: CPU, and the rate or the time of a request."""
     p50, rate = median(runs, "p50"), median(runs, "rate")
@@ -132,9 +163,12 @@ def measure(options: Options) -> Section:
     names = [HILUM, COMPILED] if options.compiled else [HILUM]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack, on_core(LOAD_CORE):
         folder = Path(name)
+        upstream = start_upstream(folder)
+        stack.callback(upstream.stop)
         servers = [start_libcoap(folder, stack)]
-        servers += [start_hilum(folder, name, stack) for name in names]
+        servers += [start_hilum(folder, name, upstream.port, stack) for name in names]
         for server in servers:
             put_once(server)
         measure_requests(servers, options.brief(), section)
+        measure_beside(servers[1:], options.brief(), section)
     return section

@@ -48,7 +48,7 @@ class Request:
         if echo:
             options.append((ECHO, echo))
         for number, value in options:
-            out += _option(number - last, value)
+            out += option(number - last, value)
             last = number
         return out + (b"\xff" + self.payload if self.payload else b"")
 
@@ -109,7 +109,7 @@ def ask_once(port: int, request: Request) -> None:
     client.socket.close()
 
 
-def _option(delta: int, value: bytes) -> bytes:
+def option(delta: int, value: bytes) -> bytes:
     """Return an option (RFC 7252, 3.1)."""
     extended = b"" if delta < 13 else bytes((delta - 13,))
     if len(value) < 13:

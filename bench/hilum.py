@@ -37,7 +37,7 @@ class Hilum:
     """A running site; ``started`` is how many seconds it took until it was ready."""
 
     def __init__(self, folder: Path, name: str = "Hilum", *, compiled: bool = False) -> None:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         config = folder / "site.toml"
         config.write_text(_CONFIG)
         tree = COMPILED if compiled else ROOT

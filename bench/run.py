@@ -21,6 +21,8 @@ MEASUREMENTS = {
     "relay": "the relay beside nginx and Envoy",
     "catalog": "100,000 bindings: start, memory, changes, relay",
     "mqtt": "MQTT deliveries and idle sessions beside mosquitto",
+    "coap": "CoAP requests beside libcoap's server, under OSCORE, and relayed",
+    "cross": "calls from one protocol to another",
     "storm": "50 binding changes a second on names that carry 5,000 requests a second",
 }
 """Module in this folder -> what it measures. Each has ``measure(options) -> Section``."""
