@@ -1,4 +1,4 @@
-"""Topic names, topic filters and what matches what (MQTT 5.0 sections 4.7 and 4.8.2)."""
+"""Topic names, topic filters and their index (MQTT 5.0 sections 4.7 and 4.8.2)."""
 
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
@@ -71,21 +71,6 @@ def parse_share(text: str) -> tuple[str, str]:
 def has_wildcard(text: str) -> bool:
     """Return whether a valid filter matches more than one topic."""
     return "+" in text or "#" in text
-
-
-def matches(text: str, topic: str) -> bool:
-    """Return whether a filter matches a topic; no leading wildcard matches ``$`` [MQTT-4.7.2-1]."""
-    if topic[0] == "$" and text[0] in "+#":
-        return False
-    levels = topic.split("/")
-    at = 0
-    for wanted in text.split("/"):
-        if wanted == "#":
-            return True
-        if at >= len(levels) or wanted not in {"+", levels[at]}:
-            return False
-        at += 1
-    return at == len(levels)
 
 
 class _Node(Generic[Entry]):

@@ -1,4 +1,4 @@
-"""MQTT packets by hand, right and wrong ones: what a client sends."""
+"""MQTT packets by hand, right and wrong ones: what a client sends; and what matches what."""
 
 
 def variable(number: int) -> bytes:
@@ -89,3 +89,18 @@ def ack(first: int, pid: int = 1, rest: bytes = b"") -> bytes:
 
 PINGREQ = b"\xc0\0"
 DISCONNECT = b"\xe0\0"
+
+
+def matches(text: str, topic: str) -> bool:
+    """Return whether a filter matches a topic; no leading wildcard matches ``$`` [MQTT-4.7.2-1]."""
+    if topic[0] == "$" and text[0] in "+#":
+        return False
+    levels = topic.split("/")
+    at = 0
+    for wanted in text.split("/"):
+        if wanted == "#":
+            return True
+        if at >= len(levels) or wanted not in {"+", levels[at]}:
+            return False
+        at += 1
+    return at == len(levels)

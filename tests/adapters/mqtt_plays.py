@@ -22,12 +22,12 @@ from adapters.mqtt.packets import (
 )
 from adapters.mqtt.ports import LATER, Admission, Settings, Subscribed
 from adapters.mqtt.session import Session
-from adapters.mqtt.topics import matches
 from gateway.message import Event, EventId, Extras
 from gateway.ports import StoreError
 from gateway.session_port import Mark, StoredMessage, StoredSession
 from policy.model import Principal
 from registry.names import Name
+from tests.adapters.mqtt_bytes import matches
 
 SOMEBODY = Principal("site:somebody", "service")
 PROPERTIES = {0x01: 1, 0x02: 4, 0x11: 4, 0x13: 2, 0x21: 2, 0x22: 2, 0x23: 2, 0x24: 1, 0x25: 1}

@@ -10,10 +10,10 @@ from adapters.mqtt.topics import (
     FilterIndex,
     check_filter,
     check_topic,
-    matches,
     parse_share,
     topic_of,
 )
+from tests.adapters.mqtt_bytes import matches
 
 MATCHES = [
     ("sport/tennis/player1/#", "sport/tennis/player1"),
