@@ -168,6 +168,19 @@ async def providers_error(cell: Calls, caller: str, provider: str) -> None:
     assert outcome.origin in ("provider", "")
 
 
+async def event_becomes_call(cell: Calls, caller: str, provider: str) -> None:
+    """Each event of a channel that is bound to a method is a call of it, whatever either speaks."""
+    bell = f"Open/{cell.key}/bell"
+    with cell.ground.policy("Binding", cell.key, name=bell, call=cell.name("echo")):
+        for n in (1, 2, 3):
+            outcome = await cell.caller.publish(bell, b'{"n": %d}' % n, "application/json")
+            assert outcome.means(Status.OK), outcome
+        async with asyncio.timeout(5):
+            while len(cell.service.asked) < 3:  # noqa: ASYNC110 (nobody announces it)
+                await asyncio.sleep(0.01)
+    assert [asked.payload for asked in cell.service.asked] == [b'{"n": %d}' % n for n in (1, 2, 3)]
+
+
 async def reconnect(cell: Calls, caller: str, provider: str) -> None:
     """Both sides lose their connections and come back."""
     assert (await cell.caller.call(cell.name("echo"), b"1")).payload == b"1"

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import count
 from typing import Any
 
@@ -103,6 +104,17 @@ class Ground:
         version = V5 if protocol == "mqtt5" else V311
         return MqttProvider(self.place, key, service, version=version)
 
+    @contextlib.contextmanager
+    def policy(self, kind: str, name: str, /, **spec: object) -> Iterator[None]:
+        """Let a policy be in force for a while."""
+        metadata = {"name": name}
+        document = {"apiVersion": "hilum/v1", "kind": kind, "metadata": metadata, "spec": spec}
+        self.gateway.apply(json.dumps(document))
+        try:
+            yield
+        finally:
+            self.gateway.ask("policy/delete", {"kind": kind, "name": name})
+
     def key(self) -> str:
         """Return a new name for a cell."""
         return f"c{next(self._keys)}"
@@ -117,7 +129,10 @@ class Ground:
 class Calls:
     """A caller and a provider."""
 
-    def __init__(self, key: str, caller: Client, provider: Provider, service: Service) -> None:
+    def __init__(
+        self, ground: Ground, key: str, caller: Client, provider: Provider, service: Service
+    ) -> None:
+        self.ground = ground
         self.key = key
         self.caller = caller
         self.provider = provider
@@ -173,11 +188,11 @@ async def calls(
         manifest[method] = {"endpoints": [{"url": url}]} if url else {}
         if method == "slow":
             manifest[method]["timeout"] = DEADLINE
-    ground.register(key, manifest, {})
+    ground.register(key, manifest, {"bell": {}})
     client = ground.client(caller, f"{key}-caller")
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0.01)  # closed transports go with the next round
-        cell = Calls(key, client, serving, service)
+        cell = Calls(ground, key, client, serving, service)
         cell.names = {method: cell.name(method) for method in methods}
         stack.push_async_callback(serving.close)
         await serving.open(cell.names)

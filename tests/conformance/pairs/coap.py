@@ -124,6 +124,9 @@ class CoapClient:
 
     async def _observe(self, request: Any) -> None:
         async for response in request.observation:
+            if not response.code.is_successful():
+                self._events.put_nowait(Received(b"", end=_outcome(response)))
+                return
             kind = _TYPES.get(response.opt.content_format, "")
             self._events.put_nowait(Received(response.payload, kind))
 

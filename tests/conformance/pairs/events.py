@@ -92,6 +92,26 @@ async def subscribe_denied(cell: Events, publisher: str, subscriber: str) -> Non
         raise AssertionError(await cell.subscriber.next(0.1))
 
 
+async def policy_withdrawn(cell: Events, publisher: str, subscriber: str) -> None:
+    """What was allowed and is not any more ends at once, on both sides."""
+    owner = await cell.another("http", administrator=True)
+    assert (await cell.subscriber.subscribe(cell.channel)).means(Status.OK)
+    assert (await cell.publisher.publish(cell.channel, b"1")).means(Status.OK)
+    assert (await cell.subscriber.next()).payload == b"1"
+    who = [{"principal": one} for one in ("device:pairs", "anonymous:coap")]
+    spec = {"effect": "deny", "subjects": who, "names": [cell.channel]}
+    with cell.ground.policy("AccessPolicy", cell.key, actions=["publish", "subscribe"], **spec):
+        if publisher != "broker":  # whose events are those of who registered the source
+            refused(await cell.publisher.publish(cell.channel, b"2"), cell.publisher.refused)
+        assert (await owner.publish(cell.channel, b"3")).means(Status.OK)
+        if not subscriber.startswith("mqtt"):  # which has no word for it
+            received = await cell.subscriber.next()
+            assert received.end is not None
+            assert received.end.means(cell.subscriber.refused)
+        with contextlib.suppress(TimeoutError):
+            raise AssertionError(await cell.subscriber.next(0.2))
+
+
 async def unknown_channel(cell: Events, publisher: str, subscriber: str) -> None:
     """What is not registered cannot be published or subscribed to."""
     nothing = f"Open/{cell.key}/nothing"

@@ -152,6 +152,9 @@ class HttpClient:
                 block = {}
 
     def _take(self, block: Mapping[str, Sequence[str]]) -> None:
+        if block.get("event") == ["end"]:
+            problem = json.loads(block["data"][0])
+            self._events.put_nowait(Received(b"", end=Outcome("http", problem["status"])))
         if "id" not in block:
             return
         self._seen = block["id"][0]

@@ -53,12 +53,13 @@ class Outcome(NamedTuple):
 
 
 class Received(NamedTuple):
-    """What a subscriber got: an event, or a gap where events are missing."""
+    """What a subscriber got: an event, a gap where events are missing, or why there is an end."""
 
     payload: bytes
     content_type: str = ""
     gap: bool = False
     attributes: Mapping[str, str] = {}
+    end: Outcome | None = None
 
 
 class Asked(NamedTuple):

@@ -40,6 +40,7 @@ CALLS = {
     "empty-payload": Scenario(calls.empty_payload, ("echo",)),
     "concurrent-calls": Scenario(calls.concurrent_calls, ("late",)),
     "providers-error": Scenario(calls.providers_error, ("fail",)),
+    "event-becomes-call": Scenario(calls.event_becomes_call, ("echo",)),
     "reconnect": Scenario(calls.reconnect, ("echo",)),
 }
 EVENTS = {
@@ -49,6 +50,7 @@ EVENTS = {
     "encoded-name": Scenario(events.encoded_name),
     "publish-denied": Scenario(events.publish_denied),
     "subscribe-denied": Scenario(events.subscribe_denied),
+    "policy-withdrawn": Scenario(events.policy_withdrawn),
     "unknown-channel": Scenario(events.unknown_channel),
     "last-value": Scenario(events.last_value),
     "resume": Scenario(events.resume, lasting=True),

@@ -182,6 +182,9 @@ class SocketClient(Socket):
         self._awake.set()
 
     def said(self, message: dict[str, Any], payload: bytes) -> None:
+        if message["op"] == "end":
+            end = Outcome("websocket", slug=message["status"])
+            self._events.put_nowait(Received(b"", end=end))
         if message["op"] not in ("event", "gap"):
             return
         self._seen = message["id"]
