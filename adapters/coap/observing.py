@@ -89,6 +89,7 @@ class Observation:
         self._heard_at = 0.0
         self._last: tuple[bytes, bytes] | None = None
         self._said = ""
+        self._failures = 0
         self._pause = FIRST_PAUSE
         self.task = asyncio.get_running_loop().create_task(self._run())
 
@@ -112,7 +113,9 @@ class Observation:
 
     async def _observe(self) -> None:
         """Register, and publish what comes; raises _Interrupted and Unreachable."""
-        line = await open_line(self._sources.provider.egress, self._origin)
+        egress = self._sources.provider.egress
+        line = await open_line(egress, self._origin, self._failures)
+        self._failures += 1
         try:
             while True:
                 fresh = await self._register(line)
@@ -186,6 +189,7 @@ class Observation:
             self._last = now
             # An observed resource's state is acknowledged as it comes: the next one replaces it.
             self._take(Arrival(now[0].decode("latin-1"), now[1]))
+        self._failures = 0
         if self._pause > FIRST_PAUSE:
             log.info("%s answers again", self._url)
             self._said = ""

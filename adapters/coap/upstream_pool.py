@@ -38,17 +38,20 @@ class Waiter(Protocol):
         ...
 
 
-async def open_line(egress: Egress, origin: Origin) -> Line:
-    """Open a socket to the first address that may be connected to; raises Unreachable."""
+async def open_line(egress: Egress, origin: Origin, turn: int = 0) -> Line:
+    """Open a socket to an address that may be connected to; raises Unreachable.
+
+    No datagram tells which address is best: after a failure, take the next ``turn``.
+    """
     loop = asyncio.get_running_loop()
     where = f"{origin.host}:{origin.port}"
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             addresses = await egress.resolve(origin)
             if origin.scheme == "coap":
-                # No datagram has been sent yet, so that nothing tells which address is best.
+                address = addresses[turn % len(addresses)]
                 _, line = await loop.create_datagram_endpoint(
-                    DatagramLine, remote_addr=(addresses[0], origin.port)
+                    DatagramLine, remote_addr=(address, origin.port)
                 )
                 return line
             return await _connect(addresses, origin.port)
@@ -86,7 +89,7 @@ class LinePool:
         self._origin = origin
         self._clock = clock
         self._idle: list[tuple[Line, float]] = []
-        self._size = 0
+        self._failures = 0
         self._waiting: deque[Waiter] = deque()
         self._opening: set[asyncio.Task[None]] = set()
         self._open: set[Line] = set()
@@ -118,6 +121,7 @@ class LinePool:
     def free(self, line: Line) -> None:
         """A call has done with its line."""
         if line.lost:
+            self._failures += 1
             self._open.discard(line)
             self._grow()
         elif self._waiting:
@@ -156,7 +160,7 @@ class LinePool:
 
     async def _open_one(self) -> None:
         try:
-            line = await open_line(self._egress, self._origin)
+            line = await open_line(self._egress, self._origin, self._failures)
         except Unreachable as error:
             waiting, self._waiting = self._waiting, deque()
             for waiter in waiting:

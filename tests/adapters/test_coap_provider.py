@@ -184,6 +184,21 @@ async def test_a_server_that_is_killed_and_started_again():
                 device.start()
 
 
+async def test_the_next_address_after_one_where_nobody_listens(device):
+    """A name may have an address of each family; a datagram does not tell which is served."""
+    async with calls() as world:
+        found = ["127.0.0.2", "127.0.0.1"]
+
+        async def resolve(origin):
+            return found
+
+        world.provider.egress.resolve = resolve
+        world.method("s/m", device.url("echo").replace("127.0.0.1", "device.test"))
+        with pytest.raises(Refusal):
+            await world.ask("s/m", b"x")
+        assert (await world.ask("s/m", b"x")).body == b"x"
+
+
 async def test_who_may_not_connect_there_does_not(device):
     async with calls() as world:
         world.method("s/m", device.url("echo"), peer="10.1.2.3")

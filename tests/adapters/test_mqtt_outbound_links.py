@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from adapters.mqtt import outbound
@@ -121,6 +121,17 @@ async def test_a_broker_that_misbehaves_makes_its_calls_fail(answers, monkeypatc
         with pytest.raises(Refusal) as refused:
             await world.ask("s/m", b"x", within=3.0)
         assert refused.value.status is Status.UNAVAILABLE
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(max_size=60))
+@example(data=b"\x32\x07\x00\x01m\x00\x01\x01\xff")
+@example(data=b"\x62\x02\x00\x01\x70\x02\x00\x01\xe0\x01\x8e")
+async def test_any_bytes_of_a_broker(data):
+    async with hostile(CONNACK, SUBACK, data) as url, calls() as world:
+        world.method("s/m", f"{url}/m?reply=none")
+        with contextlib.suppress(Refusal):
+            await world.ask("s/m", b"x", within=1.0)
 
 
 async def test_a_broker_that_says_nothing(monkeypatch):

@@ -178,7 +178,7 @@ async def test_nothing_is_lost_when_the_broker_is_killed(broker, tmp_path):
     assert set(payloads) == {*sent, *(f"a{number}" for number in range(200))}
 
 
-async def publish_through_a_crash(broker, total):
+async def publish_through_a_crash(broker, total, prefix="b"):
     """Publish while the broker is killed and comes back; return what it acknowledged for good."""
     sent, number = [], 0
     crash = asyncio.get_running_loop().time() + 0.5
@@ -193,13 +193,29 @@ async def publish_through_a_crash(broker, total):
                         broker.kill()
                         broker.start()
                         crashed = True
-                    await client.publish("t", f"b{number}", qos=1, timeout=1)
-                    sent.append(f"b{number}")
+                    await client.publish("t", f"{prefix}{number}", qos=1, timeout=1)
+                    sent.append(f"{prefix}{number}")
                     number += 1
                     await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
     assert crashed
     return sent
+
+
+@pytest.mark.full
+async def test_nothing_is_lost_in_many_rounds(broker, tmp_path):
+    """Each round kills the broker while messages flow, every other one takes the site away."""
+    sent = []
+    for number in range(10):
+        async with fed(tmp_path) as world:
+            world.bind(f"{broker.url}/t")
+            await world.connected()
+            sent += await publish_through_a_crash(broker, 150, f"r{number}-")
+            if number % 2:
+                await world.heard(*sent)
+    async with fed(tmp_path) as world:
+        world.bind(f"{broker.url}/t")
+        await world.heard(*sent)
 
 
 async def test_a_message_is_acknowledged_only_when_it_is_stored(broker, tmp_path):
