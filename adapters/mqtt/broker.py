@@ -26,7 +26,7 @@ from adapters.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
-from adapters.mqtt.ports import Admission, Link, Receipt, Session, Subscribed
+from adapters.mqtt.ports import Admission, Answer, Link, Receipt, Session
 from adapters.mqtt.publishing import Publishing
 from adapters.mqtt.records import Record, add_entries, read_record, record_of
 from adapters.mqtt.subscribing import Subscribing
@@ -170,7 +170,7 @@ class Broker:
         """Take a message."""
         return self.publishing.publish(self._clients[session], packet, receipt)
 
-    def subscribe(self, session: Session, packet: Subscribe) -> Subscribed:
+    def subscribe(self, session: Session, packet: Subscribe) -> Answer:
         """Subscribe."""
         client = self._clients[session]
         answer = self._subscribing.subscribe(client, packet)
@@ -186,12 +186,12 @@ class Broker:
         """SUBACK is in the output: send retained messages."""
         self._subscribing.subscribed(self._clients[session], packet)
 
-    def unsubscribe(self, session: Session, packet: Unsubscribe) -> list[int]:
+    def unsubscribe(self, session: Session, packet: Unsubscribe) -> Answer:
         """End subscriptions."""
         client = self._clients[session]
-        reasons = self._subscribing.unsubscribe(client, packet)
+        answer = self._subscribing.unsubscribe(client, packet)
         self._changed(client)
-        return reasons
+        return answer
 
     def disconnected(self, session: Session, reason: int, expiry: int | None) -> None:
         """The connection is gone."""

@@ -8,6 +8,7 @@ from adapters.mqtt.names import Wild
 from adapters.mqtt.packets import Attributes, Filter, Will
 from adapters.mqtt.ports import Session, Shared
 from adapters.mqtt.providing import Offers
+from adapters.mqtt.scanning import Steps
 from gateway.message import Event, EventId, Refusal
 from gateway.subscriptions import Gap, Subscription
 from gateway.view import Route
@@ -259,16 +260,16 @@ class Client:
         joined.add(entry)
         self._subscribe(joined, after)
 
-    def leave(self, entry: Entry) -> None:
+    def leave(self, entry: Entry) -> Steps:
         """A filter is gone: close what only it led to."""
-        entry.open = False
-        for joined in list(entry.joined.values()):
+        while entry.joined:
+            joined = entry.joined.popitem()[1]
             joined.entries.remove(entry)
             if joined.entries:
                 joined.refresh()
             else:
                 self.close(joined)
-        entry.joined.clear()
+            yield
 
     def close(self, joined: Joined) -> None:
         """End one subscription of a channel."""

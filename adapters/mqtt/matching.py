@@ -121,15 +121,24 @@ class Matching:
             except Refusal:
                 offers.withdraw_one(entry.offered)
 
+    def leave(self, entry: Entry) -> None:
+        """A filter is gone, and with it what only it led to; ``looked`` says when."""
+        entry.open = False
+        self._scans.run(entry.client, entry.client.leave(entry))
+
     def change_principal(self, client: Client) -> None:
         """The client is another principal object now: decide about all that is open."""
-        principal = client.principal
+        self._scans.run(client, self._decide_again(client))
+
+    def _decide_again(self, client: Client) -> Steps:
         for joined in client.all_joined():
-            joined.refresh()
-            if may_subscribe(self._desk, client, joined.route, joined.group):
-                joined.subscription.principal = principal
-            else:
-                client.close(joined)
+            if joined.subscription.open:
+                joined.refresh()
+                if may_subscribe(self._desk, client, joined.route, joined.group):
+                    joined.subscription.principal = client.principal
+                else:
+                    client.close(joined)
+            yield
 
     def redecide(self) -> None:
         """Policies changed: open what became allowed. What is not any more, channels end."""

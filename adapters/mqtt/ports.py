@@ -165,16 +165,18 @@ class Admission(NamedTuple):
     expiry: int | None = None
 
 
-class Subscribed(NamedTuple):
-    """What came of a SUBSCRIBE: a reason code for each filter, and why the first was refused.
+class Answer(NamedTuple):
+    """What came of a SUBSCRIBE or UNSUBSCRIBE: a reason code for each filter, and why the first
+    was refused.
 
-    ``opening``: the SUBACK waits until it is done, because a wildcard matches thousands of
-    channels, and what is published after SUBACK must not be missed.
+    ``settling``: the acknowledgement waits until it is done, because a wildcard may match
+    thousands of channels. What is published after SUBACK must not be missed, and nothing new may
+    come after UNSUBACK [MQTT-3.10.4-2].
     """
 
     reasons: list[int]
     why: str = ""
-    opening: Future[None] | None = None
+    settling: Future[None] | None = None
 
 
 class Desk(Protocol):
@@ -199,7 +201,7 @@ class Desk(Protocol):
         """
         ...
 
-    def subscribe(self, session: Session, packet: Subscribe) -> Subscribed:
+    def subscribe(self, session: Session, packet: Subscribe) -> Answer:
         """Subscribe to what the filters say.
 
         If this writes to the SessionStore, the SUBACK waits for the disk (so does UNSUBACK).
@@ -210,8 +212,8 @@ class Desk(Protocol):
         """SUBACK is in the output: send retained messages."""
         ...
 
-    def unsubscribe(self, session: Session, packet: Unsubscribe) -> list[int]:
-        """End subscriptions, and return a reason code for each filter."""
+    def unsubscribe(self, session: Session, packet: Unsubscribe) -> Answer:
+        """End subscriptions."""
         ...
 
     def disconnected(self, session: Session, reason: int, expiry: int | None) -> None:

@@ -27,7 +27,7 @@ from adapters.mqtt.packets import (
     Unsuback,
     Unsubscribe,
 )
-from adapters.mqtt.ports import Desk, Shared
+from adapters.mqtt.ports import Answer, Desk, Shared
 from gateway.message import Event
 from gateway.session_port import StoredSession
 from policy.model import Principal
@@ -229,18 +229,14 @@ class Session:
         before = self.engine.store.writes
         answer = self.desk.subscribe(self, packet)
         done = partial(self._subscribed, packet, answer.reasons, answer.why)
-        if answer.opening is None:
-            self._when_written(before, done)
-        else:
-            opened = partial(self._opened, self.wire, before, done)
-            answer.opening.add_done_callback(opened)
+        self._when_settled(answer, before, done)
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Take UNSUBSCRIBE."""
         before = self.engine.store.writes
-        reasons = self.desk.unsubscribe(self, packet)
-        suback = Unsuback(packet.packet_id, reasons)
-        self._when_written(before, partial(self.say, suback))
+        answer = self.desk.unsubscribe(self, packet)
+        unsuback = Unsuback(packet.packet_id, answer.reasons)
+        self._when_settled(answer, before, partial(self.say, unsuback))
 
     def closed(self, reason: int, expiry: int | None) -> None:
         """The connection is gone (``Desk.disconnected``)."""
@@ -318,10 +314,17 @@ class Session:
         if self._in is not None:
             self._in.closed()
 
-    def _opened(
+    def _when_settled(self, answer: Answer, before: int, do: Callable[[], None]) -> None:
+        """Do something when all that a packet asks for is done, and on disk."""
+        if answer.settling is None:
+            self._when_written(before, do)
+        else:
+            settled = partial(self._settled, self.wire, before, do)
+            answer.settling.add_done_callback(settled)
+
+    def _settled(
         self, wire: Wire | None, before: int, do: Callable[[], None], _: asyncio.Future[None]
     ) -> None:
-        """All channels that a SUBSCRIBE asks for are open."""
         if wire is not None and self.wire is wire:
             self._when_written(before, do)
 

@@ -11,7 +11,7 @@ from adapters.mqtt.joining import Client, Entry
 from adapters.mqtt.matching import Matching
 from adapters.mqtt.names import CALL, REPLY, RET, RPC, called
 from adapters.mqtt.packets import Filter, Properties, Publish, Reason, Subscribe, Unsubscribe
-from adapters.mqtt.ports import Subscribed
+from adapters.mqtt.ports import Answer
 from adapters.mqtt.providing import Offers
 from adapters.mqtt.topics import has_wildcard, parse_share
 from gateway.asking import Asking
@@ -25,6 +25,9 @@ from policy.model import Action
 from registry.model import Kind
 from registry.names import InvalidName
 
+FILTERS = 500
+"""Filters of one SUBSCRIBE: they are decided together, while others wait."""
+
 
 class Subscribing:
     """The subscriptions of all sessions."""
@@ -34,10 +37,11 @@ class Subscribing:
         self._provider = provider
         self.matching = Matching(desk)
 
-    def subscribe(self, client: Client, packet: Subscribe) -> Subscribed:
+    def subscribe(self, client: Client, packet: Subscribe) -> Answer:
         """Subscribe to what the filters say."""
-        reasons, said = [], ""
-        for options in packet.filters:
+        reasons: list[int] = []
+        said = ""
+        for options in packet.filters[:FILTERS]:
             try:
                 reasons.append(self._subscribe(client, options, packet))
             except InvalidName as error:
@@ -46,11 +50,14 @@ class Subscribing:
             except Refusal as refusal:
                 reasons.append(suback_reason(refusal.status))
                 said = said or why(refusal)
-        return Subscribed(reasons, said, self.matching.looked(client))
+        if len(packet.filters) > FILTERS:
+            reasons += [Reason.QUOTA_EXCEEDED] * (len(packet.filters) - FILTERS)
+            said = said or f"one SUBSCRIBE may have {FILTERS} filters: send several"
+        return Answer(reasons, said, self.matching.looked(client))
 
     def subscribed(self, client: Client, packet: Subscribe) -> None:
         """SUBACK is on its way: send last values and descriptions."""
-        for options in packet.filters:
+        for options in packet.filters[:FILTERS]:
             entry = client.entries.get(options.filter)
             if entry is None or entry.options is not options:
                 continue
@@ -61,9 +68,10 @@ class Subscribing:
             elif wanted and not entry.group:
                 self.matching.send_last(entry)
 
-    def unsubscribe(self, client: Client, packet: Unsubscribe) -> list[int]:
+    def unsubscribe(self, client: Client, packet: Unsubscribe) -> Answer:
         """End subscriptions."""
-        return [self._unsubscribe(client, text) for text in packet.filters]
+        reasons = [self._unsubscribe(client, text) for text in packet.filters]
+        return Answer(reasons, "", self.matching.looked(client))
 
     def restore(self, client: Client) -> None:
         """Open again what a session had subscribed to, as far as it is still allowed."""
@@ -122,7 +130,7 @@ class Subscribing:
         if entry is None:
             return Reason.NO_SUBSCRIPTION_EXISTED
         self.matching.discard(entry)
-        client.leave(entry)
+        self.matching.leave(entry)
         if entry.offered is not None and client.offers is not None:
             client.offers.withdraw_one(entry.offered)
         return Reason.SUCCESS

@@ -20,7 +20,7 @@ from adapters.mqtt.packets import (
     Connect,
     Publish,
 )
-from adapters.mqtt.ports import LATER, Admission, Settings, Subscribed
+from adapters.mqtt.ports import LATER, Admission, Answer, Settings
 from adapters.mqtt.session import Session
 from gateway.message import Event, EventId, Extras
 from gateway.ports import StoreError
@@ -366,14 +366,14 @@ class Desk:
             self.subscriptions[session][each.filter] = (each.qos, packet.subscription_id)
         if session.durable:
             self.engine.store.put(session.key, b"")
-        return Subscribed([each.qos for each in packet.filters])
+        return Answer([each.qos for each in packet.filters])
 
     def subscribed(self, session, packet, reasons):
         self.calls.append(("subscribed", session))
 
     def unsubscribe(self, session, packet):
         known = self.subscriptions[session]
-        return [0 if known.pop(each, None) is not None else 0x11 for each in packet.filters]
+        return Answer([0 if known.pop(f, None) is not None else 0x11 for f in packet.filters])
 
     def disconnected(self, session, reason, expiry):
         self.gone.append((session, reason, expiry))

@@ -142,6 +142,21 @@ class TestWildcards:
         await sender.publish("many/299", b"now")
         assert (await reader.hear()).payload == b"now"
 
+    async def test_a_wildcard_is_gone_when_that_is_acknowledged(self, site, sender, monkeypatch):
+        await site.space("many/**")
+        for number in range(300):
+            await sender.publish(f"many/{number}", b"", retain=True)
+        reader = await site.client("r")
+        await reader.subscribe("many/#", retainHandling=2)
+        await reader.subscribe("many/7", retainHandling=2)
+        monkeypatch.setattr(scanning, "MOMENT", 0.0)
+        monkeypatch.setattr(scanning, "TURN", 0.0)
+        assert await reader.unsubscribe("many/#") == [0]
+        assert len(site.broker._by_key["site:phone r"].joined) == 1
+        await sender.publish("many/8", b"no")
+        await sender.publish("many/7", b"yes")
+        assert (await reader.hear()).payload == b"yes"
+
     async def test_late_sessions_catch_up_with_a_new_channel(self, site, sender, monkeypatch):
         monkeypatch.setattr(matching, "AT_ONCE", 1)
         readers = [await site.client(f"r{number}") for number in range(4)]
@@ -167,6 +182,12 @@ class TestLimits:
     async def test_a_filter_is_bounded(self, site):
         client = await site.client("a")
         assert await client.subscribe("a/" * 10 + "#", "x" * 5000 + "/#") == [1, 0x97]
+
+    async def test_so_are_the_filters_of_one_packet(self, site):
+        client = await site.client("a")
+        codes = await client.subscribe(*(f"a{number}/#" for number in range(502)))
+        assert codes == [1] * 500 + [0x97] * 2
+        assert "500 filters" in client.why
 
     @pytest.mark.parametrize("text", ["a//#", "a/../+", "@a/#", "a%zz/+"])
     async def test_what_can_match_no_name_is_refused(self, site, text):
