@@ -92,9 +92,6 @@ NOT_APPLICABLE = (
 
 KNOWN: tuple[tuple[str, str, str, str], ...] = (
     ("trace-context", "*", "mqtt5", "a call over MQTT does not carry its trace"),
-    ("reply-too-large", "*", "coap*", "a CoAP endpoint's too large reply is called its fault"),
-    ("reply-too-large", "http", "outbound", "a reply by a broker is not bound"),
-    ("reply-too-large", "coap*", "outbound", "a reply by a broker is not bound"),
     ("oversize", "mqtt3", "*", "an MQTT event is bound by the packet only"),
     ("oversize", "mqtt5", "*", "an MQTT event is bound by the packet only"),
 )
