@@ -26,12 +26,13 @@ Next = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked, and the code of the answer that is expected."""
+    """What is asked, and the answer that is expected: its code, and how its payload ends."""
 
     code: int
     path: str
     payload: bytes = b""
     expected: int = 0x45
+    answer: bytes = b""
 
     def next(self, kind: int, echo: bytes = b"") -> Next:
         """Return what makes the datagrams; ``echo`` shows the server that its answers arrive."""
@@ -67,6 +68,7 @@ class Client:
         self._kind = kind
         self._make = request.next(kind)
         self._expected = request.expected
+        self._answer = request.answer
         self.number = 0
 
     def ask(self) -> None:
@@ -80,7 +82,11 @@ class Client:
             return False  # The answer comes by itself.
         if data[1] == UNAUTHORIZED and not self.number:
             return self._prove(data)
-        if data[1] != self._expected or data[4:6] != _NUMBERS[self.number]:
+        if (
+            data[1] != self._expected
+            or data[4:6] != _NUMBERS[self.number]
+            or not data.endswith(self._answer)
+        ):
             raise RuntimeError(f"request {self.number} was answered by {data!r}")
         if data[0] >> 4 & 3 == CON:
             self.socket.send(bytes((0x60, 0)) + data[2:4])

@@ -1,6 +1,6 @@
 """Calls from one protocol to another: ``make bench ARGS=cross``.
 
-16 callers with one call under way each call a method with 64 bytes and get 64 bytes back. The hops
+16 callers with one call under way each send 200 bytes and get 200 bytes back. The hops
 within one protocol take turns with those between two; figures are medians. What a crossing costs
 is set against half of the sum of the two single-protocol hops, of which each has one side of it.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench import coap_load
 from bench.asking import Client, Helper, Run, run
-from bench.coap import VALUE, start_libcoap
+from bench.coap import start_libcoap
 from bench.cross_load import HttpCaller, MqttCaller, MqttProvider
 from bench.hilum import Hilum
 from bench.mqtt_wire import Client as MqttClient
@@ -21,6 +21,7 @@ from bench.options import Options
 from bench.peers import start_upstream
 from bench.process import LOAD_CORE, on_core
 from bench.results import Section
+from bench.workload import BODY
 
 CALLERS = 16
 HOPS = (
@@ -48,7 +49,7 @@ class Crossing:
         stack.callback(upstream.stop)
         libcoap = start_libcoap(folder, stack, "-e")  # It answers with what it was sent.
         coap_load.ask_once(
-            libcoap.port, coap_load.Request(coap_load.PUT, "answer", VALUE, expected=0x41)
+            libcoap.port, coap_load.Request(coap_load.PUT, "answer", BODY, expected=0x41)
         )
         self.site = site = Hilum(folder / "site")
         stack.callback(site.stop)
@@ -70,7 +71,7 @@ class Crossing:
         login = ("provider", site.issue("site:provider", "service"))
         client = MqttClient(site.mqtt_port, 5, "provider", login)
         stack.callback(client.close)
-        self._provider = MqttProvider(client, METHODS["MQTT 5"], VALUE)
+        self._provider = MqttProvider(client, METHODS["MQTT 5"], BODY)
         self._callers: dict[str, Callable[[str, int], Client]] = {
             "HTTP": self._http,
             "MQTT 5": self._mqtt,
@@ -89,17 +90,17 @@ class Crossing:
         head = (
             f"POST /{method} HTTP/1.1\r\nHost: localhost\r\n"
             f"Authorization: Bearer {self._tokens[number]}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(VALUE)}\r\n\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
         )
-        return HttpCaller(self.site.port, head.encode() + VALUE)
+        return HttpCaller(self.site.port, head.encode() + BODY)
 
     def _mqtt(self, method: str, number: int) -> Client:
         login = (f"caller{number}", self._tokens[number])
         client = MqttClient(self.site.mqtt_port, 5, f"caller{number}", login)
-        return MqttCaller(client, method, VALUE)
+        return MqttCaller(client, method, BODY)
 
     def _coap(self, method: str, _: int) -> Client:
-        request = coap_load.Request(coap_load.POST, method, VALUE, 0x44)
+        request = coap_load.Request(coap_load.POST, method, BODY, 0x44, BODY)
         return coap_load.Client(self.site.coap_port, request, coap_load.CON)
 
 
