@@ -177,10 +177,9 @@ class AskedCall:
             self._reply(message)
 
     def _lost(self, why: str, written: bool) -> None:
-        broken = self._fetch is not None and self._fetch.broken
+        fault = Status.UNAVAILABLE if self._fetch is None else self._fetch.fault
         self._release()
-        status = Status.PROVIDER_ERROR if broken else Status.UNAVAILABLE
-        self._fail(status, why, written=written)
+        self._fail(fault, why, written=written)
 
     # Inside
 

@@ -8,6 +8,7 @@ from adapters.coap.asked import BLOCK, Block
 from adapters.coap.codec import FETCH, Message, code_of
 from adapters.coap.options import Options, ordered, uint, uint_value
 from adapters.coap.upstream_line import Line, Lost, Request
+from gateway.message import Status
 
 CONTINUE: Final = code_of("2.31")
 UNAUTHORIZED: Final = code_of("4.01")
@@ -38,7 +39,7 @@ class Fetch:
         "_parts",
         "_payload",
         "_size",
-        "broken",
+        "fault",
     )
 
     def __init__(self, line: Line, request: Request, limit: int, done: Done, lost: Lost) -> None:
@@ -56,8 +57,8 @@ class Fetch:
         self._etag: bytes | None = None
         self._parts: list[bytes] = []
         self._size = 0
-        self.broken = False
-        """Whether the server, and not the way to it, is to blame."""
+        self.fault = Status.UNAVAILABLE
+        """What it is called when there is no response: other than this, the server is to blame."""
 
     def begin(self) -> None:
         """Send the request, or its first block."""
@@ -136,7 +137,7 @@ class Fetch:
         value = message.value(o.BLOCK2)
         if value is None or not uint(value) & 8:
             if len(message.payload) > self._limit:
-                self._fail(f"the reply is larger than {self._limit} bytes")
+                self._fail(f"the reply is larger than {self._limit} bytes", Status.TOO_LARGE)
             else:
                 self._done(message)
             return
@@ -157,7 +158,7 @@ class Fetch:
         elif message.value(o.ETAG) != self._etag:
             self._fail("the resource changed while it was read")
         elif self._size + len(message.payload) > self._limit:
-            self._fail(f"the reply is larger than {self._limit} bytes")
+            self._fail(f"the reply is larger than {self._limit} bytes", Status.TOO_LARGE)
         else:
             self._parts.append(message.payload)
             self._size += len(message.payload)
@@ -173,7 +174,7 @@ class Fetch:
         )
         self._ask([(o.BLOCK2, block.value())], again)
 
-    def _fail(self, why: str) -> None:
-        self.broken = True
+    def _fail(self, why: str, fault: Status = Status.PROVIDER_ERROR) -> None:
+        self.fault = fault
         self._line.forget()
         self._lost(why, True)

@@ -181,6 +181,10 @@ class SentCall:
 
     def reply(self, message: Message) -> None:
         """Pass the service's answer on."""
+        limit = self._provider.limit
+        if len(message.payload) > limit:
+            self.fail(Status.TOO_LARGE, f"the reply is larger than {limit} bytes")
+            return
         said = dict(message.attributes).get(STATUS, "")
         status, code = replied(said)
         if code == 0:

@@ -215,7 +215,7 @@ async def test_large_payloads_are_refused(device):
         assert refused.value.status is Status.TOO_LARGE
         with pytest.raises(Refusal, match="larger than 5000 bytes") as refused:
             await world.ask("s/down", query=b"5001")
-        assert refused.value.status is Status.PROVIDER_ERROR
+        assert refused.value.status is Status.TOO_LARGE
         assert len((await world.ask("s/down", query=b"5000")).body) == 5000
 
 

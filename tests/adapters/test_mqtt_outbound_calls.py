@@ -183,7 +183,10 @@ async def test_what_is_too_large_for_the_broker_is_not_sent(tmp_path):
 async def test_a_large_payload_in_parts(broker):
     async with calls(limit=1000) as world, service(broker.port, "m", echo):
         world.method("s/m", f"{broker.url}/m")
-        assert len((await world.ask("s/m", b"x" * 1000)).body) == 1002
+        assert len((await world.ask("s/m", b"x" * 998)).body) == 1000
+        with pytest.raises(Refusal, match="the reply is larger than 1000 bytes") as refused:
+            await world.ask("s/m", b"x" * 999)
+        assert refused.value.status is Status.TOO_LARGE
         with pytest.raises(Refusal, match="1000 bytes"):
             await world.ask("s/m", b"x" * 1001)
 
