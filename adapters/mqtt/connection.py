@@ -112,10 +112,7 @@ class Connection:
             self._received = self._received[self._at :] + data
             self._at = 0
         elif len(data) <= SLICE:
-            flusher = self._listener.flusher
-            flusher.begin()
             self._take(data)
-            flusher.end()
         else:
             self._received = data
             self._begin()
@@ -242,7 +239,8 @@ class Connection:
         elif self._paused:
             if now - self._since > STALLED:
                 self.abort()
-        elif self._heard and self._session is not None:
+        elif self._session is not None and (self._heard or self._held or self._received):
+            # Who is not listened to cannot be heard.
             self._heard = False
             self._since = now
         elif self._grace and now - self._since > self._grace:

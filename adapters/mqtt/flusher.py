@@ -28,33 +28,20 @@ class Writer(Protocol):
 class Flusher:
     """The connections that have something to send since the last time.
 
-    What a burst of packets brings about is written at its end; the loop joins what several bursts
-    write to one socket. Whatever else is written goes out a moment later.
+    What the loop reads from several clients in one turn goes to each of the others in one piece.
     """
 
-    __slots__ = ("_at", "_bursts", "_dirty")
+    __slots__ = ("_at", "_dirty")
 
     def __init__(self) -> None:
         self._dirty: list[Writer] = []
         self._at = 0
-        self._bursts = False
 
     def add(self, connection: Writer) -> None:
         """Let a connection be flushed soon; it must not wait for that already."""
         self._dirty.append(connection)
-        if len(self._dirty) == 1 and not self._bursts:
+        if len(self._dirty) == 1:
             asyncio.get_running_loop().call_soon(self._flush)
-
-    def begin(self) -> None:
-        """A burst of packets is worked off now."""
-        self._bursts = not self._dirty
-
-    def end(self) -> None:
-        """The burst is done."""
-        if self._bursts:
-            self._bursts = False
-            if self._dirty:
-                self._flush()
 
     def _flush(self) -> None:
         # Who gets something to send meanwhile stands behind the others.

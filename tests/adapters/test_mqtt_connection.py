@@ -293,6 +293,24 @@ async def test_answers_that_come_late_are_sent_in_order():
         assert [(await client.read()).packet_id for _ in range(2)] == [1, 2]
 
 
+async def test_a_client_that_runs_ahead_is_not_read_from_nor_missed():
+    async with Site() as site:
+        site.desk.answers["late"] = LATER
+        client = await site.connected(version=4, keep=10)
+        for number in range(1, 3001):
+            client.write(wire.publish("late", bytes(100), 4, first=0x32, pid=number))
+        await until(lambda: len(site.desk.later) >= 1024)
+        await asyncio.sleep(0.05)
+        assert len(site.desk.later) < 1200
+        for _ in range(5):
+            site.sweep(10)
+        while site.desk.later:
+            site.desk.answer()
+            await asyncio.sleep(0)
+        got = [(await client.read()).packet_id for _ in range(3000)]
+        assert got == list(range(1, 3001))
+
+
 async def test_draining_says_goodbye():
     async with Site() as site:
         client = await site.connected()
