@@ -165,6 +165,8 @@ class Broker:
         decide, client.changed = client.changed, False
         client.away(gone=False)
         self._subscribing.reopen(client, decide=decide)
+        if client.parked:
+            self._subscribing.matching.go_on(client)
 
     def publish(self, session: Session, packet: Publish, receipt: Receipt | None) -> int:
         """Take a message."""
@@ -206,8 +208,11 @@ class Broker:
 
     def resumed(self, session: Session) -> None:
         """The client has caught up."""
+        client = self._clients[session]
         if not session.durable:
-            self._clients[session].resume()
+            client.resume()
+        if client.parked:
+            self._subscribing.matching.go_on(client)
 
     def _is_full(self, principal: Principal) -> bool:
         owned = self._owned.get(principal.id, 0)

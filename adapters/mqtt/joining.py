@@ -1,5 +1,6 @@
 """What one client has subscribed to, and how the events of each channel get to its session."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from adapters.mqtt.calling import Calls
@@ -215,6 +216,7 @@ class Client:
         "joined",
         "leaving",
         "offers",
+        "parked",
         "peer",
         "positions",
         "session",
@@ -233,6 +235,8 @@ class Client:
         self.leaving: Leaving | None = None
         self.entries: dict[str, Entry] = {}
         self.joined: dict[Name, list[Joined]] = {}
+        self.parked: list[tuple[Entry, Iterator[Joined]]] = []
+        """Filters whose last values wait until the client takes them."""
         self.positions: dict[str, str] = {}
         self.calls: Calls | None = None
         self.offers: Offers | None = None

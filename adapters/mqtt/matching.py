@@ -5,7 +5,7 @@ There may be thousands of either: it is done in small steps (``scanning``).
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -76,7 +76,13 @@ class Matching:
     def send_last(self, entry: Entry) -> None:
         """Send the last values of the channels that a filter leads to."""
         if entry.joined:
-            self._scans.run(entry.client, self._send_all(entry))
+            self._send_on(entry, iter(list(entry.joined.values())))
+
+    def go_on(self, client: Client) -> None:
+        """The client takes more: send the last values that it has not got yet."""
+        parked, client.parked = client.parked, []
+        for entry, rest in parked:
+            self._send_on(entry, rest)
 
     # Channels
 
@@ -182,8 +188,19 @@ class Matching:
                 self.match(entry, found)
             yield
 
-    def _send_all(self, entry: Entry) -> Steps:
-        for joined in list(entry.joined.values()):
+    def _send_on(self, entry: Entry, rest: Iterator[Joined]) -> None:
+        self._scans.run(entry.client, self._send_some(entry, rest))
+
+    def _send_some(self, entry: Entry, rest: Iterator[Joined]) -> Steps:
+        """Send last values for as long as the client takes them: more would be dropped."""
+        client = entry.client
+        while entry.open:
+            if client.session.slow:
+                client.parked.append((entry, rest))
+                return
+            joined = next(rest, None)
+            if joined is None:
+                return
             event = self._desk.channels.newest(joined.route)
             if event is None and joined.is_durable():
                 self._spawn(self._read_and_send(entry, joined))

@@ -1,5 +1,7 @@
 """Retained messages are the channels' last values (MQTT 5.0 sections 3.3.1.3 and 3.8.3.1)."""
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 
@@ -86,6 +88,25 @@ async def test_only_what_may_be_subscribed_to(site):
     await reader.subscribe("#")
     assert (await reader.hear()).topic == "Band/heart"
     assert await reader.silent()
+
+
+@pytest.mark.parametrize("expiry", [0, 60])
+async def test_thousands_come_as_the_client_takes_them(site, expiry):
+    await site.space("many/**")
+    sender = await site.client("s")
+    for number in range(1500):
+        sender.paho.publish(f"many/{number}", b"x", 1, retain=True)
+        if number % 500 == 0:
+            await sender.publish("Band/steps", b"")
+    await sender.publish("many/last", b"1", retain=True)
+    reader = await site.client("r", ReceiveMaximum=10, clean=False, expiry=expiry)
+    await sender.publish("many/last", b"2", qos=1, retain=True)
+    await reader.subscribe("many/#")
+    heard = set()
+    async with asyncio.timeout(10):
+        while len(heard) < 1501:
+            heard.add((await reader.hear()).topic)
+    assert site.server.engine.counters.overflow == 0
 
 
 class TestFreeTopics:
