@@ -219,3 +219,20 @@ def test_acknowledgements_of_nothing_do_no_harm(connected, topic):
     client.send(raw.ack(0x40, 77), raw.ack(0x70, 77))
     client.publish(topic, qos=1)
     assert client.message().qos == 1
+
+
+@clause("MQTT-4.3.2-3", "MQTT-4.3.3-3", "MQTT-2.2.1-5")
+@pytest.mark.parametrize(("qos", "first"), [(2, 0x40), (2, 0x70), (1, 0x50), (1, 0x70)])
+def test_only_its_own_acknowledgement_ends_a_message(
+    connected, opened, client_id, topic, qos, first
+):
+    client = connected(client_id, expiry=60)
+    client.subscribe((topic, qos))
+    connected().publish(topic, b"once", qos)
+    pid = client.unread().pid
+    client.send(raw.ack(first, pid))
+    client.cut()
+    again = opened()
+    again.connect(client_id, clean=False)
+    got = again.message()
+    assert (got.pid, got.payload, got.qos) == (pid, b"once", qos)
