@@ -21,6 +21,7 @@ from tests.conformance.pairs.model import (
     Place,
     Received,
 )
+from tests.support import free_port
 
 # A small window, so that a client which does not read is noticed after kilobytes.
 _OPTIONS = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)]
@@ -178,8 +179,7 @@ class HttpEndpoint:
         self._answer = answer
         self._server: asyncio.Server | None = None
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
 
     def endpoint(self, method: str) -> str:
         return f"http://127.0.0.1:{self._port}/{method}"
