@@ -13,12 +13,13 @@ from tests.adapters.mqtt_plays import Play, read_all
 
 IDS = st.integers(1, 4)
 QOS = st.integers(0, 2)
-TOPICS = st.sampled_from(["t", "late", "bad", "", "a/+", "$x"])
+TOPICS = st.sampled_from(["t", "t", "t", "t", "late", "late", "bad", "", "a/+", "$x"])
+EXPIRED = b"\x02\0\0\0\0"
 VERSIONS = st.sampled_from([4, 5])
 
 
 def publishes(version):
-    alias = st.sampled_from([b"", b"\x23\0\1", b"\x23\0\2", b"\x23\0\x63", b"\x02\0\0\0\0"])
+    alias = st.sampled_from([b"", b"", b"\x23\0\1", b"\x23\0\2", b"\x23\0\x63", EXPIRED])
 
     def make(topic, qos, pid, dup, props):
         first = 0x30 | qos << 1 | (dup and qos > 0) << 3
@@ -38,7 +39,8 @@ def packets(version):
     )
     gone = st.builds(lambda topic: wire.unsubscribe(topic, version=version), st.just("t"))
     rest = st.sampled_from([wire.PINGREQ, wire.DISCONNECT, wire.connect("c", version), b"\0"])
-    return st.one_of(publishes(version), publishes(version), acks, acks, subscribes, gone, rest)
+    more = publishes(version)
+    return st.one_of(more, more, more, acks, acks, acks, acks, subscribes, gone, rest)
 
 
 MOVES = st.sampled_from(["commit", "fail", "answer", "refuse", "flush", "lose", "full", "empty"])
@@ -46,7 +48,7 @@ PLAYS = VERSIONS.flatmap(
     lambda version: st.tuples(
         st.just(version),
         st.booleans(),
-        st.lists(st.one_of(packets(version), packets(version), MOVES), max_size=30),
+        st.lists(st.one_of(packets(version), packets(version), MOVES), min_size=30, max_size=60),
     )
 )
 
@@ -130,6 +132,7 @@ class Client:
         self.connection = Connection(self.listener)
         self.connection.connection_made(self.socket)
         self.connection.data_received(self.hello)
+        self.connection.data_received(wire.subscribe(("t", 2), version=self.version))
 
     def lose(self):
         self.listener.flusher.flush()
@@ -138,6 +141,8 @@ class Client:
         self.connect()
 
     def move(self, play, move):
+        if self.connection._closed:
+            self.lose()
         if isinstance(move, bytes):
             self.connection.data_received(move)
         elif move in {"commit", "fail"}:
