@@ -44,12 +44,12 @@ class SessionProvider:
 
 
 class Outstanding:
-    """The calls that one session has not answered yet."""
+    """The calls that one session has not answered yet; their ids count from ``first``."""
 
-    def __init__(self, session: Providing) -> None:
+    def __init__(self, session: Providing, first: int = 1) -> None:
         self._session = session
         self._calls: dict[str, _Provided] = {}
-        self._ids = count(1)
+        self._ids = count(first)
 
     def add(self, provided: "_Provided", call: Call, payload: bytes) -> str:
         """Send a call; returns its id, or "" when the session takes no more."""

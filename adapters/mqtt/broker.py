@@ -378,7 +378,8 @@ class Broker:
     def _known(self, record: Record, now: float) -> Principal | None:
         if record.kind == NOBODY.kind:
             return NOBODY if self._settings.anonymous else None
-        return self._site.credentials.known(record.principal, now)
+        principal = self._site.credentials.known(record.principal, now)
+        return principal if principal is not None and principal.kind == record.kind else None
 
 
 def later(do: Callable[[], None]) -> None:

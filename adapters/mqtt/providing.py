@@ -51,7 +51,9 @@ class Offers:
         self._desk = desk
         self._session = session
         self.peer = peer
-        self.outstanding = Outstanding(self)
+        # A client that was away, or a site that restarted, may be answered with an old id: by the
+        # clock no id comes twice.
+        self.outstanding = Outstanding(self, int(desk.site.time() * 1_000_000))
         self._offers: dict[Name, Offer] = {}
 
     def offer(self, name: Name, filter_: str, id_: int, attributes: Attributes = ()) -> None:

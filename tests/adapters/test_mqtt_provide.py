@@ -127,12 +127,13 @@ class TestVersion311:
         assert await client.subscribe("$call/Band/add/+") == [0]
         asking = call(site)
         asked = await client.hear()
-        assert asked.topic == "$call/Band/add/1"
-        await client.publish("$ret/Band/add/1/ok", b"42")
+        name, _, number = asked.topic.rpartition("/")
+        assert name == "$call/Band/add"
+        await client.publish(f"$ret/Band/add/{number}/ok", b"42")
         assert (await asking).body == b"42"
         asking = call(site)
         await client.hear()
-        await client.publish("$ret/Band/add/2/conflict", b"no")
+        await client.publish(f"$ret/Band/add/{int(number) + 1}/conflict", b"no")
         assert (await asking).head.status is Status.CONFLICT
 
     async def test_a_plain_subscription_cannot_offer(self, site):
@@ -240,6 +241,22 @@ class TestComingAndGoing:
             asked = await client.hear()
             await client.publish(asked.response_topic, b"1")
             assert (await asking).body == b"1"
+
+    async def test_an_answer_of_an_earlier_connection_answers_nothing(self, site):
+        client = await site.client("p")
+        await client.subscribe("Band/add")
+        asking = call(site)
+        old = await client.hear()
+        await client.vanish()
+        with pytest.raises(Refusal):
+            await asking
+        client = await site.client("p")
+        await client.subscribe("Band/add")
+        asking = call(site)
+        asked = await client.hear()
+        assert await client.publish(old.response_topic, b"old") == 0x10
+        await client.publish(asked.response_topic, b"new")
+        assert (await asking).body == b"new"
 
     async def test_what_the_client_does_not_take_fails(self, site):
         client = await site.client("p", MaximumPacketSize=500)
