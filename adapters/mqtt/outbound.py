@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, ConnectFlags, MQTTMessage
 from paho.mqtt.client import Client as Paho
-from paho.mqtt.client import ConnectFlags, MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -31,15 +31,24 @@ MAXIMUM_PACKET = 1024 * 1024 + 64 * 1024
 GOODBYE_SECONDS = 2.0
 
 
+UNSUPPORTED = 0x84
+"""Reason code "Unsupported Protocol Version" (MQTT 5.0 section 3.2.2.2)."""
+
+
 class LinkError(Exception):
     """The broker could not be reached, or refused; the text says why."""
+
+
+class UnsupportedVersion(LinkError):
+    """The broker does not know MQTT 5."""
 
 
 class Settings(NamedTuple):
     """Who connects and how. ``keep`` is for how many seconds the broker keeps the session, 0 none.
 
     ``tls`` is the host that the broker's certificate must name, "" for a plain connection, and
-    ``ca`` the file of who may have signed it (None: whom the system trusts).
+    ``ca`` the file of who may have signed it (None: whom the system trusts). ``modern``: by MQTT
+    5, else 3.1.1, where a broker keeps a session for as long as it likes.
     """
 
     client_id: str
@@ -48,6 +57,7 @@ class Settings(NamedTuple):
     keep: int = 0
     tls: str = ""
     ca: Path | None = None
+    modern: bool = True
 
 
 class Message(NamedTuple):
@@ -87,20 +97,24 @@ class Link(aiomqtt.Client):
         heard: "Callable[[Link, Message, int], None]",
         posted: Callable[[int, int], None],
     ) -> None:
+        modern = settings.modern
+        version = aiomqtt.ProtocolVersion.V5 if modern else aiomqtt.ProtocolVersion.V311
         super().__init__(
             address,
             port,
             identifier=settings.client_id,
             username=settings.username or None,
             password=settings.password or None,
-            protocol=aiomqtt.ProtocolVersion.V5,
+            protocol=version,
             timeout=ANSWER_SECONDS,
             keepalive=KEEP_ALIVE,
-            clean_start=not settings.keep,
-            properties=_connect_properties(settings.keep),
+            clean_session=None if modern else not settings.keep,
+            clean_start=not settings.keep if modern else MQTT_CLEAN_START_FIRST_ONLY,
+            properties=_connect_properties(settings.keep) if modern else None,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             max_inflight_messages=0,  # the window is ours, so that we know what was not sent yet
         )
+        self.modern = modern
         self.window = RECEIVE_MAXIMUM
         self.largest = 0
         """Bytes of the largest packet that the broker takes, 0 for no limit."""
@@ -132,7 +146,8 @@ class Link(aiomqtt.Client):
             raise
         except aiomqtt.MqttCodeError as error:
             self.abort()
-            raise LinkError(f"the broker refuses the connection: {_reason(error.rc)}") from None
+            kind = UnsupportedVersion if _value(error.rc) == UNSUPPORTED else LinkError
+            raise kind(f"the broker refuses the connection: {_reason(error.rc)}") from None
         except (aiomqtt.MqttError, ValueError) as error:
             self.abort()
             raise LinkError(f"cannot connect to the broker: {error}") from None
@@ -146,8 +161,8 @@ class Link(aiomqtt.Client):
     async def close(self, *, forget: bool = False) -> None:
         """Say goodbye; ``forget`` ends a session that the broker would keep otherwise."""
         if not self._disconnected.done() and self._client.socket() is not None:
-            properties = _properties(PacketTypes.DISCONNECT)
-            if forget:
+            properties = _properties(PacketTypes.DISCONNECT) if self.modern else None
+            if forget and properties is not None:
                 properties.SessionExpiryInterval = 0
             self._client.disconnect(properties=properties)
             await asyncio.wait([self._disconnected], timeout=GOODBYE_SECONDS)
@@ -180,7 +195,7 @@ class Link(aiomqtt.Client):
         """
         if self.lost:
             raise LinkError("the connection to the broker was lost")
-        properties = _publish_properties(message)
+        properties = _publish_properties(message) if self.modern else None
         info = self._client.publish(
             message.topic, message.payload, message.qos, properties=properties
         )
@@ -206,15 +221,16 @@ class Link(aiomqtt.Client):
     async def follow(self, topics: Sequence[tuple[str, int]]) -> dict[str, str]:
         """Subscribe to topics (with their QoS); return why the broker refuses some.
 
-        What is retained is sent for a subscription that is new to the session only.
+        What is retained is sent for a subscription that is new to the session only, or by MQTT
+        3.1.1 each time.
         """
         if not topics:
             return {}
-        wanted = [
+        modern = [
             (topic, SubscribeOptions(qos=qos, retainAsPublished=True, retainHandling=1))
             for topic, qos in topics
         ]
-        codes = await self._answered(self.subscribe(wanted))
+        codes = await self._answered(self.subscribe(modern if self.modern else list(topics)))
         pairs = zip(topics, codes, strict=False)
         return {topic: _reason(code) for (topic, _), code in pairs if _value(code) >= 0x80}
 

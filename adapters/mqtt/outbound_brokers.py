@@ -5,13 +5,24 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from adapters.mqtt.outbound import CONNECT_SECONDS, Link, LinkError, Message, Settings
+from adapters.mqtt.outbound import (
+    CONNECT_SECONDS,
+    Link,
+    LinkError,
+    Message,
+    Settings,
+    UnsupportedVersion,
+)
 from gateway.config import Broker
 from gateway.egress import Egress, Forbidden, Origin
 from registry.urls import Url, parse_url
 
 DIALS = 2
 """Connections that are made at the same time: each takes a thread until the broker answers."""
+
+
+OLD = 1000
+"""Brokers that are remembered to know MQTT 3.1.1 only."""
 
 
 class Peer(NamedTuple):
@@ -30,6 +41,8 @@ class Brokers:
         self._accounts = [(parse_url(account.url), account) for account in accounts]
         self._accounts.sort(key=lambda pair: len(pair[0].path), reverse=True)
         self._dials = asyncio.Semaphore(DIALS)
+        self._old: set[Peer] = set()
+        """Brokers that know MQTT 3.1.1 only."""
 
     def peer(self, url: Url, peer: str) -> Peer:
         """Return the broker of a URL; an account serves its own URL and what is below it."""
@@ -62,15 +75,28 @@ class Brokers:
             raise LinkError(f"cannot connect to {origin.host}: {error}") from None
         why = LinkError(f"{origin.host} has no address")
         for address in addresses:
-            link = Link(address, origin.port, settings, heard, posted)
-            try:
-                await _knock(address, origin.port)
-                await self._open(link)
-            except LinkError as error:
-                why = error
-            else:
-                return link
+            for modern in (False,) if peer in self._old else (True, False):
+                settings = settings._replace(modern=modern)
+                link = Link(address, origin.port, settings, heard, posted)
+                try:
+                    await _knock(address, origin.port)
+                    await self._open(link)
+                except UnsupportedVersion as error:
+                    why = error
+                except LinkError as error:
+                    why = error
+                    break
+                else:
+                    self._remember(peer, modern=modern)
+                    return link
         raise why
+
+    def _remember(self, peer: Peer, *, modern: bool) -> None:
+        """Note which version a broker knows; it is asked for MQTT 5 again after a restart."""
+        if modern:
+            self._old.discard(peer)
+        elif len(self._old) < OLD:
+            self._old.add(peer)
 
     async def _open(self, link: Link) -> None:
         """Open a link; its thread is one of few, so that others wait for it, but no longer."""

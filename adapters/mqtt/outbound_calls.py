@@ -30,6 +30,8 @@ PAUSE_SECONDS = 1.0
 """After a failed connection calls fail at once for so long."""
 IDLE_SECONDS = 300.0
 
+OLD = "the broker speaks MQTT 3.1.1, which has no Response Topic (one-way: reply=none)"
+
 log = logging.getLogger("hilum.broker")
 
 Assert = Callable[[Target, Principal], str]
@@ -305,7 +307,7 @@ class CallLine:
             self._peer, f"hilum-{random}", 0, self._heard, self._acknowledged
         )
         try:
-            refused = await link.follow([(f"{self._prefix}+", 1)])
+            refused = {"": OLD} if not link.modern else await link.follow([(f"{self._prefix}+", 1)])
         except BaseException:
             link.abort()
             raise
@@ -344,7 +346,7 @@ class CallLine:
 
     def _publish(self, link: Link, call: SentCall, payload: bytes) -> None:
         if call.wants_reply and self._no_replies:
-            why = f"the broker does not let us subscribe to {self._prefix}+: {self._no_replies}"
+            why = f"no reply can come on {self._prefix}+: {self._no_replies}"
             call.fail_later(Status.PROVIDER_ERROR, why)
             return
         self._calls += 1

@@ -141,9 +141,11 @@ class SourceLine:
         lost = asyncio.ensure_future(link.gone())
         try:
             self._welcome(link)
-            while self._open:
+            while True:
                 self._changed.clear()
                 await self._subscribe(link)
+                if not self._open:
+                    break
                 await _either(lost, self._changed)
                 if lost.done():
                     raise LinkError(lost.result())

@@ -15,6 +15,7 @@ from adapters.store.eventlog import open_event_log
 from gateway.channels import Channels
 from gateway.egress import Egress
 from gateway.exchange import Plane
+from gateway.message import Refusal, Status
 from gateway.objects.local import LocalProvider
 from gateway.sources import Sources
 from gateway.view import Meter, Route, View
@@ -22,7 +23,7 @@ from policy.access import AccessIndex
 from policy.model import AccessPolicy, Action, Binding, Principal, Subject
 from registry.model import EventChannel, Kind, Retain
 from registry.names import Name
-from tests.adapters.brokers import Mosquitto, properties, until
+from tests.adapters.brokers import Mosquitto, calls, properties, until
 
 TEMP = Name("s/room/temp")
 OWNER = Principal("site:admin", "administrator")
@@ -281,3 +282,63 @@ async def test_a_broker_that_comes_later(broker, tmp_path, caplog):
             await client.publish("t", "1", qos=1)
         await world.heard("1")
     assert sum("cannot connect" in record.message for record in caplog.records) == 1
+
+
+@contextlib.asynccontextmanager
+async def old(broker):
+    """A broker that knows MQTT 3.1.1 only: mosquitto, behind who refuses anything newer."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            connect = await reader.read(4096)
+            if connect[8:9] == b"\x05":
+                writer.write(b"\x20\x02\x00\x01")
+            elif connect:
+                there = await asyncio.open_connection("127.0.0.1", broker.port)
+                there[1].write(connect)
+                await asyncio.wait(
+                    [
+                        asyncio.create_task(pipe(reader, there[1])),
+                        asyncio.create_task(pipe(there[0], writer)),
+                    ]
+                )
+        writer.close()
+
+    async def pipe(reader, writer):
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await asyncio.sleep(0.1)  # until it has heard that its clients are gone
+
+
+async def test_a_broker_that_knows_3_1_1_only(broker, tmp_path):
+    async with old(broker) as url:
+        async with publisher(broker) as client:
+            async with fed(tmp_path) as world:
+                world.bind(f"{url}/t")
+                await world.connected()
+                await client.publish("t", "1", qos=1)
+                await world.heard("1")
+            await client.publish("t", "2", qos=1)
+            async with fed(tmp_path) as world:
+                world.bind(f"{url}/t")
+                await world.heard("1", "2")
+                world.bind()
+                await until(lambda: world.topics.connections() == 0)
+                await client.publish("t", "3", qos=1)
+                world.bind(f"{url}/t")
+                await world.connected()
+                await client.publish("t", "4", qos=1)
+                await world.heard("4")
+                assert await world.payloads() == ["1", "2", "4"]
+        async with calls() as world:
+            world.method("s/one-way", f"{url}/t?reply=none")
+            assert (await world.ask("s/one-way", b"x")).head.status is Status.OK
+            world.method("s/m", f"{url}/t")
+            with pytest.raises(Refusal, match=r"speaks MQTT 3\.1\.1"):
+                await world.ask("s/m", b"x")
