@@ -223,7 +223,9 @@ def test_a_will_waits_for_its_delay_and_not_when_the_client_comes_back(
     connected(client_id, will=will(f"{topic}/back", props=delay), expiry=60).cut()
     connected(will=will(f"{topic}/away", props=delay), expiry=60).cut()
     began = time.monotonic()
-    opened().connect(client_id, clean=False)
+    back = opened()
+    back.connect(client_id, clean=False, expiry=60)
+    back.cut()
     assert watcher.message().topic == f"{topic}/away"
     assert 0.8 < time.monotonic() - began < 2.5
     watcher.nothing(0.3)
