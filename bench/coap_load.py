@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from adapters.coap.codec import decode
 from bench.asking import SILENCE
 
 GET, POST, PUT = 1, 2, 3
@@ -67,13 +68,15 @@ class Client:
         self._request = request
         self._kind = kind
         self._make = request.next(kind)
+        self._first = request.next(kind, b"?")
         self._expected = request.expected
         self._answer = request.answer
         self.number = 0
 
     def ask(self) -> None:
-        """Send the next request."""
-        self.socket.send(self._make(self.number))
+        """Send the next request; the first says that this client knows what an Echo is."""
+        make = self._make if self.number else self._first
+        self.socket.send(make(self.number))
 
     def answered(self) -> bool:
         """Read a datagram; return whether it is the answer."""
@@ -95,11 +98,9 @@ class Client:
 
     def _prove(self, data: bytes) -> bool:
         """Ask again with the Echo option that a server wants from a new address (RFC 9175)."""
-        delta, at = data[6] >> 4, 7
-        if delta != 13 or data[at] + 13 != ECHO:
+        echo = decode(data).value(ECHO)
+        if echo is None:
             raise RuntimeError(f"the first request was answered by {data!r}")
-        length = data[6] & 15
-        echo = data[at + 1 : at + 1 + length]
         again = self._request.next(self._kind, echo)(_MOST - 1)
         # A message id of its own, and the token of the request.
         self.socket.send(again[:4] + _NUMBERS[0] + again[6:])

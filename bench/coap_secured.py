@@ -70,3 +70,4 @@ class SecuredClient(Client):
         self.most = most
         head = bytes((0x42 | CON << 4, POST))
         self._make = lambda number: head + number.to_bytes(2, "big") * 2 + next(requests)
+        self._first = self._make

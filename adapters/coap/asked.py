@@ -33,6 +33,7 @@ _LASTING: Final = frozenset({o.URI_HOST, o.URI_PORT, o.URI_PATH, o.URI_QUERY})
 _FORMS: Final = frozenset({o.CONTENT_FORMAT, o.ACCEPT})
 _GROUP: Final = re.compile(r"[^\x00-\x1f\x7f]{0,255}")
 LOOPBACK: Final = "localhost"
+OCTETS: Final = "application/octet-stream"
 
 
 class Bad(Exception):
@@ -82,6 +83,7 @@ class Asked:
         "if_none_match",
         "key",
         "lasting",
+        "media_type",
         "name",
         "no_response",
         "observe",
@@ -97,6 +99,8 @@ class Asked:
         self.queries: list[bytes] = []
         self.query = b""
         self.content_type = b""
+        self.media_type = OCTETS
+        """The same as text; an event has one always."""
         self.fields: list[bytes] = []
         self.accept = -1
         self.observe = -1
@@ -178,6 +182,7 @@ def _read_form(asked: Asked, number: int, content_format: int) -> None:
     if found is None:
         raise Bad(UNSUPPORTED, f"the content format {content_format} is not known here")
     asked.content_type = found
+    asked.media_type = found.decode()
     asked.fields += (b"Content-Type", b": ", found, b"\r\n")
 
 

@@ -46,7 +46,7 @@ def _tails(code: int) -> dict[bytes, bytes]:
 
 _ETAG: Final = one_option(o.ETAG, bytes(8))[:1]
 _VALUE_TAILS: Final = {
-    media_type: one_option(o.CONTENT_FORMAT - o.ETAG, uint_value(number))
+    media_type.decode(): one_option(o.CONTENT_FORMAT - o.ETAG, uint_value(number))
     + one_option(o.MAX_AGE - o.CONTENT_FORMAT, b"")
     + MARKER
     for number, media_type in TYPES.items()
@@ -120,7 +120,7 @@ class DatagramTurn(Turn):
     def last_value(self, event: Event, options: Options) -> None:
         """Answer with a channel's last value."""
         body = event.payload
-        tail = _VALUE_TAILS.get(event.content_type.encode("latin-1"))
+        tail = _VALUE_TAILS.get(event.content_type)
         if tail is None or not body or not self.asked.plain:
             super().last_value(event, options)
             return
@@ -140,9 +140,9 @@ class DatagramTurn(Turn):
         if len(data) > self.allowance:
             return False
         self.answered = True
-        self.sent = data
         if self.waiting:
             self._ended()
+        self.peer.keep(self.message_id, self.begun, data if self.reliable else b"")
         self.messages.send(data, self.peer.at)
         return True
 
@@ -151,6 +151,7 @@ class DatagramTurn(Turn):
         self.waiting = False
         self.exchange = None
         self.peer.open -= 1
+        del self.peer.pending[self.message_id]
         del self.messages.open[self]
 
     def room(self, options: Options) -> int:
@@ -174,12 +175,13 @@ class DatagramTurn(Turn):
         if len(data) > self.allowance:
             data = encode(Message(kind, code, message_id, self.token, [], b""))
         if separate:
+            peer.keep(self.message_id, self.begun, self.sent)
             messages.outgoing.add(
                 Confirmable(peer, data, message_id, None, self.allowance), messages.now
             )
             return
         self.allowance -= len(data)
-        self.sent = data
+        peer.keep(self.message_id, self.begun, data if self.reliable else b"")
         messages.send(data, peer.at)
 
     def suppress(self) -> None:
@@ -188,6 +190,7 @@ class DatagramTurn(Turn):
             self._ended()
         if self.reliable and not self.acknowledged:
             self.acknowledge()
+        self.peer.keep(self.message_id, self.begun, self.sent)
 
     def acknowledge(self) -> None:
         """Say that the request is here; its answer will come later (section 5.2.2)."""
@@ -195,14 +198,6 @@ class DatagramTurn(Turn):
         self.sent = empty(ACK, int.from_bytes(self.message_id))
         self.allowance -= len(self.sent)
         self.messages.send(self.sent, self.peer.at)
-
-    def again(self, size: int) -> None:
-        """The same request came once more: send the same again (section 4.5)."""
-        sent = self.sent
-        if not self.reliable or not sent:
-            return
-        if self.allowance >= FAR or len(sent) <= AMPLIFICATION * size:
-            self.messages.send(sent, self.peer.at)
 
     def challenge(self) -> None:
         """Answer 4.01 with an Echo option, which the client repeats with its request."""

@@ -21,13 +21,12 @@ from adapters.coap.codec import (
     decode,
     empty,
 )
-from adapters.coap.datagram_turn import DatagramTurn
+from adapters.coap.datagram_turn import AMPLIFICATION, DatagramTurn
 from adapters.coap.echo import Echoes
 from adapters.coap.options import recognised
 from adapters.coap.peers import (
     EXCHANGE_LIFETIME,
     FAR,
-    REMEMBERED,
     VERIFIED,
     Address,
     Outgoing,
@@ -93,8 +92,11 @@ class Messages:
             peer = self._new_peer(address)
         message_id = data[2:4]
         known = peer.recent.get(message_id)
-        if known is not None and now < known.begun + EXCHANGE_LIFETIME:
-            known.again(len(data))
+        if known is not None and now < known[0] + EXCHANGE_LIFETIME:
+            self._again(peer, known[1], data)
+            return
+        if peer.pending and message_id in peer.pending:
+            self._again(peer, peer.pending[message_id].sent, data)
             return
         peer.seen = now
         self._request(data, peer, message_id, 4 + (first & 15))
@@ -113,13 +115,8 @@ class Messages:
             if read is None:
                 return
             payload = read
-        recent = peer.recent
-        recent[message_id] = turn
-        if len(recent) > 2 * REMEMBERED:
-            for each in tuple(recent)[:REMEMBERED]:
-                del recent[each]
-        if turn.answered:
-            return
+            if turn.answered:
+                return
         if peer.open >= OPEN:
             turn.refuse(Refusal(Status.THROTTLED, "too many requests at once", retry_after=1))
             return
@@ -127,6 +124,7 @@ class Messages:
         if not turn.answered:
             turn.waiting = True
             peer.open += 1
+            peer.pending[message_id] = turn
             self.open[turn] = None
 
     def sweep(self, now: float) -> None:
@@ -145,6 +143,13 @@ class Messages:
             self._forget(peer)
 
     # Inside
+
+    def _again(self, peer: Peer, sent: bytes, data: bytes) -> None:
+        """A request came once more: send the same again (section 4.5)."""
+        if data[0] >= 0x50 or not sent:
+            return
+        if self.now < peer.verified or len(sent) <= AMPLIFICATION * len(data):
+            self.send(sent, peer.at)
 
     def _read(self, turn: DatagramTurn, data: bytes) -> bytes | None:
         """Read a request whose options are new; returns its payload, None if there is no request.

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hilum.coap")
 
-OCTETS: Final = "application/octet-stream"
+PUBLISH: Final = Action.PUBLISH
+SUBSCRIBE: Final = Action.SUBSCRIBE
 
 
 class Events:
@@ -41,7 +42,7 @@ class Events:
         elif code in (GET, FETCH):
             self._read(turn, route)
         else:
-            self._service.wrong(turn, route, Action.SUBSCRIBE, "GET, POST or PUT")
+            self._service.wrong(turn, route, SUBSCRIBE, "GET, POST or PUT")
 
     def forget(self, turn: Turn) -> None:
         """Take an observation out of the lists."""
@@ -59,13 +60,16 @@ class Events:
 
     def _publish(self, turn: Turn, route: Route, payload: bytes) -> None:
         """Append an event; it is acknowledged when it is as durable as its channel promises."""
+        access, principal = self._plane.access, turn.client.principal
+        decision = access.check(principal, PUBLISH, route.name, route.owner)
+        if decision.allowed and route.validator is None and turn.asked.plain:
+            self._append(turn, route, payload)
+            return
         refusal = self._refuse_event(turn, route, payload)
         asked = turn.asked
         if refusal is not None:
-            route.meter.observe(Action.PUBLISH, refusal.status, 0.0)
+            route.meter.observe(PUBLISH, refusal.status, 0.0)
             turn.refuse(refusal)
-        elif asked.plain:
-            self._append(turn, route, payload)
         elif asked.if_none_match:
             turn.fault(PRECONDITION, f"{route.name} exists")
         elif asked.if_match:
@@ -75,10 +79,10 @@ class Events:
 
     def _refuse_event(self, turn: Turn, route: Route, payload: bytes) -> Refusal | None:
         plane, principal = self._plane, turn.client.principal
-        decision = plane.access.check(principal, Action.PUBLISH, route.name, route.owner)
+        decision = plane.access.check(principal, PUBLISH, route.name, route.owner)
         if not decision.allowed:
             call = self._service.call(turn, route)
-            call.action = Action.PUBLISH
+            call.action = PUBLISH
             return denial(plane.access, call, route, decision)
         if route.validator is None:
             return None
@@ -87,18 +91,15 @@ class Events:
         return refuse_invalid(route.validator, payload)
 
     def _append(self, turn: Turn, route: Route, payload: bytes) -> None:
-        content_type = turn.asked.content_type.decode("latin-1") or OCTETS
-        source = turn.client.principal.id
+        source, qos = turn.client.principal.id, 1 if turn.reliable else 0
         try:
-            result = self._channels.append(
-                route, source, content_type, payload, qos=1 if turn.reliable else 0
-            )
+            result = self._channels.append(route, source, turn.asked.media_type, payload, qos)
         except Refusal as refusal:
-            route.meter.observe(Action.PUBLISH, refusal.status, 0.0)
+            route.meter.observe(PUBLISH, refusal.status, 0.0)
             turn.refuse(refusal)
             return
         if isinstance(result, EventId):
-            route.meter.observe(Action.PUBLISH, Status.OK, 0.0)
+            route.meter.observe(PUBLISH, Status.OK, 0.0)
             turn.changed()
         else:
             self._acknowledge_later(turn, route, result)
@@ -121,7 +122,7 @@ class Events:
             else:
                 turn.changed()
             status = Status.OK if refusal is None else refusal.status
-            route.meter.observe(Action.PUBLISH, status, self._plane.now - started)
+            route.meter.observe(PUBLISH, status, self._plane.now - started)
 
         result.add_done_callback(settled)
 
@@ -137,10 +138,18 @@ class Events:
     def _read(self, turn: Turn, route: Route) -> None:
         """Answer with the last value, and observe the channel if that is asked for."""
         asked, client = turn.asked, turn.client
+        if asked.plain and not asked.queries:
+            decision = self._plane.access.check(
+                client.principal, SUBSCRIBE, route.name, route.owner
+            )
+            if decision.allowed:
+                route.meter.observe(SUBSCRIBE, Status.OK, 0.0)
+                self._last(turn, route)
+                return
         group = parameters(asked.queries).get("group", "") if asked.queries else ""
         refusal = refuse_subscription(self._plane, client.principal, route.name, group)
         status = Status.OK if refusal is None else refusal.status
-        route.meter.observe(Action.SUBSCRIBE, status, 0.0)
+        route.meter.observe(SUBSCRIBE, status, 0.0)
         if asked.observe in (0, 1):
             before = client.observations.get(turn.token)
             if before is not None:

@@ -51,6 +51,7 @@ class Peer(Client):
         "at",
         "in_flight",
         "next_id",
+        "pending",
         "recent",
         "seen",
         "unconfirmed",
@@ -61,8 +62,10 @@ class Peer(Client):
     def __init__(self, at: Address, principal: Principal, first_id: int) -> None:
         super().__init__(at[0], principal, LARGEST)
         self.at = at
-        self.recent: dict[bytes, DatagramTurn] = {}
-        """By Message ID, as it is on the wire: the last requests and their answers."""
+        self.recent: dict[bytes, tuple[float, bytes]] = {}
+        """By Message ID, as it is on the wire: when the last requests came, and their answers."""
+        self.pending: dict[bytes, DatagramTurn] = {}
+        """Requests that wait for their answers, by Message ID."""
         self.next_id = first_id
         self.seen = 0.0
         self.verified = 0.0
@@ -80,6 +83,14 @@ class Peer(Client):
         """Return a Message ID that was not used for long."""
         self.next_id = message_id = (self.next_id + 1) & 0xFFFF
         return message_id
+
+    def keep(self, message_id: bytes, began: float, answer: bytes) -> None:
+        """Keep a request's answer for its duplicates; the oldest ones give way."""
+        recent = self.recent
+        recent[message_id] = (began, answer)
+        if len(recent) > 2 * REMEMBERED:
+            for each in tuple(recent)[:REMEMBERED]:
+                del recent[each]
 
     def is_idle(self, now: float) -> bool:
         """Return whether nothing would be lost with it."""

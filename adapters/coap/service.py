@@ -42,6 +42,7 @@ EXCHANGE_LIFETIME: Final = 247.0
 """Seconds (RFC 7252 section 4.8.2)."""
 CALL: Final = Action.CALL
 METHOD: Final = Kind.METHOD
+CHANNEL: Final = Kind.CHANNEL
 BROKEN: Final = "the gateway failed; its log says why"
 _READING: Final = (GET, FETCH)
 
@@ -71,35 +72,46 @@ class Service:
 
     def start(self, turn: Turn, payload: bytes) -> None:
         """Answer a request, or begin to."""
+        asked = turn.asked
         try:
-            self._start(turn, payload)
+            if not (asked.plain and self.anonymous):
+                if not self._admits(turn, payload):
+                    return
+                if asked.block1 is not None:
+                    payload = turn.payload
+            route = self.plane.view.routes.get(asked.name)
+            if route is None:
+                self._beyond_routes(turn, payload)
+            elif route.kind is METHOD:
+                self._method(turn, route, payload)
+            elif route.kind is CHANNEL:
+                self.events.serve(turn, route, payload)
+            else:
+                self._object(turn, route)
         except Refusal as refusal:
             turn.refuse(refusal)
         except Bad as bad:
             turn.fault(bad.code, bad.detail)
         except Exception:
-            log.exception("a request for %s failed inside the gateway", turn.asked.name)
+            log.exception("a request for %s failed inside the gateway", asked.name)
             turn.refuse(Refusal(Status.INTERNAL, BROKEN))
 
-    def _start(self, turn: Turn, payload: bytes) -> None:
-        asked = turn.asked
-        if not (asked.plain and self.anonymous) and not self._admits(turn, payload):
-            return
-        if turn.asked.block1 is not None:
-            payload = turn.payload
-        name = asked.name
+    def _beyond_routes(self, turn: Turn, payload: bytes) -> None:
+        """Serve what has no Route of its own: discovery, introspection, free topics."""
+        name = turn.asked.name
         if not name:
             self._discover(turn)
             return
-        route = self.plane.view.routes.get(name) or self.plane.view.find(name)
+        route = self.plane.view.find(name)
         if route is None:
-            call = self.call(turn, None)
-            turn.refuse(unknown(self.plane.access, self.plane.view, call))
+            turn.refuse(unknown(self.plane.access, self.plane.view, self.call(turn, None)))
         elif route.kind is METHOD:
             self._method(turn, route, payload)
-        elif route.kind is Kind.CHANNEL:
+        else:
             self.events.serve(turn, route, payload)
-        elif turn.code in _READING:
+
+    def _object(self, turn: Turn, route: Route) -> None:
+        if turn.code in _READING:
             self._begin(turn, route, Action.DESCRIBE, b"")
         else:
             self.wrong(turn, route, Action.DESCRIBE, "GET")

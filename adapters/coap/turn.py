@@ -238,7 +238,8 @@ class Turn:
         """Answer with one block of an answer; return False when it has no such block.
 
         To a client that has not shown where it is go blocks so small that nobody can use them to
-        flood others; if there is no room even for one of 16 bytes, it has to show it.
+        flood others; if there is no room even for one of 16 bytes, or it seems to know what an
+        Echo is (its own may be out of date), it has to show where it is.
         """
         wanted = self.asked.block2
         if wanted is None and len(kept.payload) <= self.room(kept.options):
@@ -246,7 +247,7 @@ class Turn:
             return True
         room = self.room([*kept.options, *_OF_BLOCK])
         exponent = min(BLOCK, room.bit_length() - 5)
-        if exponent < 0:
+        if exponent < 0 or (self.asked.echo and exponent < BLOCK):
             kept.challenged = True
             self.challenge()
             return True

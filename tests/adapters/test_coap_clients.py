@@ -31,11 +31,11 @@ async def context():
 def client(site):
     program = require_program(CLIENT)
 
-    async def run(*arguments, path, stdin=b""):
+    async def run(*arguments, path, stdin=None):
         process = await asyncio.create_subprocess_exec(
             program,
             *("-B", "5", *arguments, f"coap://127.0.0.1:{site.port}/{path}"),
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
