@@ -42,6 +42,10 @@ SCENARIOS = (
 SLOWER, IDLE = 1.1, 12.0
 """p50 of mosquitto's with one message in flight; kB of an idle session."""
 _WARM_UP = 0.3
+CLOUDEVENTS = (
+    "To clients of MQTT 5 Hilum sends each event with its CloudEvents attributes, mosquitto without:"
+    " 209 bytes against 78. Hilum keeps the last 1,000 events of each channel, mosquitto none."
+)
 
 
 def run(broker: Broker, scenario: Scenario, version: int, seconds: float) -> Run:
@@ -159,5 +163,6 @@ def measure(options: Options) -> Section:
             header = [f"MQTT {written}, CPU µs per delivery", *names]
             section.table([*header, *(f"{name}, of mosquitto" for name in names[1:])], rows)
         stack.close()
+        section.notes.append(CLOUDEVENTS)
         measure_idle(starts, folder, section)
     return section
