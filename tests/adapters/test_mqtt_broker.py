@@ -7,7 +7,8 @@ import pytest_asyncio
 
 from adapters.mqtt.desk import DeskSettings
 from gateway.config import Mqtt
-from tests.adapters.mqtt_site import mqtt_site, settle
+from gateway.ports import Keep, StoredEvent
+from tests.adapters.mqtt_site import BAND, mqtt_site, settle
 
 KEPT = {"clean": False, "expiry": 600}
 
@@ -218,11 +219,9 @@ class TestRestart:
             await phone.publish("Band/kept", b"1")
             assert (await client.hear()).payload == b"1"
             await client.disconnect()
-            # The event is in the log, but the session never hears of it: as in a crash.
-            channels = site.channels
-            route = site.site.view.find("snac.asu.edu/Band/kept")
-            channels._topics[route.name]._plain.clear()
-            await channels.publish(route, "site:x", "", b"2")
+            # The event is in the log, but the session never heard of it: as in a crash.
+            lost = StoredEvent(0, int(site.time() * 1000), "", "site:x", b"2")
+            await site.channels._log.append(f"{BAND}/kept", lost, Keep())
         async with mqtt_site(tmp_path, welcome=False) as site:
             back = await site.client("a", token=token, **KEPT)
             assert (await back.hear()).payload == b"2"
