@@ -43,8 +43,8 @@ SLOWER, IDLE = 1.1, 12.0
 """p50 of mosquitto's with one message in flight; kB of an idle session."""
 _WARM_UP = 0.3
 CLOUDEVENTS = (
-    "To clients of MQTT 5 Hilum sends each event with its CloudEvents attributes, mosquitto without:"
-    " 209 bytes against 78. Hilum keeps the last 1,000 events of each channel, mosquitto none."
+    "To clients of MQTT 5 Hilum sends each event with its CloudEvents attributes, 209 bytes against"
+    " mosquitto's 78. Hilum keeps the last 1,000 events of each channel, mosquitto none."
 )
 
 
