@@ -120,11 +120,10 @@ class TestSmallSteps:
 
         scans.run("a", steps("a", 50))
         scans.run("b", steps("b", 5))
-        await scans.finished("b")
-        assert done.count("b") == 5
-        assert done.count("a") < 20
-        await scans.finished("a")
-        assert done.count("a") == 50
+        assert scans.finished("c") is None
+        await asyncio.gather(*scans.all_finished())
+        assert (done.count("a"), done.count("b")) == (50, 5)
+        assert "b" not in done[15:]
         assert scans.finished("a") is None
 
     async def test_a_step_that_fails_lets_nobody_wait(self, monkeypatch, caplog):
