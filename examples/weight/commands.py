@@ -1,5 +1,6 @@
 """What the reader can type while the demo runs."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -20,11 +21,14 @@ def commands(story: Story) -> list[tuple[str, str]]:
     tokens, admin = stage.tokens, stage.ready["token_file"]
     alice = f'curl -sS -H "Authorization: Bearer $(cat {tokens}/alice.token)"'
     recommender = f"--site $HILUM_URL --token-file {tokens}/recommender.token --instance c"
+    asked = json.dumps({"plan": plan})
     victim = stage.children.all["recommender2-a"].process.pid
     return [
         ("in another terminal, as the operator", f"export HILUM_URL={stage.url}"),
         ("", f"export HILUM_TOKEN_FILE={admin}"),
         ("call, as alice", f"{alice} $HILUM_URL/{plan}/getRecommendation"),
+        ("call the wristband, by MQTT", f"{alice} $HILUM_URL/Wristband/show -d '{asked}'"),
+        ("and the phone, by CoAP", f"{alice} $HILUM_URL/Phone/remind -d '{asked}'"),
         ("watch", f"{alice} -N -H 'Accept: text/event-stream' \"{EATEN}?after=oldest\""),
         ("", f"{HILUM} watch Phone/burned"),
         ("eat something: the advice changes", f"{HILUM} publish Phone/eaten '{ICE}'"),

@@ -252,7 +252,7 @@ def test_what_the_demo_tells_the_reader_to_type_works(demo):
         if "Ctrl-C here" in line:
             break
         commands += [line.strip()] if line.strip() and not line.startswith("#") else []
-    assert len(commands) == 14
+    assert len(commands) == 16
     script = "set -e\n"
     for command in commands:
         endless = " -N " in command or " watch " in command
@@ -261,7 +261,15 @@ def test_what_the_demo_tells_the_reader_to_type_works(demo):
     shell = ["bash", "-c", script + "kill %1\n"]
     done = subprocess.run(shell, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
-    for expected in ('"recommendation": ', "oatmeal", "replaced", "denied", "Recommender"):
+    for expected in (
+        '"recommendation": ',
+        '"shown": ',
+        '"reminder": ',
+        "oatmeal",
+        "replaced",
+        "denied",
+        "Recommender",
+    ):
         assert expected in done.stdout
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=SECONDS)[0]
