@@ -236,3 +236,14 @@ def test_only_its_own_acknowledgement_ends_a_message(
     again.connect(client_id, clean=False)
     got = again.message()
     assert (got.pid, got.payload, got.qos) == (pid, b"once", qos)
+
+
+@clause("MQTT-4.6.0-5")
+@pytest.mark.parametrize(("first", "kind"), [(0x32, reading.PUBACK), (0x34, reading.PUBREC)])
+def test_refusals_wait_for_what_is_written_before_them(connected, client_id, topic, first, kind):
+    client = connected(client_id, expiry=60)
+    topics = [topic, "closed/a"] * 10
+    client.send(*(raw.publish(one, first=first, pid=pid + 1) for pid, one in enumerate(topics)))
+    got = [client.expect(kind) for _ in topics]
+    assert [one.pid for one in got] == list(range(1, 21))
+    assert [one.code >= 0x80 for one in got] == [False, True] * 10
