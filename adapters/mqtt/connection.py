@@ -205,6 +205,7 @@ class Connection:
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         self._size = 0
+        self._listener.engine.counters.bytes_sent += len(data)
         transport.write(data)
         if self.full and not self._paused:
             self._empty()
@@ -271,6 +272,7 @@ class Connection:
         packets = self._decoder.feed(data)
         counters = self._listener.engine.counters
         counters.received += len(packets)
+        counters.bytes_received += len(data)
         error = self._decoder.error
         try:
             for packet in packets:

@@ -57,6 +57,8 @@ class Counters(Struct):
 
     received: int = 0
     """Packets."""
+    bytes_received: int = 0
+    bytes_sent: int = 0
     slow: int = 0
     """QoS 0, because the client reads too slowly."""
     overflow: int = 0

@@ -45,6 +45,8 @@ class System:
                 "clients/disconnected": lambda: str(broker.sessions - broker.connected_now),
                 "subscriptions/count": lambda: str(broker.subscriptions),
                 "messages/received": lambda: str(counters.received),
+                "bytes/received": lambda: str(counters.bytes_received),
+                "bytes/sent": lambda: str(counters.bytes_sent),
                 "publish/messages/received": lambda: str(broker.publishing.received),
                 "publish/messages/refused": lambda: str(broker.publishing.refused),
                 "publish/messages/dropped": lambda: str(_dropped(counters)),
