@@ -25,8 +25,8 @@ SLOW_SECONDS = 10.0
 """How often it is looked at what nobody uses."""
 ATTEMPTS = 8
 """How often a port is sought that is free for UDP and TCP."""
-GOODBYE = 0.2
-"""Seconds that peers have to read that the site shuts down."""
+GLANCE = 0.02
+"""Seconds between looks at whether all is answered."""
 
 Stream: TypeAlias = StreamConnection | WebSocketConnection
 
@@ -153,22 +153,44 @@ class CoapListener:
         """Policy changed: what is kept for anybody may not be theirs any longer."""
         self.service.transfers.forget_answers()
 
-    async def drain(self) -> None:
-        """Tell everybody that the site shuts down, and close."""
-        self.service.close()
+    async def drain(self, seconds: float = 5.0) -> None:
+        """Tell everybody that the site shuts down, let what is open end, then close."""
+        self.service.drain()
         for server in self._servers:
             server.close()
         for connection in tuple(self.connections):
             connection.conversation.release()
-        if self.connections:
-            await asyncio.sleep(GOODBYE)
-        for connection in tuple(self.connections):
-            connection.abort()
         for group in self._groups:
             group.close()
+        end = asyncio.get_running_loop().time() + seconds
+        while self._is_busy() and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(GLANCE)
+        for connection in tuple(self.connections):
+            connection.abort()
         for socket in self.sockets:
             socket.close()
         self.sockets.clear()
+        self.service.close()
+
+    @property
+    def peers(self) -> int:
+        """How many addresses are remembered."""
+        return sum(len(socket.messages.peers) for socket in self.sockets)
+
+    @property
+    def observations(self) -> int:
+        """How many observations are open."""
+        return len(self.service.events.observing)
+
+    @property
+    def datagrams(self) -> int:
+        """How many datagrams came."""
+        return sum(socket.messages.received_count for socket in self.sockets)
+
+    def _is_busy(self) -> bool:
+        """Return whether requests wait for their answers, or messages for acknowledgements."""
+        waiting = (one.messages for one in self.sockets)
+        return bool(self.connections) or any(m.open or m.outgoing.flying for m in waiting)
 
 
 class Datagrams:

@@ -64,7 +64,8 @@ class Service:
         self.events = Events(self, channels, observers)
         self.discovery = Discovery(site)
         self.stranger = Principal("anonymous:coap", "anonymous")
-        self.anonymous = anonymous
+        self._anonymous = self._easy = anonymous
+        self._draining = False
         self.security: Security | None = None
         self._limits = limits
         self._patience = min(limits.timeout / 1000, EXCHANGE_LIFETIME)
@@ -74,7 +75,7 @@ class Service:
         """Answer a request, or begin to."""
         asked = turn.asked
         try:
-            if not (asked.plain and self.anonymous):
+            if not (asked.plain and self._easy):
                 if not self._admits(turn, payload):
                     return
                 if asked.block1 is not None:
@@ -122,9 +123,13 @@ class Service:
         for observation in tuple(self.events.observing.values()):
             observation.probe(now)
 
-    def close(self) -> None:
-        """End all observations and tasks."""
+    def drain(self) -> None:
+        """Take nothing new, and end all observations."""
+        self._draining, self._easy = True, False
         self.events.close()
+
+    def close(self) -> None:
+        """End what waits, and give security contexts back to the disk."""
         if self.security is not None:
             self.security.close()
         for task in self._tasks:
@@ -181,13 +186,16 @@ class Service:
     def _admits(self, turn: Turn, payload: bytes) -> bool:
         """Take what is more than a plain request of a stranger; return whether to go on with it."""
         asked = turn.asked
+        if self._draining:
+            turn.refuse(Refusal(Status.UNAVAILABLE, "the site shuts down", retry_after=1))
+            return False
         if asked.oscore is not None:
             if self.security is None:
                 turn.fault(BAD_OPTION, "there are no security contexts here")
             else:
                 self.security.serve(turn, payload)
             return False
-        if turn.client.principal is self.stranger and not self.anonymous:
+        if turn.client.principal is self.stranger and not self._anonymous:
             turn.refuse(Refusal(Status.UNAUTHENTICATED, ""))
             return False
         return asked.plain or self._special(turn, asked, payload)

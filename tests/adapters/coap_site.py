@@ -213,8 +213,8 @@ async def running_coap(
     try:
         yield made
     finally:
+        await listener.drain(0.1)
         sweeping.cancel()
-        await listener.drain()
         await channels.close()
         await site.stop()
         await store.close()

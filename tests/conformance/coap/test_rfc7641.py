@@ -287,7 +287,7 @@ async def test_what_a_member_of_a_group_did_not_acknowledge_goes_to_another(site
 
 async def test_observers_are_told_that_the_site_shuts_down(site, verified):
     await observe(verified)
-    site.listener.service.close()
+    site.listener.service.drain()
     assert code(await heard(verified)) == "5.03"
 
 
