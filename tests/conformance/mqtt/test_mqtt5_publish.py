@@ -224,7 +224,7 @@ def test_a_message_expires_while_it_waits(connected, opened, client_id, topic):
     second.connect(client_id, clean=False)
     got = second.messages()
     assert [one.payload for one in got] == [b"in flight", b"long"]
-    assert 97 <= got[1].prop(reading.EXPIRY) <= 99
+    assert 80 <= got[1].prop(reading.EXPIRY) <= 99
     publisher.subscribe((topic, 1))
     assert publisher.messages() == [], "a retained message expires too"
 
@@ -234,7 +234,7 @@ def test_the_expiry_of_a_message_that_did_not_wait(connected, topic):
     client = connected()
     client.subscribe((topic, 0))
     client.publish(topic, props=b"\2\0\0\0\x64")
-    assert client.message().prop(reading.EXPIRY) in {99, 100}
+    assert client.message().prop(reading.EXPIRY) in range(90, 101)
 
 
 @clause("MQTT-3.3.2-7")
