@@ -3,16 +3,14 @@
 import asyncio
 import logging
 import random
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias
 
-from adapters.coap.datagrams import Messages
 from adapters.coap.multicast import LEISURE, Group, join
-from adapters.coap.peers import Address
 from adapters.coap.service import Service
 from adapters.coap.streams import StreamConnection
+from adapters.coap.udp import Datagrams, bind
 from adapters.coap.websocket import WebSocketConnection
 from gateway.channels import Channels
 from gateway.config import Limits
@@ -75,7 +73,7 @@ class CoapListener:
         """Bind the addresses that the settings name; returns the port of UDP (and TCP)."""
         self._look_for_contexts()
         for attempt in range(ATTEMPTS):
-            socket = await self._bind(host, port)
+            socket = await bind(self.service, host, port, self.settings.peers)
             try:
                 if self.settings.tcp:
                     await self._serve(StreamConnection, host, socket.port)
@@ -93,13 +91,7 @@ class CoapListener:
             )
         return socket.port
 
-    async def _bind(self, host: str, port: int) -> "Datagrams":
-        _, made = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: cast("Any", Datagrams(self)), local_addr=(host, port)
-        )
-        return cast("Datagrams", made)
-
-    async def _join(self, host: str, socket: "Datagrams") -> None:
+    async def _join(self, host: str, socket: Datagrams) -> None:
         """Answer discovery by multicast too, if this machine can."""
         group = Group(self.service, socket.send, random.random, self.settings.leisure)
         try:
@@ -191,47 +183,6 @@ class CoapListener:
         """Return whether requests wait for their answers, or messages for acknowledgements."""
         waiting = (one.messages for one in self.sockets)
         return bool(self.connections) or any(m.open or m.outgoing.flying for m in waiting)
-
-
-class Datagrams:
-    """One UDP socket (asyncio.DatagramProtocol by its methods)."""
-
-    def __init__(self, listener: CoapListener) -> None:
-        self.port = 0
-        self._transport: asyncio.DatagramTransport | None = None
-        self.messages = Messages(
-            listener.service,
-            clock=asyncio.get_running_loop().time,
-            random=random.random,
-            send=self.send,
-            key=secrets.token_bytes(32),
-            peers=listener.settings.peers,
-        )
-        self.datagram_received = self.messages.received
-
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
-        """The socket is bound."""
-        self._transport = transport
-        self.port = transport.get_extra_info("sockname")[1]
-        self.messages.send = self.messages.outgoing.send = transport.sendto
-
-    def connection_lost(self, _exc: Exception | None) -> None:
-        """The socket is closed."""
-        self._transport = None
-        self.messages.send = self.messages.outgoing.send = self.send
-
-    def error_received(self, _exc: Exception) -> None:
-        """A datagram could not be delivered: whoever waits for an answer asks again."""
-
-    def close(self) -> None:
-        """Close the socket."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def send(self, data: bytes, address: Address) -> None:
-        """Send a datagram, while there is a socket."""
-        if self._transport is not None:
-            self._transport.sendto(data, address)
 
 
 def _end_if_idle(connection: Stream, now: float) -> None:
