@@ -67,11 +67,11 @@ class Ring:
         while self._first < self._last:
             at = (self._first - 1) % count
             event = events[at]
-            if event is not None:
-                if self._bytes <= self._size and event.time >= oldest:
-                    return
-                self._bytes -= len(event.payload)
-                events[at] = None
+            assert event is not None  # as all from the first to the last are
+            if self._bytes <= self._size and event.time >= oldest:
+                return
+            self._bytes -= len(event.payload)
+            events[at] = None
             self._first += 1
 
 
