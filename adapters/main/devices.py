@@ -42,10 +42,6 @@ class Devices:
             self.mqtt_port = await self._mqtt.listen(mqtt_tls)
         if config.mqtt.enabled and websocket_port is not None:
             self.mqtt_websocket_port = await self._mqtt.listen_websocket(websocket_port, mqtt_tls)
-            if config.mqtt.websocket_port is not None:
-                self.mqtt_websocket_port = await self._mqtt.listen_websocket(
-                    config.mqtt.websocket_port, mqtt_tls
-                )
         if config.coap.enabled:
             self.coap_port = await self._coap.listen(config.coap.host, config.coap.port)
 
