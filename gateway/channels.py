@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from gateway.calls import MAX_MESSAGE
 from gateway.durable import DurableTopic
 from gateway.exchange import Plane
 from gateway.message import Call, Event, EventId, Extras, Mark, Refusal, Status
@@ -50,7 +51,8 @@ def refuse_subscription(
 class Channels:
     """All channels of a site that are in use. ``time_ms`` is Unix time in milliseconds.
 
-    ``incarnation`` returns a new random text of letters and digits each time.
+    ``incarnation`` returns a new random text of letters and digits each time, ``limit`` is how
+    many bytes an event may have.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Channels:
         patience: float = PATIENCE,
         keeper: SessionStore | None = None,
         free_topics: int = FREE_TOPICS,
+        limit: int = MAX_MESSAGE,
     ) -> None:
         self._log = log
+        self._limit = limit
         self._keeper = keeper
         self._free_topics = free_topics
         self._free = 0
@@ -109,9 +113,12 @@ class Channels:
     ) -> EventId | asyncio.Future[EventId]:
         """Publish without a task: return the event's id, or a future when there is a wait.
 
-        The future fails with Refusal; so does this when there are too many free topics. ``mark``
-        is for durable channels: it is stored in one step with the event.
+        The future fails with Refusal; so does this when there are too many free topics, or more
+        bytes than a message may have. ``mark`` is for durable channels: it is stored in one step
+        with the event.
         """
+        if len(payload) > self._limit:
+            raise Refusal(Status.TOO_LARGE, f"an event may have at most {self._limit} bytes")
         topic = self._topics.get(route.name)
         if topic is None or topic.route is not route:
             topic = self._topic(route)

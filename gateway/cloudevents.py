@@ -18,6 +18,8 @@ MAX_BYTES: Final = 8192
 """Of a publisher's own attributes, names and values together."""
 
 _NAME = re.compile("[a-z0-9]{1,20}")
+# What no String of CloudEvents holds (section 3.1.1), and no string of MQTT should.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _PREFIX = b"ce-"
 # Printable ASCII but space, double quote and percent (HTTP binding, section 3.1.3.2).
 _PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
@@ -58,7 +60,7 @@ def http_fields(said: dict[str, str]) -> Fields:
 
 
 def extras_of(fields: Fields) -> Extras | None:
-    """Return what a publisher said in ``ce-`` header fields; raises ValueError for too much."""
+    """Return what a publisher said in ``ce-`` fields; raises ValueError for what cannot be."""
     found: dict[str, str] = {}
     size = 0
     for at in range(0, len(fields), 4):
@@ -69,6 +71,8 @@ def extras_of(fields: Fields) -> Extras | None:
             size += len(name) + len(value)
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"ce-{name[:40]}: use at most 20 lower-case letters and digits")
+            if _UNFIT.search(value):
+                raise ValueError(f"ce-{name}: control characters cannot be part of an attribute")
             found[name] = value
     if len(found) > MAX_ATTRIBUTES or size > MAX_BYTES:
         raise ValueError(f"at most {MAX_ATTRIBUTES} ce- fields with {MAX_BYTES} bytes in all")

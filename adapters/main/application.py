@@ -82,6 +82,7 @@ class Application:
             time_ms=lambda: time.time_ns() // 1_000_000,
             incarnation=lambda: secrets.token_hex(4),
             keeper=self.events.sessions,
+            limit=config.limits.message,
         )
         local.woke = self.site.look_at_clock
         self._wire(local)

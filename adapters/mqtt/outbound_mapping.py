@@ -1,5 +1,9 @@
 """How a call looks as a message on a broker, and what its reply says. Pure."""
 
+import re
+from contextlib import suppress
+
+from gateway.cloudevents import extras_of
 from gateway.message import WIRE, Call, Status, status_of_http
 
 NOBODY = 0x10
@@ -9,6 +13,7 @@ STATUS = "hilum-status"
 PASSED = (b"traceparent", b"tracestate")
 """Fields of a call that become user properties, beside the attributes of CloudEvents."""
 
+_PASSABLE = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
 _STATUSES = {status.slug: status for status in Status}
 _REFUSALS = {
     0x87: Status.DENIED,
@@ -37,13 +42,20 @@ def replied(said: str) -> tuple[Status, int]:
 
 
 def attributes(call: Call) -> list[tuple[str, str]]:
-    """Return a call's fields that are user properties too (CloudEvents MQTT binding 3.1.2)."""
-    found = []
+    """Return a call's fields that are user properties too (CloudEvents MQTT binding 3.1.2).
+
+    Attributes that are too many, or that no CloudEvent can have, are left out.
+    """
     fields = call.fields
+    if not fields:
+        return []
+    found: list[tuple[str, str]] = []
+    with suppress(ValueError):
+        extras = extras_of(fields)
+        if extras is not None:
+            found += extras.attributes
     for at in range(0, len(fields) - 3, 4):
         name = fields[at].lower()
-        if name.startswith(b"ce-"):
-            found.append((name[3:].decode("latin-1"), fields[at + 2].decode("latin-1")))
-        elif name in PASSED:
-            found.append((name.decode("latin-1"), fields[at + 2].decode("latin-1")))
+        if name in PASSED and _PASSABLE.fullmatch(fields[at + 2]):
+            found.append((name.decode("ascii"), fields[at + 2].decode("ascii")))
     return found

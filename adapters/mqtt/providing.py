@@ -10,6 +10,7 @@ from math import ceil
 from adapters.mqtt.calling import STATUS, content_type_of
 from adapters.mqtt.desk import Desk
 from adapters.mqtt.names import CALL, RET, Ret, called
+from adapters.mqtt.outbound_mapping import attributes
 from adapters.mqtt.packets import V5, Attributes, Properties, Publish
 from adapters.mqtt.ports import Session
 from gateway.message import Call, Refusal, Status
@@ -151,7 +152,7 @@ class Offers:
             response_topic=f"{RET}{offer.text}/{call_id}",
             correlation=call_id.encode(),
             expiry=ceil(left),
-            attributes=((PRINCIPAL, call.principal.id),),
+            attributes=((PRINCIPAL, call.principal.id), *attributes(call)),
             subscription_ids=offer.ids,
         )
         return Publish(topic, payload, properties=properties)

@@ -155,14 +155,37 @@ def test_any_status_of_a_reply(said):
     assert status in Status
 
 
-@given(st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=5))
-def test_only_some_fields_become_user_properties(pairs):
+def properties_of(*pairs):
     call = Call(Action.CALL, Name("s/m"), ANONYMOUS, 0.0)
     call.fields = [part for name, value in pairs for part in (name, b": ", value, b"\r\n")]
-    known = (b"traceparent", b"tracestate")
-    assert len(attributes(call)) == sum(
-        name.lower().startswith(b"ce-") or name.lower() in known for name, _ in pairs
-    )
+    return attributes(call)
+
+
+FIELD_NAMES = st.sampled_from([b"ce-id", b"CE-x", b"Traceparent", b"tracestate", b"X-Any"])
+
+
+@given(st.lists(st.tuples(FIELD_NAMES | st.binary(max_size=9), st.binary(max_size=9)), max_size=5))
+def test_whatever_becomes_a_user_property_is_one(pairs):
+    for name, value in properties_of(*pairs):
+        assert name in ("traceparent", "tracestate") or f"ce-{name}".encode() in {
+            name.lower() for name, _ in pairs
+        }
+        assert value.isprintable() or not value.isascii()
+        assert len(value.encode()) <= 3 * 9
+
+
+def test_attributes_are_decoded_and_traces_pass():
+    trace = (b"traceparent", b"00-4bf9-00f0-01")
+    said = properties_of((b"ce-id", b"a%20b"), (b"Ce-Subject", b"caf%C3%A9"), trace, (b"x", b"y"))
+    assert said == [("id", "a b"), ("subject", "café"), ("traceparent", "00-4bf9-00f0-01")]
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [(b"ce-id", b"a%00b"), (b"ce-id", b"x" * 9000), (b"ce-%", b"x"), (b"tracestate", b"x" * 600)],
+)
+def test_what_no_user_property_should_hold_is_left_out(pair):
+    assert properties_of(pair, (b"traceparent", b"00")) == [("traceparent", "00")]
 
 
 async def test_brokers_that_stall_do_not_keep_others_waiting(tmp_path):

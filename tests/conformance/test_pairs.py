@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.pairs import cells, coap, outbound, table
-from tests.conformance.pairs.table import CALL_TABLE, EVENT_TABLE, Cell, Table
+from tests.conformance.pairs import cells, coap, outbound
+from tests.conformance.pairs.table import CALL_TABLE, EVENT_TABLE, NOT_APPLICABLE, Cell, Table
 from tests.running import Gateway
 
 
@@ -40,8 +40,6 @@ def of(whole: Table) -> list[object]:
     fast, made = set(whole.fast()), []
     for cell in whole.cells():
         marks = [] if cell in fast else [pytest.mark.full]
-        if known := cell.reason(table.KNOWN):
-            marks.append(pytest.mark.xfail(reason=known, strict=True))
         made.append(pytest.param(cell, id="-".join(cell), marks=marks))
     return made
 
@@ -77,8 +75,7 @@ class TestTheTable:
 
 def test_every_reason_is_needed():
     every = {cell for one in (CALL_TABLE, EVENT_TABLE) for cell in _possible(one)}
-    used = {cell.reason() for cell in every} | {cell.reason(table.KNOWN) for cell in every}
-    assert {why for *_, why in (*table.NOT_APPLICABLE, *table.KNOWN)} <= used
+    assert {why for *_, why in NOT_APPLICABLE} <= {cell.reason() for cell in every}
 
 
 def _possible(whole: Table) -> Iterator[Cell]:

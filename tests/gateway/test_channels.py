@@ -132,6 +132,17 @@ class TestBothKinds:
         )
         assert one.heard[0] is two.heard[0], "one event object is shared by all"
 
+    async def test_an_event_has_its_limit_whoever_publishes_it(self, log, clock, durable):
+        channels = Channels(log, time_ms=clock, incarnation=lambda: "r", limit=4)
+        at = route(durable=durable)
+        listener = Listener().listen(channels, at)
+        with pytest.raises(Refusal, match="at most 4 bytes") as refused:
+            await publish(channels, at, "abcde")
+        assert refused.value.status is Status.TOO_LARGE
+        await publish(channels, at, "abcd")
+        assert listener.payloads == ["abcd"]
+        await channels.close()
+
     async def test_last_value_and_history(self, channels, durable):
         at = route(durable=durable)
         assert await channels.last(at) is None

@@ -61,8 +61,11 @@ def test_other_fields_say_nothing():
         ([(b"ce-" + b"a" * 21, b"1")], "at most 20"),
         ([(b"ce-%c" % (97 + n % 26) + b"%d" % n, b"1") for n in range(33)], "at most 32"),
         ([(b"ce-big", b"x" * MAX_BYTES)], "bytes in all"),
+        ([(b"ce-id", b"a%00b")], "control characters"),
+        ([(b"ce-id", b"a%0D%0Ab")], "control characters"),
+        ([(b"ce-id", b"a\x85b")], "control characters"),
     ],
 )
-def test_too_much_is_refused(pairs, said):
+def test_too_much_and_what_no_attribute_can_hold_is_refused(pairs, said):
     with pytest.raises(ValueError, match=said):
         extras_of(fields(*pairs))

@@ -90,14 +90,6 @@ NOT_APPLICABLE = (
 """Scenario, caller or publisher, provider or subscriber ("*": any), and why there is no test."""
 
 
-KNOWN: tuple[tuple[str, str, str, str], ...] = (
-    ("trace-context", "*", "mqtt5", "a call over MQTT does not carry its trace"),
-    ("oversize", "mqtt3", "*", "an MQTT event is bound by the packet only"),
-    ("oversize", "mqtt5", "*", "an MQTT event is bound by the packet only"),
-)
-"""Cells that fail, and why: each of them must go on failing, or leave this list."""
-
-
 class Cell(NamedTuple):
     """One test of the table."""
 
@@ -105,9 +97,9 @@ class Cell(NamedTuple):
     one: str
     other: str
 
-    def reason(self, of: tuple[tuple[str, str, str, str], ...] = NOT_APPLICABLE) -> str:
-        """Return why the cell is moot (or what else a list says of it), "" when it is not."""
-        for scenario, one, other, why in of:
+    def reason(self) -> str:
+        """Return why the cell is moot, "" when it is not."""
+        for scenario, one, other, why in NOT_APPLICABLE:
             if scenario == self.scenario and fnmatch(self.one, one) and fnmatch(self.other, other):
                 return why
         return ""
