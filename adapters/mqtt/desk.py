@@ -16,7 +16,7 @@ WEEK = 7 * 86_400
 
 
 class DeskSettings(Struct, frozen=True):
-    """What clients may do and have. Seconds, milliseconds for calls, bytes, numbers."""
+    """What clients may do and have. Seconds, milliseconds for calls, bytes, characters, numbers."""
 
     anonymous: bool = False
     """Whether clients without a token may connect; policy decides what they may do then."""
@@ -27,7 +27,7 @@ class DeskSettings(Struct, frozen=True):
     """Of one principal, connected or not."""
     subscriptions: int = 1000
     """Of one session; so are the next ones."""
-    filter_bytes: int = 2048
+    filter_length: int = 2048
     matches: int = 50_000
     """Channels that wildcards may lead to."""
     calls: int = 128

@@ -105,8 +105,8 @@ class Subscribing:
         settings = self._desk.settings
         text = options.filter
         there = client.entries.get(text)
-        if len(text) > settings.filter_bytes:
-            detail = f"a topic filter may have {settings.filter_bytes} characters"
+        if len(text) > settings.filter_length:
+            detail = f"a topic filter may have {settings.filter_length} characters"
             raise Refusal(Status.TOO_LARGE, detail)
         if there is None and len(client.entries) >= settings.subscriptions:
             detail = f"a session may have {settings.subscriptions} subscriptions: end some"
