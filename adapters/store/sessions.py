@@ -75,6 +75,8 @@ class SqliteSessionStore:
         self._report = report
         self._limits = limits
         self._loop = asyncio.get_running_loop()
+        self.writes = 0
+        """How many writes were handed over so far. Every event published looks at it."""
         self._writes: list[Write] = []
         self._cost = 0
         self._due = False
@@ -84,18 +86,12 @@ class SqliteSessionStore:
         # Handed to the writer and not on disk; among them those that failed.
         self._units: deque[_Unit] = deque()
         self._number = 0
-        self._handed_over = 0
         self._waiting = 0
         self._waiting_bytes = 0
         self._error: StoreError | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._lost: set[str] = set()
         self._closed = False
-
-    @property
-    def writes(self) -> int:
-        """How many writes were handed over so far."""
-        return self._handed_over + len(self._writes)
 
     async def load(self) -> Sequence[StoredSession]:
         """Return every stored session; damaged ones are left out, reported and removed."""
@@ -185,7 +181,6 @@ class SqliteSessionStore:
     def _hand_over(self) -> None:
         writes, cost, future = self._writes, self._cost, self._future
         self._writes, self._cost, self._future = [], 0, None
-        self._handed_over += len(writes)
         if self._is_over(_PATIENCE):
             self._give_up(writes, future)
             return
@@ -225,6 +220,7 @@ class SqliteSessionStore:
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._try_again)
 
     def _write(self, write: Write) -> None:
+        self.writes += 1
         self._writes.append(write)
         if not self._due:
             self._wait_for_end()
