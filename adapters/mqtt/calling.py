@@ -77,6 +77,9 @@ class Calls:
         if len(self._open) >= settings.calls:
             detail = f"a session may have {settings.calls} unanswered calls: wait for a reply"
             raise Refusal(Status.THROTTLED, detail, retry_after=1)
+        if len(packet.payload) > settings.message:
+            detail = f"the payload of a call may have {settings.message} bytes"
+            raise Refusal(Status.TOO_LARGE, detail)
         call = self._new_call(route, packet, peer)
         calling = _Calling(self, to)
         self._open.add(calling)

@@ -120,6 +120,14 @@ class TestResponseTopic:
             assert (await answer(provider, payload)).payload == payload
             assert (await caller.hear()).payload == payload
 
+    async def test_a_payload_is_bounded(self, site, provider):
+        caller = await site.client("c")
+        payload = b"x" * (1024 * 1024 + 1)
+        assert await caller.publish("Band/add", payload, ResponseTopic="r") == 0x97
+        assert (await caller.hear()).attributes["hilum-status"] == "too-large"
+        assert await caller.publish("Band/add", payload[1:], ResponseTopic="r") == 0
+        assert len((await answer(provider)).payload) == 1024 * 1024
+
     async def test_calls_are_bounded(self, site, provider, monkeypatch):
         caller = await site.client("c")
         settings = DeskSettings(calls=2)
