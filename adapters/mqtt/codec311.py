@@ -36,7 +36,7 @@ from adapters.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from adapters.mqtt.topics import KNOWN, check_filter, topic_of
+from adapters.mqtt.topics import KNOWN, check_count, check_filter, topic_of
 
 FLAGS = {PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}
 """The lower half of the first byte, where it is not 0 (both versions, section 2.2.2, 2.1.3)."""
@@ -148,6 +148,7 @@ def _subscribe(_kind: int, reader: Reader) -> Subscribe:
     number = reader.packet_id()
     filters = []
     while reader.at < reader.stop:
+        check_count(filters)
         text = reader.text()
         check_filter(text)
         qos = reader.byte()
@@ -163,6 +164,7 @@ def _unsubscribe(_kind: int, reader: Reader) -> Unsubscribe:
     number = reader.packet_id()
     filters = []
     while reader.at < reader.stop:
+        check_count(filters)
         filters.append(reader.text())
         check_filter(filters[-1])
     if not filters:

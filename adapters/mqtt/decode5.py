@@ -35,7 +35,7 @@ from adapters.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from adapters.mqtt.topics import KNOWN, SHARE, check_filter, check_topic, topic_of
+from adapters.mqtt.topics import KNOWN, SHARE, check_count, check_filter, check_topic, topic_of
 
 
 class _Property(NamedTuple):
@@ -103,6 +103,8 @@ _GOODBYES = {0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, *range(0x93, 0x9A)}
 """Reason codes that a client may use in DISCONNECT (table 3-10)."""
 _AUTHENTICATING = {0x18, 0x19}
 
+USER_PROPERTIES = 1000
+"""User properties that one packet may have: they are read at once, while others wait."""
 KNOWN_BYTES = 0x7F
 KNOWN_SECTIONS = 1024
 """How many sections of properties, of at most how many bytes, are known by their bytes."""
@@ -122,6 +124,9 @@ def _properties(reader: Reader, known: Mapping[int, _Property]) -> dict[str, Any
     while reader.at < reader.stop:
         number = reader.byte()
         if number == _USER:
+            if len(attributes) >= USER_PROPERTIES:
+                why = f"a packet has more than {USER_PROPERTIES} user properties"
+                raise Malformed(Reason.QUOTA_EXCEEDED, why)
             attributes.append((reader.text(), reader.text()))
             continue
         found = known.get(number)
@@ -271,6 +276,7 @@ def _subscribe(_kind: int, reader: Reader) -> Subscribe:
     values = _properties(reader, _SUBSCRIBE)
     filters = []
     while reader.at < reader.stop:
+        check_count(filters)
         filters.append(_filter(reader.text(), reader.byte()))
     if not filters:
         raise Malformed(Reason.PROTOCOL_ERROR, "SUBSCRIBE without a filter")  # [MQTT-3.8.3-2]
@@ -295,6 +301,7 @@ def _unsubscribe(_kind: int, reader: Reader) -> Unsubscribe:
     values = _properties(reader, _NONE)
     filters = []
     while reader.at < reader.stop:
+        check_count(filters)
         filters.append(reader.text())
         check_filter(filters[-1])
     if not filters:

@@ -1,6 +1,6 @@
 """Topic names, topic filters and their index (MQTT 5.0 sections 4.7 and 4.8.2)."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sized
 from typing import Generic, TypeVar
 
 from adapters.mqtt.fields import utf8
@@ -8,6 +8,8 @@ from adapters.mqtt.packets import Malformed, Reason
 
 LEVELS = 128
 """Levels that a topic filter may have: each costs memory in an index."""
+FILTERS = 2000
+"""Filters that one packet may have: they are read at once, while others wait."""
 SHARE = "$share/"
 KNOWN_TOPICS = 4096
 KNOWN_BYTES = 256
@@ -38,6 +40,12 @@ def check_topic(topic: str) -> None:
         raise Malformed(Reason.TOPIC_NAME_INVALID, "a topic name is empty")
     if "+" in topic or "#" in topic:
         raise Malformed(Reason.TOPIC_NAME_INVALID, "a topic name contains a wildcard")
+
+
+def check_count(filters: Sized) -> None:
+    """Refuse a packet with one filter more than it may have."""
+    if len(filters) >= FILTERS:
+        raise Malformed(Reason.QUOTA_EXCEEDED, f"a packet has more than {FILTERS} filters")
 
 
 def check_filter(text: str) -> None:

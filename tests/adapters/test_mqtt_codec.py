@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.mqtt.codec import CONNECT_LIMIT, PINGRESP_BYTES, Decoder, encode
+from adapters.mqtt.decode5 import USER_PROPERTIES
 from adapters.mqtt.packets import (
     FOR_EVER,
     PUBACK,
@@ -28,6 +29,7 @@ from adapters.mqtt.packets import (
     Unsubscribe,
     Will,
 )
+from adapters.mqtt.topics import FILTERS
 from tests.adapters.mqtt_bytes import (
     DISCONNECT,
     PINGREQ,
@@ -413,6 +415,21 @@ def test_an_unknown_client_may_send_little():
     assert decoder.feed(b"\x10" + variable(CONNECT_LIMIT)) == []
     assert decoder.error is not None
     assert decoder.error.reason == Reason.PACKET_TOO_LARGE
+
+
+@BOTH
+def test_a_packet_holds_no_more_than_can_be_read_at_once(version):
+    """A packet of 2 MiB could hold half a million filters: all others would wait for a second."""
+    there = [("a", 0)] * FILTERS
+    for make, wanted in ((subscribe, there), (unsubscribe, ["a"] * FILTERS)):
+        assert len(connected(version).feed(make(*wanted, version=version))) == 1
+        assert refused(version, make(*wanted, wanted[0], version=version)) == Reason.QUOTA_EXCEEDED
+
+
+def test_a_packet_has_no_more_user_properties_than_can_be_read_at_once():
+    pair = user("", "")
+    assert len(connected(5).feed(publish(props=pair * USER_PROPERTIES))) == 1
+    assert refused(5, publish(props=pair * (USER_PROPERTIES + 1))) == Reason.QUOTA_EXCEEDED
 
 
 @BOTH
