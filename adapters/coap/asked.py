@@ -208,11 +208,18 @@ def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901, 
     elif number == o.SIZE1:
         asked.size1 = uint(value)
     elif number == o.HOP_LIMIT:
-        asked.hops = max(0, MAX_HOPS - value[0])
-        if asked.hops >= MAX_HOPS or not value[0]:
-            raise Bad(LOOP, "the request has passed too many gateways: a loop")
+        _count_hops(asked, value[0])
     elif number in (o.PROXY_URI, o.PROXY_SCHEME):
         raise Bad(NO_PROXY, "this site is no forward proxy: name what you want in Uri-Path")
+
+
+def _count_hops(asked: Asked, left: int) -> None:
+    """Count this gateway as one that a request passes (RFC 8768 section 3)."""
+    if left == 0:
+        raise Bad(BAD_REQUEST, "a Hop-Limit is 1 to 255")
+    if left == 1:
+        raise Bad(LOOP, "the request has passed too many gateways: a loop")
+    asked.hops = max(0, MAX_HOPS - left)
 
 
 def _block(value: bytes) -> Block:

@@ -433,7 +433,9 @@ async def test_no_answer_is_sent_to_who_wants_none(device, value, path, answered
 
 
 @clause("RFC8768-3")
-@pytest.mark.parametrize(("hops", "expected"), [(16, "2.05"), (1, "2.05"), (0, "5.08")])
+@pytest.mark.parametrize(
+    ("hops", "expected"), [(16, "2.05"), (2, "2.05"), (1, "5.08"), (0, "4.00")]
+)
 async def test_a_request_that_passed_too_many_gateways_ends(device, hops, expected):
     assert code(await device.ask(GET, SHOW, b"", (HOP_LIMIT, bytes((hops,))))) == expected
 
