@@ -186,7 +186,7 @@ def _read_form(asked: Asked, number: int, content_format: int) -> None:
     asked.fields += (b"Content-Type", b": ", found, b"\r\n")
 
 
-def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901, PLR0912 (one case each)
+def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901 (one case each)
     if number == o.OBSERVE:
         asked.observe = uint(value)
     elif number == o.OSCORE:
