@@ -21,6 +21,8 @@ log = logging.getLogger("hilum.coap")
 
 SLOW_SECONDS = 10.0
 """How often it is looked at what nobody uses."""
+CONTEXT_SECONDS = 2.0
+"""How often security contexts are looked for that are new or gone."""
 ATTEMPTS = 8
 """How often a port is sought that is free for UDP and TCP."""
 GLANCE = 0.02
@@ -67,7 +69,7 @@ class CoapListener:
         self.rota = Rota()
         self._servers: list[asyncio.Server] = []
         self._groups: list[Group] = []
-        self._swept = 0.0
+        self._swept = self._looked = 0.0
 
     async def listen(self, host: str, port: int) -> int:
         """Bind the addresses that the settings name; returns the port of UDP (and TCP)."""
@@ -122,10 +124,12 @@ class CoapListener:
         """Look at what waits; to be called every 0.1 s."""
         for socket in self.sockets:
             socket.messages.sweep(now)
+        if now - self._looked >= CONTEXT_SECONDS:
+            self._looked = now
+            self._look_for_contexts()
         if now - self._swept >= SLOW_SECONDS:
             self._swept = now
             self.service.sweep(now)
-            self._look_for_contexts()
             for socket in self.sockets:
                 socket.messages.forget_idle(now)
             in_slices(tuple(self.connections), lambda connection: _end_if_idle(connection, now))
