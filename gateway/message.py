@@ -1,7 +1,7 @@
 """The neutral messages between adapters: a Call, its Reply, an Event, and the Status table."""
 
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -84,6 +84,15 @@ def status_of_http(code: int) -> Status:
     """Return the Status that an HTTP status code means."""
     status = _OF_HTTP.get(code)
     return _CLASS_OF_HTTP.get(code // 100, Status.OK) if status is None else status
+
+
+LONGEST_TYPE: Final = 512
+"""Characters of a media type that the gateway understands; HTTP may pass on longer ones."""
+
+
+def portable_type(content_type: bytes) -> bytes:
+    """Return a media type if every protocol can carry it, else b"": it is not told then."""
+    return content_type if len(content_type) <= LONGEST_TYPE and content_type.isascii() else b""
 
 
 class Origin(StrEnum):

@@ -24,7 +24,7 @@ from adapters.http.fields import (
     UPGRADE,
     without,
 )
-from gateway.message import Status
+from gateway.message import Status, portable_type
 
 VERBS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 HEAD_END: Final = b"\r\n\r\n"
@@ -91,7 +91,7 @@ class RequestHead:
                 self.error = (400, "the request has more than one Host field")
             self.host = value
         elif special == TYPE:
-            self.content_type = value
+            self.content_type = portable_type(value)
         elif special == LENGTH:
             self._note_length(value)
         elif special == AUTHORIZATION:

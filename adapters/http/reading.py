@@ -22,6 +22,7 @@ from adapters.http.heads import HEAD_END, PATIENCE, RETRY, RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.intake import Intake
 from adapters.http.parser import HttpRequestParser
+from gateway.message import portable_type
 
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
@@ -123,7 +124,7 @@ class RequestReader(Intake):
             return
         head = self.head
         if kind == TYPE:
-            head.content_type = value
+            head.content_type = portable_type(value)
         elif kind == HOST and head.host is None:
             head.host = value
         elif kind == AUTHORIZATION and not head.authorization:

@@ -18,6 +18,7 @@ from adapters.http.fields import (
 )
 from adapters.http.intake import Intake
 from adapters.http.parser import HttpParserUpgrade, HttpResponseParser
+from gateway.message import portable_type
 from gateway.rota import Rota
 
 
@@ -88,7 +89,7 @@ class ReplyReader(Intake):
             self.length = int(value) if value.isdigit() and len(value) < 19 else -1
             self.close_delimited = False
         elif special == TYPE:
-            self.content_type = value
+            self.content_type = portable_type(value)
             self.fields += (name, COLON, value, CRLF)
         elif special == TRANSFER:
             if value.lower() != b"chunked":

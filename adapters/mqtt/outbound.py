@@ -20,6 +20,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from gateway.message import portable_type
+
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 """How long a broker has for a CONNACK, SUBACK or UNSUBACK."""
@@ -357,11 +359,13 @@ def _publish_properties(message: Message) -> Properties | None:
 def _received(message: MQTTMessage) -> Message:
     """Return paho's message as ours; a topic that is not UTF-8 raises, which ends the link."""
     properties = message.properties
+    kind = getattr(properties, "ContentType", "")
+    fits = kind.isprintable() and portable_type(kind.encode())
     return Message(
         message.topic,
         bytes(message.payload),
         message.qos,
-        getattr(properties, "ContentType", ""),
+        kind if fits else "",
         getattr(properties, "PayloadFormatIndicator", 0) == 1,
         message.retain,
         getattr(properties, "MessageExpiryInterval", 0),

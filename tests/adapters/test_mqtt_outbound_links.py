@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from adapters.mqtt import outbound
 from adapters.mqtt.outbound_mapping import attributes, replied
@@ -186,6 +189,22 @@ def test_attributes_are_decoded_and_traces_pass():
 )
 def test_what_no_user_property_should_hold_is_left_out(pair):
     assert properties_of(pair, (b"traceparent", b"00")) == [("traceparent", "00")]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("text/plain", "text/plain"),
+        ("text/plain\r\nSet-Cookie: evil=1", ""),
+        ("text/é", ""),
+        ("a/" + "b" * 600, ""),
+    ],
+)
+def test_a_content_type_that_would_not_fit_into_a_header_field_is_left_out(said, kept):
+    message = MQTTMessage(topic=b"t")
+    message.properties = Properties(PacketTypes.PUBLISH)
+    message.properties.ContentType = said
+    assert outbound._received(message).content_type == kept
 
 
 async def test_brokers_that_stall_do_not_keep_others_waiting(tmp_path):
