@@ -100,6 +100,17 @@ async def test_coap_client_waits_for_a_slow_method(site, client):
     assert (await client("-m", "post", "-e", "slow", path=f"{PLAN}/late")).strip() == b"slow"
 
 
+async def test_coap_client_comes_over_ipv6(site):
+    program = require_program(CLIENT)
+    port = await site.listener.listen("::1", 0)
+    process = await asyncio.create_subprocess_exec(
+        *(program, "-B", "5", "-m", "post", "-e", "six", f"coap://[::1]:{port}/{PLAN}/make"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 10)
+    assert out.strip() == b"six"
+
+
 async def ask(context, site, code, path, payload=b"", **options):
     message = aiocoap.Message(
         code=code, uri=f"coap://127.0.0.1:{site.port}/{path}", payload=payload
