@@ -13,7 +13,7 @@ PYTEST := $(PYTHON) -m pytest
 WORKERS := -n 2 --dist loadgroup
 
 # The programs that tests call through require_program() (a test compares), and the peers in bench/.
-TEST_PROGRAMS := coap-client-notls,coap-server-notls,curl,git,mosquitto,mosquitto_pub,mosquitto_sub,strace
+TEST_PROGRAMS := coap-client-notls,coap-server-notls,curl,git,mosquitto,mosquitto_pub,mosquitto_rr,mosquitto_sub,strace
 BENCH_PROGRAMS := curl,nginx,wrk,h2load
 
 help: ## this list

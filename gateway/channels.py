@@ -11,6 +11,7 @@ from gateway.exchange import Plane
 from gateway.message import Call, Event, EventId, Extras, Mark, Refusal, Status
 from gateway.ports import EventLog, StoreError
 from gateway.refusals import denial, unknown
+from gateway.rota import in_slices
 from gateway.session_port import SessionStore
 from gateway.subscriptions import OLDEST, Bounds, Subscriber, Subscription, parse_event_id
 from gateway.topics import PATIENCE, RingTopic, Topic
@@ -205,14 +206,27 @@ class Channels:
     # What the site calls
 
     def redecide(self, check: Callable[[Principal, Name, str], Refusal | None]) -> None:
-        """End what is no longer allowed; ``check`` gets principal, name and group."""
-        for name, topic in tuple(self._topics.items()):
+        """End what is no longer allowed; ``check`` gets principal, name and group.
+
+        A channel's next event waits for that. Channels where nothing happens have their turn
+        soon, some at once, so that many of them do not hold up everybody else.
+        """
+
+        def decide(topic: Topic) -> None:
+            if topic.stale is not decide:
+                return
+            topic.stale = None
             for subscription in tuple(topic.everyone):
                 if subscription.principal is None:
                     continue
-                refusal = check(subscription.principal, name, subscription.group)
+                refusal = check(subscription.principal, topic.route.name, subscription.group)
                 if refusal is not None:
                     subscription.end(refusal)
+
+        heard = [topic for topic in self._topics.values() if topic.everyone]
+        for topic in heard:
+            topic.stale = decide
+        in_slices(heard, decide)
 
     def end_of(self, credential: str) -> None:
         """End the subscriptions of a credential that is revoked or has expired."""

@@ -103,7 +103,8 @@ class Subscription:
         self._topic = topic
         self._subscriber = subscriber
         self._bounds = bounds
-        self._queue: deque[Event | Gap] = deque()
+        # Most subscribers never let anything wait: only then there is a queue.
+        self._queue: deque[Event | Gap] | None = None
         self._bytes = 0
         self._paused = True
         self._ready = False
@@ -135,7 +136,7 @@ class Subscription:
     @property
     def unacknowledged(self) -> int:
         """How much this subscriber has not dealt with yet; a paused one counts as one more."""
-        return len(self._queue) + self._paused + self.load
+        return (len(self._queue) if self._queue else 0) + self._paused + self.load
 
     def offer(self, event: Event) -> None:
         """Deliver an event, or queue it while the subscriber is slow."""
@@ -146,7 +147,7 @@ class Subscription:
                 _log.exception("a subscriber of %s failed", event.channel)
                 self.end(Refusal(Status.INTERNAL, "the site failed to deliver; its log says why"))
         elif self.open:
-            self._queue.append(event)
+            self._put(event)
             self._bytes += len(event.payload)
             if self.is_over():
                 self._overflow()
@@ -160,7 +161,7 @@ class Subscription:
 
     def is_over(self, times: int = 1) -> bool:
         """Return whether more waits than ``times`` the bounds; one event may always wait."""
-        bounds, waiting = self._bounds, len(self._queue)
+        bounds, waiting = self._bounds, len(self._queue or ())
         return waiting > bounds.events * times or (
             self._bytes > bounds.size * times and waiting > 1
         )
@@ -169,14 +170,14 @@ class Subscription:
         """Drop the oldest events until the queue is within its bounds, and note the gap."""
         queue = self._queue
         gap = None
-        while self.is_over():
+        while queue and self.is_over():
             oldest = queue.popleft()
             if isinstance(oldest, Gap):
                 gap = oldest
                 continue
             self._bytes -= len(oldest.payload)
             gap = _widened(gap, oldest)
-        if gap is not None:
+        if gap is not None and queue is not None:
             queue.appendleft(gap)
 
     async def catch_up(self, after: str) -> None:
@@ -224,7 +225,7 @@ class Subscription:
             sequence = event.id.sequence
             self._note_missing(at, sequence - 1, foreign)
             foreign = None
-            self._queue.append(event)
+            self._put(event)
             self._bytes += len(event.payload)
             at = sequence
         if not replayed:
@@ -238,9 +239,14 @@ class Subscription:
         incarnation = self._topic.incarnation
         end = EventId(incarnation, until)
         if foreign is not None:
-            self._queue.append(Gap("foreign", foreign, end, -1))
+            self._put(Gap("foreign", foreign, end, -1))
         elif 0 <= at < until:
-            self._queue.append(Gap("evicted", f"{incarnation}-{at}", end, until - at))
+            self._put(Gap("evicted", f"{incarnation}-{at}", end, until - at))
+
+    def _put(self, item: Event | Gap) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(item)
 
     def _drain(self) -> None:
         queue, subscriber = self._queue, self._subscriber
@@ -252,6 +258,8 @@ class Subscription:
                 self._bytes -= len(item.payload)
                 subscriber.deliver(item)
         if not queue and not self._paused:
+            if queue is self._queue:
+                self._queue = None
             self._ready = self.open
             self._wake_up()
         self._topic.relieved(self)
@@ -275,8 +283,9 @@ class Subscription:
     def _stop(self) -> list[Event]:
         """Become closed and return the events that were never delivered."""
         self.open = self._ready = False
-        left = [item for item in self._queue if isinstance(item, Event)]
-        self._queue.clear()
+        left = [item for item in self._queue or () if isinstance(item, Event)]
+        if self._queue:
+            self._queue.clear()
         self._wake_up()
         return left
 

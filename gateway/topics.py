@@ -31,6 +31,8 @@ class Topic:
         self._patience = patience
         self._keeper = keeper
         self._written = False
+        self.stale: Callable[[Topic], None] | None = None
+        """Decides anew who may listen: policies have changed since that was last decided."""
         self._bound: dict[Subscription, None] = {}
         self._plain: dict[Subscription, None] = {}
         self._all: tuple[Subscription, ...] | None = None
@@ -101,6 +103,8 @@ class Topic:
 
         The site itself (a bound method) is never in a group: its method shares the load.
         """
+        if self.stale is not None:
+            self.stale(self)
         keeper, route = self._keeper, self.route
         before = 0 if keeper is None else keeper.writes
         if not route.free:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from importlib import metadata
 
 from adapters.coap.listener import CoapListener, CoapSettings
 from adapters.control.metrics import Gauge
@@ -20,7 +21,9 @@ class Devices:
     ) -> None:
         self._config = config
         clock = asyncio.get_running_loop().time
-        self._mqtt = MqttServer(site, channels, sessions, config.mqtt, config.limits, clock)
+        self._mqtt = MqttServer(
+            site, channels, sessions, config.mqtt, config.limits, clock, _version()
+        )
         coap = CoapSettings(
             anonymous=config.coap.anonymous,
             oscore=config.site.state / "oscore",
@@ -77,3 +80,10 @@ class Devices:
                 lambda: {"": broker.subscriptions},
             ),
         ]
+
+
+def _version() -> str:
+    try:
+        return metadata.version("hilum")
+    except metadata.PackageNotFoundError:
+        return ""
