@@ -60,17 +60,17 @@ async def client(site, folders):
 class Connected:
     """An aiocoap context that speaks OSCORE with the site."""
 
-    def __init__(self, site, folder):
+    def __init__(self, site, folder, scheme="coap", transport="simple6"):
         self.site = site
         self._folder = folder
+        self._base = f"{scheme}://127.0.0.1:{site.port}"
+        self._transports = ["oscore", transport]
 
     async def __aenter__(self):
         logging.getLogger("coap").setLevel(logging.CRITICAL)
-        self._context = await aiocoap.Context.create_client_context(
-            transports=["oscore", "simple6"]
-        )
+        self._context = await aiocoap.Context.create_client_context(transports=self._transports)
         self._secret = FilesystemSecurityContext(str(self._folder))
-        self._context.client_credentials[f"coap://127.0.0.1:{self.site.port}/*"] = self._secret
+        self._context.client_credentials[f"{self._base}/*"] = self._secret
         return self
 
     async def __aexit__(self, *_):
@@ -79,7 +79,7 @@ class Connected:
         self._secret._destroy()
 
     def request(self, code, path, payload=b"", **options):
-        uri = f"coap://127.0.0.1:{self.site.port}/{path}"
+        uri = f"{self._base}/{path}"
         message = aiocoap.Message(code=code, uri=uri, payload=payload)
         for name, value in options.items():
             setattr(message.opt, name, value)
@@ -143,6 +143,22 @@ async def test_observing_is_protected(site, client):
         site.publish(payload)
         assert (await asyncio.wait_for(following, 5)).payload == payload
     request.observation.cancel()
+
+
+async def test_a_protected_call_may_come_over_tcp(tmp_path, folders):
+    settings = CoapSettings(oscore=folders[0], tcp=True)
+    async with running_coap(tmp_path / "site", settings, everything=False) as site:
+        await site.allow("thermometer", *Action, who=WHO)
+        async with Connected(site, folders[1] / "thermometer", "coap+tcp", "tcpclient") as client:
+            data = bytes(n % 251 for n in range(3000))
+            assert (await client.ask(Code.POST, f"{PLAN}/make", data)).payload == data
+            request = client.request(Code.GET, f"{PLAN}/news", observe=0)
+            await asyncio.wait_for(request.response, 5)
+            following = asyncio.ensure_future(anext(aiter(request.observation)))
+            await asyncio.sleep(0.02)
+            site.publish(b"news")
+            assert (await asyncio.wait_for(following, 5)).payload == b"news"
+            request.observation.cancel()
 
 
 async def test_a_replayed_message_is_refused(site, folders):
