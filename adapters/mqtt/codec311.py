@@ -146,7 +146,7 @@ def _ack(kind: int, reader: Reader) -> Ack:
 
 def _subscribe(_kind: int, reader: Reader) -> Subscribe:
     number = reader.packet_id()
-    filters = []
+    filters: list[Filter] = []
     while reader.at < reader.stop:
         check_count(filters)
         text = reader.text()
@@ -162,7 +162,7 @@ def _subscribe(_kind: int, reader: Reader) -> Subscribe:
 
 def _unsubscribe(_kind: int, reader: Reader) -> Unsubscribe:
     number = reader.packet_id()
-    filters = []
+    filters: list[str] = []
     while reader.at < reader.stop:
         check_count(filters)
         filters.append(reader.text())

@@ -120,7 +120,7 @@ def _properties(reader: Reader, known: Mapping[int, _Property]) -> dict[str, Any
     if reader.stop > stop:
         raise Malformed(Reason.MALFORMED_PACKET, "the properties reach beyond the packet's end")
     values: dict[str, Any] = {}
-    attributes = []
+    attributes: list[tuple[str, str]] = []
     while reader.at < reader.stop:
         number = reader.byte()
         if number == _USER:
@@ -274,7 +274,7 @@ def _ack(kind: int, reader: Reader) -> Ack:
 def _subscribe(_kind: int, reader: Reader) -> Subscribe:
     number = reader.packet_id()
     values = _properties(reader, _SUBSCRIBE)
-    filters = []
+    filters: list[Filter] = []
     while reader.at < reader.stop:
         check_count(filters)
         filters.append(_filter(reader.text(), reader.byte()))
@@ -299,7 +299,7 @@ def _filter(text: str, options: int) -> Filter:
 def _unsubscribe(_kind: int, reader: Reader) -> Unsubscribe:
     number = reader.packet_id()
     values = _properties(reader, _NONE)
-    filters = []
+    filters: list[str] = []
     while reader.at < reader.stop:
         check_count(filters)
         filters.append(reader.text())
