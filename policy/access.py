@@ -67,7 +67,7 @@ class AccessIndex:
         self._authority = authority
         self._aliases = aliases
         self._decided = decided
-        self._protected = f"{authority}/$site/policy"
+        self._protected = Pattern.parse("$site/policy/**", authority=authority)
         self._actions: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._policies: dict[str, _Compiled] = {}
         self._cache: dict[tuple[Principal, Action, Name, str], Decision] = {}
@@ -167,7 +167,7 @@ class AccessIndex:
         return (
             question.principal.kind == ADMINISTRATOR
             and question.action in _ADMINISTRATORS
-            and f"{question.name}/".startswith(f"{self._protected}/")
+            and self._protected.matches(question.name)
         )
 
     def _changed(self) -> None:

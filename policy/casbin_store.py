@@ -117,7 +117,7 @@ class Reference:
         model = casbin.Enforcer.new_model(text=text.model)
         self._enforcer = casbin.Enforcer(model, StringAdapter(text.policy))
         self._enforcer.logger.disabled = True
-        protected = f"{authority}/$site/policy"
+        protected = Pattern.parse("$site/policy/**", authority=authority)
         self._enforcer.add_function("nameMatch", name_match)
         self._enforcer.add_function("endpointMatch", endpoint_match)
         self._enforcer.add_function(
@@ -125,7 +125,7 @@ class Reference:
             lambda kind, act, obj: (
                 kind == ADMINISTRATOR
                 and act in ("call", "administer")
-                and f"{obj}/".startswith(f"{protected}/")
+                and protected.matches(obj)
             ),
         )
 

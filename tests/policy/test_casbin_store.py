@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from policy.access import AccessIndex, Rules
@@ -78,7 +78,11 @@ def named(policies: list[Rules]) -> dict[PolicyId, Rules]:
     return {(type(policy).__name__, f"p{i}"): policy for i, policy in enumerate(policies)}
 
 
+INSIDE = Name("r.example/$site/policy/$site")
+
+
 @given(st.lists(rules, max_size=3), st.lists(questions, min_size=1, max_size=6))
+@example([], [Question(Principal("u:1", "administrator"), Action.CALL, INSIDE)])
 def test_compiled_decisions_equal_casbins(policies: list[Rules], asked: list[Question]) -> None:
     index = AccessIndex(AUTHORITY)
     for (kind, name), policy in named(policies).items():
