@@ -21,6 +21,7 @@ from casbin.persist.adapters.string_adapter import StringAdapter  # type: ignore
 from policy.access import Rules
 from policy.decision import Question
 from policy.model import ADMINISTRATOR, KINDS, AccessPolicy, Action, LifecyclePolicy, Subject
+from registry.names import Pattern
 from registry.urls import InvalidUrl, parse_url
 
 MODEL: Final = """\
@@ -123,9 +124,7 @@ class Reference:
         self._enforcer.add_function(
             "protected",
             lambda kind, act, obj: (
-                kind == ADMINISTRATOR
-                and act in ("call", "administer")
-                and protected.matches(obj)
+                kind == ADMINISTRATOR and act in ("call", "administer") and protected.matches(obj)
             ),
         )
 
