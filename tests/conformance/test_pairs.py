@@ -3,6 +3,7 @@
 Two cells of each scenario run always, the whole table with ``-m full``.
 """
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from tests.conformance.pairs import cells, coap, outbound
 from tests.conformance.pairs.table import CALL_TABLE, EVENT_TABLE, NOT_APPLICABLE, Cell, Table
 from tests.running import Gateway
+
+FAULT = r"Traceback|\berror\b +hilum"
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +23,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cells.Ground]:
     context = coap.security_context(server, directory / "context", "device:pairs")
     with gateway:
         yield cells.Ground(gateway, context)
+    faults = [line for line in gateway.logged().splitlines() if re.search(FAULT, line)]
+    assert not faults, "the site itself found no fault in what happened"
 
 
 @pytest.fixture(scope="session")

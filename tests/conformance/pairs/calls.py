@@ -170,6 +170,17 @@ async def providers_error(cell: Calls, caller: str, provider: str) -> None:
     assert outcome.origin in ("provider", "")
 
 
+async def caller_vanishes(cell: Calls, caller: str, provider: str) -> None:
+    """A caller that goes leaves nothing behind: it comes back, and both go on."""
+    calling = asyncio.create_task(cell.caller.call(cell.name("slow"), JSON))
+    await asyncio.wait_for(cell.service.was_asked.wait(), 5)
+    await cell.caller.vanish()
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await cell.caller.open()
+    assert (await cell.caller.call(cell.name("echo"), JSON)).payload == JSON
+
+
 async def event_becomes_call(cell: Calls, caller: str, provider: str) -> None:
     """Each event of a channel that is bound to a method is a call of it, whatever either speaks."""
     bell = f"Open/{cell.key}/bell"

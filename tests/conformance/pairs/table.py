@@ -40,6 +40,7 @@ CALLS = {
     "empty-payload": Scenario(calls.empty_payload, ("echo",)),
     "concurrent-calls": Scenario(calls.concurrent_calls, ("late",)),
     "providers-error": Scenario(calls.providers_error, ("fail",)),
+    "caller-vanishes": Scenario(calls.caller_vanishes, ("slow", "echo")),
     "event-becomes-call": Scenario(calls.event_becomes_call, ("echo",)),
     "reconnect": Scenario(calls.reconnect, ("echo",)),
 }
