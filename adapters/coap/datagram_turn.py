@@ -142,8 +142,9 @@ class DatagramTurn(Turn):
         self.answered = True
         if self.waiting:
             self._ended()
-        self.peer.keep(self.message_id, self.begun, data if self.reliable else b"")
-        self.messages.send(data, self.peer.at)
+        messages, peer = self.messages, self.peer
+        messages.keep(peer, self.message_id, self.begun, data if self.reliable else b"")
+        messages.send(data, peer.at)
         return True
 
     def _ended(self) -> None:
@@ -175,13 +176,13 @@ class DatagramTurn(Turn):
         if len(data) > self.allowance:
             data = encode(Message(kind, code, message_id, self.token, [], b""))
         if separate:
-            peer.keep(self.message_id, self.begun, self.sent)
+            messages.keep(peer, self.message_id, self.begun, self.sent)
             messages.outgoing.add(
                 Confirmable(peer, data, message_id, None, self.allowance), messages.now
             )
             return
         self.allowance -= len(data)
-        peer.keep(self.message_id, self.begun, data if self.reliable else b"")
+        messages.keep(peer, self.message_id, self.begun, data if self.reliable else b"")
         messages.send(data, peer.at)
 
     def suppress(self) -> None:
@@ -190,7 +191,7 @@ class DatagramTurn(Turn):
             self._ended()
         if self.reliable and not self.acknowledged:
             self.acknowledge()
-        self.peer.keep(self.message_id, self.begun, self.sent)
+        self.messages.keep(self.peer, self.message_id, self.begun, self.sent)
 
     def acknowledge(self) -> None:
         """Say that the request is here; its answer will come later (section 5.2.2)."""

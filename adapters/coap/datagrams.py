@@ -27,6 +27,8 @@ from adapters.coap.options import recognised
 from adapters.coap.peers import (
     EXCHANGE_LIFETIME,
     FAR,
+    REMEMBERED,
+    REMEMBERED_IN_ALL,
     VERIFIED,
     Address,
     Outgoing,
@@ -68,6 +70,8 @@ class Messages:
         self.outgoing = Outgoing(send, random)
         self.peers: dict[Address, Peer] = {}
         self.received_count = 0
+        self.kept = 0
+        """Answers that are kept for duplicates, of all peers."""
         self._clock = clock
         self._random = random
         self._most = peers
@@ -127,6 +131,18 @@ class Messages:
             peer.pending[message_id] = turn
             self.open[turn] = None
 
+    def keep(self, peer: Peer, message_id: bytes, began: float, answer: bytes) -> None:
+        """Keep a request's answer for its duplicates; the oldest ones give way."""
+        recent = peer.recent
+        recent[message_id] = (began, answer)
+        self.kept += 1
+        if len(recent) > 2 * REMEMBERED:
+            for each in tuple(recent)[:REMEMBERED]:
+                del recent[each]
+            self.kept -= REMEMBERED
+        if self.kept > REMEMBERED_IN_ALL:
+            self._forget_answers()
+
     def sweep(self, now: float) -> None:
         """Acknowledge what takes longer, send again what was not acknowledged, forget the idle."""
         self.now = now
@@ -141,8 +157,19 @@ class Messages:
         """Forget peers that nothing is known of any longer that matters."""
         for peer in [one for one in self.peers.values() if one.is_idle(now)]:
             self._forget(peer)
+        # An ID that comes again after its time was counted twice.
+        self.kept = sum(len(peer.recent) for peer in self.peers.values())
 
     # Inside
+
+    def _forget_answers(self) -> None:
+        """Forget answers of the peers that were there first; they are the last ones then."""
+        for address in tuple(self.peers):
+            if self.kept <= REMEMBERED_IN_ALL * 3 // 4:
+                return
+            peer = self.peers[address] = self.peers.pop(address)
+            self.kept -= len(peer.recent)
+            peer.recent.clear()
 
     def _again(self, peer: Peer, sent: bytes, data: bytes) -> None:
         """A request came once more: send the same again (section 4.5)."""
@@ -228,6 +255,7 @@ class Messages:
 
     def _forget(self, peer: Peer) -> None:
         self.peers.pop(peer.at, None)
+        self.kept -= len(peer.recent)
         self.outgoing.forget(peer)
         self.service.transfers.forget(peer)
         for observation in tuple(peer.observations.values()):

@@ -26,6 +26,8 @@ LARGEST: Final = 1024
 """Bytes of payload in one datagram (RFC 7252 section 4.6)."""
 REMEMBERED: Final = 256
 """Requests of one peer whose answers are kept for duplicates; up to twice as many for a while."""
+REMEMBERED_IN_ALL: Final = 200_000
+"""Of all peers together: some 60 MB. Who was there first is forgotten first."""
 QUEUED: Final = 64
 """Confirmable messages that wait for their turn with one peer."""
 FAR: Final = 1 << 30
@@ -83,14 +85,6 @@ class Peer(Client):
         """Return a Message ID that was not used for long."""
         self.next_id = message_id = (self.next_id + 1) & 0xFFFF
         return message_id
-
-    def keep(self, message_id: bytes, began: float, answer: bytes) -> None:
-        """Keep a request's answer for its duplicates; the oldest ones give way."""
-        recent = self.recent
-        recent[message_id] = (began, answer)
-        if len(recent) > 2 * REMEMBERED:
-            for each in tuple(recent)[:REMEMBERED]:
-                del recent[each]
 
     def is_idle(self, now: float) -> bool:
         """Return whether nothing would be lost with it."""

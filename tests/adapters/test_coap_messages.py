@@ -2,6 +2,7 @@
 
 import pytest
 
+from adapters.coap import datagrams
 from adapters.coap.codec import (
     ACK,
     CON,
@@ -192,6 +193,17 @@ async def test_what_is_remembered_of_a_peer_is_bounded(play):
     play.said()
     play.ask(PUT, f"{PLAN}/news", b"hello", message_id=10 * REMEMBERED - 1)
     assert (await play.site.channels.position(play.site.news())).sequence == 10 * REMEMBERED
+
+
+async def test_what_is_remembered_of_all_peers_is_bounded(play, monkeypatch):
+    monkeypatch.setattr(datagrams, "REMEMBERED_IN_ALL", 400)
+    for number in range(3000):
+        play.ask(PUT, f"{PLAN}/news", b"x", message_id=number, address=("10.0.0.1", number % 50))
+        kept = sum(len(peer.recent) for peer in play.messages.peers.values())
+        assert kept == play.messages.kept <= 401
+    play.said()
+    play.ask(PUT, f"{PLAN}/news", b"x", message_id=2999, address=("10.0.0.1", 2999 % 50))
+    assert (await play.site.channels.position(play.site.news())).sequence == 3000
 
 
 async def test_peers_are_bounded_and_those_that_showed_themselves_stay(play):
