@@ -23,6 +23,8 @@ from registry.names import Name
 
 FREE_TOPICS = 100_000
 """Topics that may be in use although nobody registered them (policy ``TopicSpace``)."""
+NO_ID = EventId("", 0)
+"""Until its topic gives an event its own."""
 DROPS = 16
 """Destroyed channels that are deleted from the event log at the same time."""
 
@@ -124,10 +126,13 @@ class Channels:
         if topic is None or topic.route is not route:
             topic = self._topic(route)
             topic.use(route)
+        event = Event(
+            route.name, NO_ID, 0, source, content_type, payload, qos, retain, extras, origin
+        )
         if isinstance(topic, DurableTopic):
-            return topic.publish(source, content_type, payload, qos, retain, extras, origin, mark)
+            return topic.publish(event, mark)
         assert isinstance(topic, RingTopic)
-        event_id = topic.publish(source, content_type, payload, qos, retain, extras, origin)
+        event_id = topic.publish(event)
         if not topic.must_wait():
             return event_id
         future: asyncio.Future[EventId] = asyncio.get_running_loop().create_future()

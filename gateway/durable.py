@@ -17,26 +17,25 @@ from registry.model import Retain
 
 _log = logging.getLogger(__name__)
 
+# Not ``type=Extras``: compiled, a NamedTuple does not know the types of its fields.
+_write_extras = msgspec.msgpack.Encoder().encode
+_read_extras = msgspec.msgpack.Decoder(
+    tuple[tuple[tuple[str, str], ...], int, bool, str, bytes | None]
+).decode
+
 
 class _Append:
-    """One event on its way into the log; ``retain`` and ``origin`` are not stored with it."""
+    """One event on its way into the log."""
 
-    __slots__ = ("acknowledged", "error", "event", "mark", "origin", "retain", "stored")
+    __slots__ = ("acknowledged", "done", "error", "event", "mark")
 
     def __init__(
-        self,
-        stored: StoredEvent,
-        retain: bool,
-        origin: str,
-        mark: Mark | None,
-        acknowledged: asyncio.Future[EventId],
+        self, event: Event, mark: Mark | None, acknowledged: asyncio.Future[EventId]
     ) -> None:
-        self.stored = stored
-        self.retain = retain
-        self.origin = origin
+        self.event = event
         self.mark = mark
         self.acknowledged = acknowledged
-        self.event: Event | None = None
+        self.done = False
         self.error: Refusal | None = None
 
 
@@ -67,25 +66,14 @@ class DurableTopic(Topic):
         self._appending: deque[_Append] = deque()
         self._unopened: list[_Append] = []
 
-    def publish(
-        self,
-        source: str,
-        content_type: str,
-        payload: bytes,
-        qos: int = 1,
-        retain: bool = True,
-        extras: Extras | None = None,
-        origin: str = "",
-        mark: Mark | None = None,
-    ) -> asyncio.Future[EventId]:
+    def publish(self, event: Event, mark: Mark | None = None) -> asyncio.Future[EventId]:
         """Append an event; the future is done when it is durable, or fails with a Refusal.
 
-        ``mark`` is stored in one step with the event.
+        The event gets its id and time here. ``mark`` is stored in one step with it.
         """
-        said = b"" if extras is None else msgspec.json.encode(extras)
-        stored = StoredEvent(0, self._time_ms(), content_type, source, payload, qos, said)
+        event.time = self._time_ms()
         future: asyncio.Future[EventId] = asyncio.get_running_loop().create_future()
-        append = _Append(stored, retain, origin, mark, future)
+        append = _Append(event, mark, future)
         self._appending.append(append)
         if self.incarnation and not self._unopened:
             self._spawn(self._store(append))
@@ -156,7 +144,8 @@ class DurableTopic(Topic):
         self._settle_appends()
 
     async def _store(self, append: _Append) -> None:
-        stored = append.stored
+        event = append.event
+        stored = _stored(event)
         keep = _keep(self.settings.retain)
         try:
             sequence = await self._log.append(self.route.name, stored, keep, append.mark)
@@ -166,12 +155,11 @@ class DurableTopic(Topic):
             _log.exception("the event log failed to append to %s", self.route.name)
             append.error = Refusal(Status.INTERNAL, "the event log failed; the site's log says why")
         else:
-            append.event = self._event(sequence, stored, append.retain, append.origin)
+            event.id = EventId(self.incarnation, sequence)
+            append.done = True
         self._settle_appends()
 
-    def _event(
-        self, sequence: int, stored: StoredEvent, retain: bool = True, origin: str = ""
-    ) -> Event:
+    def _event(self, sequence: int, stored: StoredEvent) -> Event:
         return Event(
             self.route.name,
             EventId(self.incarnation, sequence),
@@ -180,9 +168,8 @@ class DurableTopic(Topic):
             stored.content_type,
             stored.payload,
             stored.qos,
-            retain,
-            msgspec.json.decode(stored.extras, type=Extras) if stored.extras else None,
-            origin,
+            True,
+            Extras(*_read_extras(stored.extras)) if stored.extras else None,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -193,15 +180,23 @@ class DurableTopic(Topic):
     def _settle_appends(self) -> None:
         """Fan out and acknowledge what is stored, as far as nothing before it is under way."""
         waiting = self._appending
-        while waiting and (waiting[0].event is not None or waiting[0].error is not None):
+        while waiting and (waiting[0].done or waiting[0].error is not None):
             append = waiting.popleft()
             future = append.acknowledged
-            if append.event is not None:
+            if append.done:
                 self.last = append.event.id.sequence
                 self.fan_out(append.event)
                 self.acknowledge(future, append.event.id)
             elif append.error is not None and not future.done():
                 future.set_exception(append.error)
+
+
+def _stored(event: Event) -> StoredEvent:
+    """Return what the log keeps of an event; who published it in which session is not."""
+    extras = b"" if event.extras is None else _write_extras(tuple(event.extras))
+    return StoredEvent(
+        0, event.time, event.content_type, event.source, event.payload, event.qos, extras
+    )
 
 
 def _unstored(error: StoreError) -> Refusal:

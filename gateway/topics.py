@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from gateway.message import Event, EventId, Extras, Refusal, Status
+from gateway.message import Event, EventId, Refusal, Status
 from gateway.ring import Ring
 from gateway.session_port import SessionStore
 from gateway.subscriptions import Subscription
@@ -216,32 +216,11 @@ class RingTopic(Topic):
         self.route = route
         self._ring.resize(self.settings.retain, self._time_ms())
 
-    def publish(
-        self,
-        source: str,
-        content_type: str,
-        payload: bytes,
-        qos: int = 1,
-        retain: bool = True,
-        extras: Extras | None = None,
-        origin: str = "",
-    ) -> EventId:
-        """Append an event and fan it out."""
+    def publish(self, event: Event) -> EventId:
+        """Append an event, which gets its id and time here, and fan it out."""
         sequence = self.last = self.last + 1
-        event_id = _new_id((self.incarnation, sequence))
-        now = self._time_ms()
-        event = Event(
-            self.route.name,
-            event_id,
-            now,
-            source,
-            content_type,
-            payload,
-            qos,
-            retain,
-            extras,
-            origin,
-        )
+        event_id = event.id = _new_id((self.incarnation, sequence))
+        now = event.time = self._time_ms()
         self._ring.add(event, now)
         self.fan_out(event)
         return event_id
