@@ -30,6 +30,7 @@ from policy.model import Principal
 
 log = logging.getLogger("hilum.coap")
 
+NOWHERE: Final = "0.0.0.0"  # noqa: S104 (nothing is bound: its holder has not been heard of yet)
 AT_ONCE: Final = 1000
 """Sequence numbers that are taken at a time: each time is a write that the loop waits for."""
 UNAUTHORIZED: Final = code_of("4.01")
@@ -80,7 +81,7 @@ class SecureClient(Client):
     __slots__ = ("context", "name")
 
     def __init__(self, name: str, context: Any, principal: Principal) -> None:
-        super().__init__("", principal, LARGEST)
+        super().__init__(NOWHERE, principal, LARGEST)
         self.name = name
         self.context = context
 

@@ -101,6 +101,7 @@ class Security:
             return
         outer.trust()
         client = opened.client
+        client.address = outer.client.address
         inner = SecuredTurn(outer, client, opened.code, Asked(), opened.binding)
         try:
             inner.asked = read_options(self._service.site, opened.options)

@@ -55,11 +55,13 @@ class Responder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, bytes, bytes]] = []
+        self.peers: set[str] = set()
         self.gate = asyncio.Event()
 
     def send(self, permit: Permit, answer: Answer, body: bytes, end: bool) -> Sink:
         assert end
         call = permit.call
+        self.peers.add(call.peer)
         self.calls.append((call.name.rpartition("/")[2], body, call.query))
         asyncio.get_running_loop().call_soon(self._answer, permit, answer, body)
         return Still()

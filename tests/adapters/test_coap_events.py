@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from adapters.coap.asked import read_options
 from adapters.coap.codec import ACK, CON, GET, NON, POST, PUT, code_text, empty
 from adapters.coap.formats import read_problem
 from adapters.coap.options import CONTENT_FORMAT, OBSERVE
+from adapters.coap.turn import Turn
 from policy.model import Action
-from tests.adapters.coap_site import PLAN, Device, running_coap
+from tests.adapters.coap_site import PLAN, Device, path_options, running_coap
 
 NEWS, DIARY, TYPED = f"{PLAN}/news", f"{PLAN}/diary", f"{PLAN}/typed"
 
@@ -110,3 +112,16 @@ async def test_observers_and_callers_are_not_left_alone_when_the_site_ends(tmp_p
             assert (code(answer), answer.payload) == ("2.04", b"x" * 20)
             caller.raw(empty(ACK, answer.message_id))
             await asyncio.wait_for(ending, 1)
+
+
+async def test_an_address_that_may_be_made_up_binds_nothing(site, device):
+    """The site's own methods let a caller bind endpoints at its own address."""
+    service = site.listener.service
+    await device.ask(GET, NEWS)
+    (peer,) = site.listener.sockets[0].messages.peers.values()
+    for path, stranger in (("$site/registry/register", "0.0.0.0"), (f"{PLAN}/make", "127.0.0.1")):
+        turn = Turn(service, peer, POST, b"", read_options(site.site, path_options(path)))
+        peer.verified = 0.0
+        assert service.call(turn, None).peer == stranger
+        peer.verified = float("inf")
+        assert service.call(turn, None).peer == "127.0.0.1"

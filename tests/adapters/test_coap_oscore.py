@@ -93,6 +93,7 @@ async def test_a_protected_call_is_made_as_the_contexts_principal(site, client):
     answer = await client.ask(Code.POST, f"{PLAN}/make", b"hello", content_format=0)
     assert (answer.code, answer.payload, answer.opt.content_format) == (Code.CHANGED, b"hello", 0)
     assert site.responder.calls == [("make", b"hello", b"")]
+    assert site.responder.peers == {"127.0.0.1"}, "no address would be the operator's own"
     answer = await client.ask(Code.GET, f"{PLAN}/show?x=1")
     assert (answer.code, answer.payload) == (Code.CONTENT, b'{"asked": "x=1"}')
 
