@@ -13,11 +13,12 @@ from typing import Final
 from adapters.coap.datagrams import Messages
 from adapters.coap.peers import Address
 from adapters.coap.service import Service
+from gateway.rota import MOMENT
 
 LARGEST: Final = 4096
 """Bytes of a datagram that is taken: a block and its options have room in a quarter of it."""
 BURST: Final = 64
-"""Datagrams that are taken before others have their turn."""
+"""Datagrams that are taken before others have their turn, if they take no longer than MOMENT."""
 ALONE: Final = 4
 """After so many that came alone, a datagram is taken for another one that does."""
 PROBE: Final = 32
@@ -64,9 +65,11 @@ class Datagrams:
 
         To find out that there is none costs as much as a tenth of a request.
         """
-        receive, received = self._receive, self.messages.received
+        receive, messages = self._receive, self.messages
+        received = messages.received
         burst = BURST if self._alone < ALONE else 1
         taken = 0
+        until = self._loop.time() + MOMENT if burst > 1 else 0.0
         while taken < burst and self._open:
             try:
                 data, address = receive(LARGEST + 1)
@@ -75,6 +78,8 @@ class Datagrams:
             taken += 1
             if len(data) <= LARGEST:
                 received(data, address)
+                if messages.now > until:
+                    break  # some take much longer than others
         self._alone = self._alone + 1 if taken <= 1 and self._alone < PROBE else 0
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -84,6 +85,26 @@ async def test_a_storm_of_noise_ends_in_silence_and_service(site):
             if noise.random() < 0.02:
                 await asyncio.sleep(0.001)  # or its buffer is full
     await alive(site)
+
+
+async def test_datagrams_that_take_long_leave_others_their_turn(site, monkeypatch):
+    """64 of them at once made everybody else wait for as long as all of them take."""
+    done, passes = [], []
+    start = site.listener.service.start
+
+    def slowly(turn, payload):
+        done.append(len(passes))
+        time.sleep(0.002)
+        start(turn, payload)
+
+    monkeypatch.setattr(site.listener.service, "start", slowly)
+    with Device(site.port) as device:
+        for number in range(12):
+            device.raw(encode(Message(1, GET, number, b"t", path_options(f"{PLAN}/late"))))
+        while len(done) < 12:
+            passes.append(None)
+            await asyncio.sleep(0)
+    assert max(done.count(each) for each in done) <= 3
 
 
 async def test_many_peers_hold_little(tmp_path):
