@@ -1,8 +1,8 @@
 """The CoAP server beside libcoap's: ``make bench ARGS=coap``.
 
-The same datagrams to both: GET of a value of 32 bytes (a channel's last one in Hilum, what was put
-in libcoap), and PUT of one (an event). Larger ones Hilum gives in blocks to who has not shown that
-answers arrive there (RFC 9175). It knows the caller as anonymous, decides, and counts. Clients have
+The same datagrams to both: GET of a value of 64 bytes (a channel's last one in Hilum, what was put
+in libcoap), and PUT of one (an event). Hilum knows the caller as anonymous, decides, and counts; at
+first it asks each client to show that answers arrive where it says it is (RFC 9175). Clients have
 one request under way each. The servers take turns; figures are medians. What Hilum relays to an
 HTTP service stands beside it, and so does OSCORE.
 """
@@ -28,7 +28,7 @@ from bench.results import Section, Target
 LIBCOAP, HILUM, COMPILED = "libcoap", "Hilum", "Hilum, compiled"
 KINDS = {CON: "CON", NON: "NON"}
 CLIENTS = (16, 1)
-VALUE = b'{"steps": 8421, "day": "Friday"}'
+VALUE = b'{"steps": 8421, "note": "' + b"x" * 37 + b'"}'
 OBJECT = "Bench"
 NAME = f"{OBJECT}/value"
 REQUESTS = {"GET": Request(GET, NAME, answer=VALUE), "PUT": Request(PUT, NAME, VALUE, 0x44)}
