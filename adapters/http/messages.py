@@ -11,12 +11,17 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from adapters.http.payloads import is_json
-from gateway.message import Refusal, Status
+from gateway.cloudevents import MAX_ATTRIBUTES, http_fields
+from gateway.message import Fields, Refusal, Status
 
 SAFE = 2**53
 """Integers up to this are exact in every language's JSON."""
 Id: TypeAlias = Annotated[int, Meta(ge=-SAFE, le=SAFE)] | Annotated[str, Meta(max_length=64)]
 Text: TypeAlias = Annotated[str, Meta(max_length=2048)]
+Field: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"\A[ -~]*\Z")]
+"""What can be a header field's value."""
+Attributes: TypeAlias = Annotated[dict[str, str], Meta(max_length=MAX_ATTRIBUTES)]
+TRACES = (b"traceparent", b"tracestate")
 _STATUSES = {status.slug: status for status in Status if status is not Status.CANCELLED}
 _TYPE = re.compile(r"[!-~]{1,127}/[ -~]{1,127}")
 
@@ -42,18 +47,24 @@ class Load(Message, frozen=True):
 
 
 class CallMethod(Load, frozen=True, tag="call", kw_only=True):
-    """Call a method; ``timeout`` is milliseconds."""
+    """Call a method; ``timeout`` is milliseconds, the trace is passed on (W3C Trace Context)."""
 
     id: Id
     name: Text
     timeout: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
+    traceparent: Field = ""
+    tracestate: Field = ""
 
 
 class Publish(Load, frozen=True, tag="publish", kw_only=True):
-    """Publish an event; without an ``id`` nothing is answered."""
+    """Publish an event; without an ``id`` nothing is answered.
+
+    ``attributes`` are those of a CloudEvent, in place of Hilum's or beside them.
+    """
 
     name: Text
     id: Id | None = None
+    attributes: Attributes = {}
 
 
 class Subscribe(Message, frozen=True, tag="subscribe"):
@@ -179,6 +190,27 @@ def payload_of(load: Load) -> tuple[bytes, bytes]:
     if not kind or is_json(kind):
         return bytes(load.payload), (kind or "application/json").encode()
     return _string(load.payload).encode(), kind.encode()
+
+
+def fields_of(operation: CallMethod | Publish) -> Fields:
+    """Return what else a caller or publisher said, as header fields."""
+    if isinstance(operation, Publish):
+        return http_fields(operation.attributes) if operation.attributes else []
+    flat: Fields = []
+    for name, value in zip(TRACES, (operation.traceparent, operation.tracestate), strict=True):
+        if value:
+            flat += (name, b": ", value.encode(), b"\r\n")
+    return flat
+
+
+def trace_of(fields: Fields) -> dict[str, object]:
+    """Return the trace that a call belongs to, as members of a message."""
+    found: dict[str, object] = {}
+    for at in range(0, len(fields), 4):
+        name = fields[at].lower()
+        if name in TRACES:
+            found[name.decode()] = fields[at + 2].decode("latin-1")
+    return found
 
 
 def status_of(slug: str) -> Status:

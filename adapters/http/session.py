@@ -145,6 +145,8 @@ class Session:
         left = int((call.deadline - self._site.plane.now) * 1000)
         document: dict[str, object] = {"op": "call", "id": call_id, "name": call.name}
         document |= {"principal": call.principal.id, "timeout": max(left, 1)}
+        if call.fields:
+            document |= messages.trace_of(call.fields)
         self.say({**document, **members(call.content_type.decode("latin-1"), payload)})
 
     def cancel(self, call_id: str) -> None:
@@ -172,12 +174,14 @@ class Session:
         wanted = operation.timeout or own or limits.timeout
         payload, content_type = messages.payload_of(operation)
         call = self._new_call(route, route.action, min(wanted, limits.timeout_cap))
+        call.fields = messages.fields_of(operation)
         self._ask(operation.id, route, call, payload, content_type)
 
     def _publish(self, operation: messages.Publish) -> None:
         route = self._route(operation.name, Action.PUBLISH, Kind.CHANNEL)
         payload, content_type = messages.payload_of(operation)
         call = self._new_call(route, Action.PUBLISH)
+        call.fields = messages.fields_of(operation)
         self._ask(operation.id, route, call, payload, content_type)
 
     def _get(self, operation: messages.Get) -> None:
@@ -288,7 +292,7 @@ class Session:
         call.length = len(payload)
         call.content_type = content_type
         if content_type:
-            call.fields = [b"Content-Type", b": ", content_type, b"\r\n"]
+            call.fields += (b"Content-Type", b": ", content_type, b"\r\n")
 
         def done(head: Reply, body: bytes) -> None:
             if self._calls.pop(slot, None) is not None and key is not None:

@@ -90,13 +90,15 @@ class Sockets:
     def tail_of(self, event: Event) -> str:
         """Return an event's message from behind its subscription on; the last one is kept."""
         if event is not self._event:
-            document = {
+            document: dict[str, object] = {
                 "id": str(event.id),
                 "name": event.channel,
                 "time": event.time,
                 "source": event.source,
-                **members(event.content_type, event.payload),
             }
+            if event.extras is not None and event.extras.attributes:
+                document["attributes"] = dict(event.extras.attributes)
+            document |= members(event.content_type, event.payload)
             self._event = event
             self._tail = msgspec.json.encode(document)[1:].decode()
         return self._tail

@@ -111,6 +111,11 @@ class TestCalls:
         assert asked["timeout"] <= 50
         assert (await provider.op("cancel"))["id"] == asked["id"]
 
+    @pytest.mark.parametrize("trace", ["00-1\r\nX: y", "é", "x" * 513])
+    async def test_a_trace_fits_into_a_header_field(self, client, trace):
+        reply = await client.ask("call", name="Band/add", traceparent=trace)
+        assert reply["status"] == "bad-request"
+
     async def test_an_id_is_used_once_at_a_time(self, site, client):
         provider = await Client.open(site)
         await provider.ask("provide", name="Band/add")
@@ -172,6 +177,29 @@ class TestChannels:
         assert reply["id"] is None
         assert reply["status"] == "not-found"
         assert (await client.ask("get", name="Band/steps"))["payload"] == 1
+
+    async def test_a_publishers_attributes_reach_subscribers(self, client):
+        await client.ask("subscribe", id="s", name="Band/steps")
+        said = {"specversion": "1.0", "id": "7", "source": "/b", "type": "é %", "of": 'a "day"'}
+        assert (await client.ask("publish", name="Band/steps", attributes=said))["status"] == "ok"
+        assert (await client.op("event"))["attributes"] == said
+        await client.ask("publish", name="Band/steps", payload=1)
+        assert "attributes" not in await client.op("event")
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            {"no name": "1"},
+            {"id\r\nx": "1"},
+            {"id": "a\0b"},
+            {"id": "x" * 9000},
+            {f"a{n}": "" for n in range(33)},
+            {"id": 1},
+        ],
+    )
+    async def test_what_no_attribute_is_is_refused(self, client, attributes):
+        reply = await client.ask("publish", name="Band/steps", attributes=attributes)
+        assert reply["status"] == "bad-request"
 
     async def test_subscribe(self, site, client):
         reply = await client.ask("subscribe", id="s", name="Band/steps")

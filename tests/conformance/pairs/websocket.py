@@ -137,7 +137,8 @@ class SocketClient(Socket):
         within: float = 0.0,
         trace: str = "",
     ) -> Outcome:
-        more = {"timeout": int(within * 1000)} if within else {}
+        more: dict[str, Any] = {"timeout": int(within * 1000)} if within else {}
+        more |= {"traceparent": trace} if trace else {}
         asked = {**written(payload, content_type), **more}
         return _outcome(*await self.ask("call", name=name, **asked))
 
@@ -151,7 +152,9 @@ class SocketClient(Socket):
         content_type: str = "",
         attributes: Mapping[str, str] = {},
     ) -> Outcome:
-        return _outcome(*await self.ask("publish", name=name, **written(payload, content_type)))
+        more: dict[str, Any] = {"attributes": dict(attributes)} if attributes else {}
+        asked = {**written(payload, content_type), **more}
+        return _outcome(*await self.ask("publish", name=name, **asked))
 
     async def last(self, name: str) -> Outcome | None:
         return _outcome(*await self.ask("get", name=name))
@@ -189,7 +192,8 @@ class SocketClient(Socket):
             return
         self._seen = message["id"]
         kind = message.get("contentType", "")
-        self._events.put_nowait(Received(payload, kind, message["op"] == "gap"))
+        said = message.get("attributes", {})
+        self._events.put_nowait(Received(payload, kind, message["op"] == "gap", said))
 
 
 class SocketProvider(Socket):
@@ -228,7 +232,8 @@ class SocketProvider(Socket):
 
     async def _serve(self, message: dict[str, Any], payload: bytes) -> None:
         kind, seconds = message.get("contentType", ""), message["timeout"] / 1000
-        asked = Asked(payload, kind, message["principal"], seconds)
+        trace = message.get("traceparent", "")
+        asked = Asked(payload, kind, message["principal"], seconds, trace)
         method = self._methods[message["name"].partition("/")[2]]
         status, answer, kind = await self._answer(method, asked)
         self.say(op="reply", id=message["id"], status=status.slug, **written(answer, kind))
