@@ -57,6 +57,21 @@ async def test_any_message_leaves_the_listener_in_order(site):
     await alive(site)
 
 
+@pytest.mark.full
+async def test_any_message_leaves_the_listener_in_order_for_long(site):
+    layer = site.listener.sockets[0].messages
+    datagram = st.one_of(messages.map(encode), st.binary(max_size=200))
+
+    @given(st.lists(datagram, max_size=20), st.integers(1, 50))
+    @settings(AGAIN, max_examples=10_000)
+    def check(datagrams, port):
+        for data in datagrams:
+            layer.received(data, ("127.0.0.1", port))
+
+    check()
+    await alive(site)
+
+
 async def test_any_request_for_a_name_is_answered_by_the_rules(site):
     layer = site.listener.sockets[0].messages
     paths = st.sampled_from(
