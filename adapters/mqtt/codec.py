@@ -33,10 +33,11 @@ class Decoder:
     """What a client sends, packet by packet. ``limit`` is its largest whole packet, in bytes.
 
     ``version`` is 0 until CONNECT said which it is, then 4 or 5; ``level`` is what CONNECT asked
-    for, served or not. An ``error`` is final: what is fed after it is not looked at.
+    for, served or not; ``held`` is what came of a packet that is not all there. An
+    ``error`` is final: what is fed after it is not looked at.
     """
 
-    __slots__ = ("_connected", "_held", "_needed", "error", "level", "limit", "version")
+    __slots__ = ("_connected", "_needed", "error", "held", "level", "limit", "version")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -44,7 +45,7 @@ class Decoder:
         self.version = 0
         self.error: Malformed | None = None
         self._connected = False
-        self._held: bytearray | None = None
+        self.held: bytearray | None = None
         self._needed = 0
 
     def feed(self, data: bytes) -> list[Packet]:
@@ -52,19 +53,19 @@ class Decoder:
         packets: list[Packet] = []
         if self.error is not None:
             return packets
-        if self._held is not None:
-            self._held += data
-            if len(self._held) < self._needed:
+        if self.held is not None:
+            self.held += data
+            if len(self.held) < self._needed:
                 return packets
-            data = bytes(self._held)
-            self._held = None
+            data = bytes(self.held)
+            self.held = None
         try:
             at = self._parse(data, packets)
         except Malformed as error:
             self.error = error
         else:
             if at < len(data):
-                self._held = bytearray(memoryview(data)[at:])
+                self.held = bytearray(memoryview(data)[at:])
         return packets
 
     def _parse(self, data: bytes, packets: list[Packet]) -> int:

@@ -6,7 +6,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from adapters.mqtt.codec import PINGRESP_BYTES, Decoder, encode
-from adapters.mqtt.greeting import nearest, welcome
+from adapters.mqtt.greeting import keep_alive_of, nearest, welcome
+from adapters.mqtt.output import Output
 from adapters.mqtt.packets import (
     V5,
     Ack,
@@ -41,51 +42,41 @@ STALLED = 60.0
 _log = logging.getLogger("hilum.mqtt")
 
 
-class Connection:
+class Connection(Output):
     """A connection over TCP, TLS or WebSocket: an ``asyncio.Protocol``, and its session's Wire."""
 
     __slots__ = (
         "_at",
-        "_backlog",
         "_closed",
         "_decoder",
         "_expiry",
-        "_flushes",
         "_grace",
         "_heard",
         "_held",
-        "_listener",
-        "_out",
-        "_paused",
+        "_large",
+        "_packets",
         "_received",
         "_session",
         "_since",
-        "_size",
-        "_transport",
         "_waits",
-        "full",
         "peer",
         "secure",
     )
 
     def __init__(self, listener: "MqttListener") -> None:
-        self.full = False
+        super().__init__(listener)
         self.peer = ""
         self.secure = False
-        self._listener = listener
         self._decoder = Decoder(listener.settings.maximum_packet)
-        self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._expiry = 0
-        # What was received and not decoded yet, and how far it is done.
+        # What was received and not decoded yet, how far it is done; then what was not worked off.
         self._received = b""
         self._at = 0
+        self._packets: list[Packet] = []
+        self._large = False
         self._waits = False
-        self._held = False
-        self._out: list[bytes] = []
-        self._size = 0
-        self._backlog = listener.settings.backlog
-        self._paused = False
+        self._held = 0
         self._closed = False
         self._heard = False
         self._since = 0.0
@@ -108,11 +99,13 @@ class Connection:
         self._heard = True
         if self._closed:
             return
-        if self._received or self._held:
+        if self._received or self._packets or self._held:
             self._received = self._received[self._at :] + data
             self._at = 0
         elif len(data) <= SLICE:
-            self._take(data)
+            self._take(data, perf_counter() + TURN)
+            if self._packets:
+                self._begin()
         else:
             self._received = data
             self._begin()
@@ -124,7 +117,7 @@ class Connection:
         """The connection is gone."""
         self._closed = True
         self._transport = None
-        self._received = b""
+        self._forget()
         self._out.clear()
         self._listener.closed(self)
         self._leave(Reason.UNSPECIFIED_ERROR, None)
@@ -143,26 +136,6 @@ class Connection:
         self._begin()
 
     # The wire: the session's side
-
-    def write(self, data: bytes) -> None:
-        """Send bytes at the end of this turn of the loop."""
-        out = self._out
-        if not out:
-            self._listener.flusher.add(self)
-        out.append(data)
-        self._size += len(data)
-        if self._size > self._backlog and not self.full:
-            self._fill()
-
-    def write_parts(self, head: bytes, middle: bytes, rest: bytes) -> None:
-        """Send bytes that are in three parts."""
-        out = self._out
-        if not out:
-            self._listener.flusher.add(self)
-        out += (head, middle, rest)
-        self._size += len(head) + len(rest)
-        if self._size > self._backlog and not self.full:
-            self._fill()
 
     def fail(self, reason: int, why: str) -> None:
         """End the connection and tell the session."""
@@ -183,52 +156,35 @@ class Connection:
         self._close(lingers=True)
 
     def hold(self) -> None:
-        """Take no packets from the client for now."""
-        self._held = True
+        """Take no packets from the client until ``go_on`` was called as often."""
+        self._held += 1
         self._regulate()
 
     def go_on(self) -> None:
         """Take packets again."""
-        self._held = False
+        self._held -= 1
         asyncio.get_running_loop().call_soon(self._begin)
 
     # The listener's side
 
-    def flush(self) -> None:
-        """Write what is to be sent, in one piece."""
-        out, transport = self._out, self._transport
-        if transport is None or not out:
-            return
-        if transport.is_closing():
-            out.clear()
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        self._size = 0
-        self._listener.engine.counters.bytes_sent += len(data)
-        transport.write(data)
-        if self.full and not self._paused:
-            self._empty()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
-
     def work(self) -> bool:
         """Work off a little of what was received; return whether there is more to do now."""
         end = perf_counter() + TURN
-        while self._received and not (self._held or self._paused or self._closed):
-            at = self._at
-            piece = self._received[at : at + SLICE]
-            self._at = at + SLICE
-            if self._at >= len(self._received):
-                self._received = b""
-                self._at = 0
-            self._take(piece)
+        while self._has_work():
+            if self._packets:
+                packets, self._packets = self._packets, []
+                self._process(packets, end)
+            else:
+                at = self._at
+                piece = self._received[at : at + SLICE]
+                self._at = at + SLICE
+                if self._at >= len(self._received):
+                    self._received = b""
+                    self._at = 0
+                self._take(piece, end)
             if perf_counter() >= end:
                 break
-        self._waits = bool(self._received) and not (self._held or self._paused or self._closed)
+        self._waits = self._has_work()
         self._regulate()
         return self._waits
 
@@ -240,7 +196,9 @@ class Connection:
         elif self._paused:
             if now - self._since > STALLED:
                 self.abort()
-        elif self._session is not None and (self._heard or self._held or self._received):
+        elif self._session is not None and (
+            self._heard or self._held or self._received or self._packets
+        ):
             # Who is not listened to cannot be heard.
             self._heard = False
             self._since = now
@@ -253,6 +211,10 @@ class Connection:
 
     # Inside
 
+    def _has_work(self) -> bool:
+        waits = self._held or self._paused or self._closed
+        return not waits and bool(self._received or self._packets)
+
     def _begin(self) -> None:
         if not self._waits and self.work():
             self._listener.rota.add(self)
@@ -262,39 +224,59 @@ class Connection:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if (self._received or self._held or self._paused) and not self._closed:
+        if not self._closed and (self._received or self._packets or self._held or self._paused):
             transport.pause_reading()
         elif not transport.is_reading():
             transport.resume_reading()
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, end: float) -> None:
         """Decode a piece and do what its packets say."""
         packets = self._decoder.feed(data)
         counters = self._listener.engine.counters
         counters.received += len(packets)
         counters.bytes_received += len(data)
-        error = self._decoder.error
+        held = self._decoder.held
+        if self._large or (held is not None and len(held) > SLICE):
+            self._large = self._listener.unfinished.note(
+                self, len(held or b""), fresh=bool(packets)
+            )
+        self._process(packets, end)
+
+    def _process(self, packets: list[Packet], end: float) -> None:
+        """Do what packets say, and end the connection if they may not say that."""
+        error: Malformed | None = None
         try:
-            for packet in packets:
-                session = self._session
-                if session is None:
-                    self._stranger(packet)
-                elif isinstance(packet, Publish):
-                    session.publish(packet)
-                elif isinstance(packet, Ack):
-                    session.acknowledge(packet)
-                else:
-                    self._do(session, packet)
-                if self._closed:
-                    return
+            if self._does_all(packets, end):
+                error = self._decoder.error
         except Malformed as broken:
             error = broken
         except Exception:
             _log.exception("a packet of %s could not be processed", self.peer)
             self.fail(Reason.UNSPECIFIED_ERROR, "the site failed; its log says why")
         if error is not None:
-            counters.errors += 1
+            self._listener.engine.counters.errors += 1
             self.fail(error.reason, error.why)
+
+    def _does_all(self, packets: list[Packet], end: float) -> bool:
+        """Do what packets say until a moment of ``perf_counter``; the rest is for another turn."""
+        for done, packet in enumerate(packets, 1):
+            session = self._session
+            if session is None:
+                if isinstance(packet, Connect):  # the decoder lets nothing else be the first
+                    self._connect(packet)
+            elif isinstance(packet, Publish):
+                session.publish(packet)
+            elif isinstance(packet, Ack):
+                session.acknowledge(packet)
+            else:
+                self._do(session, packet)
+            if self._closed:
+                return False
+            if self._held or (not done & 7 and perf_counter() >= end):
+                self._packets = packets[done:]
+                if self._packets:
+                    return False
+        return True
 
     def _do(self, session: Session, packet: Packet) -> None:
         if isinstance(packet, Pingreq):
@@ -307,10 +289,6 @@ class Connection:
             self._disconnect(packet)
         else:
             raise Malformed(Reason.PROTOCOL_ERROR, "AUTH without an authentication method")
-
-    def _stranger(self, packet: Packet) -> None:
-        if isinstance(packet, Connect):  # the decoder lets nothing else be the first
-            self._connect(packet)
 
     def _connect(self, packet: Connect) -> None:
         """Take CONNECT (section 3.1.4)."""
@@ -331,9 +309,7 @@ class Connection:
         session = cast("Session", answer.session)
         self._session = session
         self._expiry = packet.expiry
-        keep_alive = packet.keep_alive
-        if packet.version == V5 and settings.keep_alive:
-            keep_alive = min(keep_alive or settings.keep_alive, settings.keep_alive)
+        keep_alive = keep_alive_of(packet, settings)
         self._grace = keep_alive * 1.5
         self._heard = True
         session.open(self, packet)
@@ -364,7 +340,7 @@ class Connection:
     def _close(self, *, lingers: bool) -> None:
         transport = self._transport
         self._closed = True
-        self._received = b""
+        self._forget()
         self._since = self._listener.clock()
         if transport is None or transport.is_closing():
             return
@@ -377,6 +353,14 @@ class Connection:
             self._regulate()
         else:
             transport.close()
+
+    def _forget(self) -> None:
+        """Drop what came and was not worked off."""
+        self._received = b""
+        self._packets = []
+        self._decoder.held = None
+        if self._large:
+            self._large = self._listener.unfinished.note(self, 0)
 
     def _fill(self) -> None:
         self.full = True

@@ -24,3 +24,11 @@ def welcome(
         keep_alive=keep_alive,
         response_info=answer.response_info if packet.wants_response_info else "",
     )
+
+
+def keep_alive_of(packet: Connect, settings: Settings) -> int:
+    """Return the keep-alive in seconds: in 5.0 the server may say another (section 3.1.2.10)."""
+    most = settings.keep_alive
+    if packet.version == V5 and most:
+        return min(packet.keep_alive or most, most)
+    return packet.keep_alive

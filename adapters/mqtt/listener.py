@@ -12,6 +12,7 @@ from adapters.mqtt.engine import Engine
 from adapters.mqtt.flusher import Flusher
 from adapters.mqtt.packets import Reason
 from adapters.mqtt.ports import Desk
+from adapters.mqtt.unfinished import Unfinished
 from adapters.mqtt.websocket import WebSocket
 from gateway.rota import Rota, in_slices
 
@@ -40,6 +41,7 @@ class MqttListener:
         self.clock = clock
         self.rota = Rota()
         self.flusher = Flusher()
+        self.unfinished = Unfinished(self.settings.unfinished)
         self.connections: set[Connection] = set()
         self._stop = stop
         self._strangers: dict[Connection, None] = {}

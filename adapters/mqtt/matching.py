@@ -22,7 +22,7 @@ from policy.model import Action
 from registry.model import Kind
 from registry.names import Name, Pattern, is_reserved
 
-AT_ONCE = 256
+AT_ONCE = 64
 """Sessions that join a new channel before its first event; the others catch up."""
 READS = 16
 """Last values that are read from the disk at the same time."""
@@ -178,6 +178,8 @@ class Matching:
         """Look at the channels in use, and at those that may have a last value all the same."""
         view = self._desk.site.view
         for route in self._desk.channels.in_use():
+            if not entry.open:
+                return
             if pattern.matches(route.name):
                 self.match(entry, route)
             yield

@@ -39,6 +39,8 @@ class Settings(Struct, frozen=True):
     connections: int = 20_000
     strangers: int = 2_000
     """Connections that have not been accepted yet."""
+    unfinished: int = 128 * 1024 * 1024
+    """Bytes of packets that are not all there yet, of all connections; beyond, the oldest ends."""
     cloudevents: bool = True
     """Whether events carry CloudEvents attributes to clients of MQTT 5.0."""
 

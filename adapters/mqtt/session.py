@@ -316,17 +316,21 @@ class Session:
 
     def _when_settled(self, answer: Answer, before: int, do: Callable[[], None]) -> None:
         """Do something when all that a packet asks for is done, and on disk."""
-        if answer.settling is None:
+        wire = self.wire
+        if answer.settling is None or wire is None:
             self._when_written(before, do)
         else:
-            settled = partial(self._settled, self.wire, before, do)
+            # Who asks for much work does not ask for more meanwhile.
+            wire.hold()
+            settled = partial(self._settled, wire, before, do)
             answer.settling.add_done_callback(settled)
 
     def _settled(
-        self, wire: Wire | None, before: int, do: Callable[[], None], _: asyncio.Future[None]
+        self, wire: Wire, before: int, do: Callable[[], None], _: asyncio.Future[None]
     ) -> None:
-        if wire is not None and self.wire is wire:
+        if self.wire is wire:
             self._when_written(before, do)
+            wire.go_on()
 
     def _when_written(self, before: int, do: Callable[[], None]) -> None:
         """Do something when what was written since ``before`` is on disk."""

@@ -2,11 +2,22 @@
 
 import asyncio
 import ssl
+import time
 from pathlib import Path
 
+import pytest
+
 from adapters.mqtt.listener import MqttListener
-from adapters.mqtt.packets import CONNACK, DISCONNECT, PINGRESP, PUBLISH
-from adapters.mqtt.ports import Settings
+from adapters.mqtt.packets import (
+    CONNACK,
+    DISCONNECT,
+    PINGRESP,
+    PUBACK,
+    PUBLISH,
+    SUBACK,
+    Reason,
+)
+from adapters.mqtt.ports import Answer, Settings
 from tests.adapters import mqtt_bytes as wire
 from tests.adapters.mqtt_sockets import Site, until
 
@@ -150,3 +161,54 @@ async def test_who_does_not_answer_the_goodbye_is_cut_off():
         client.reader._transport.pause_reading()
         await site.listener.drain(0.05)
         await until(lambda: not site.listener.connections)
+
+
+async def test_packets_that_take_long_leave_others_their_turn():
+    async with Site() as site:
+        client, passes, done = await site.connected(), [], []
+        publish = site.desk.publish
+
+        def slowly(*said):
+            done.append(len(passes))
+            time.sleep(0.001)
+            return publish(*said)
+
+        site.desk.publish = slowly
+        numbers = range(1, 61)
+        client.write(*(wire.publish("t", first=0x32, pid=each) for each in numbers), b"\x00\x00")
+        while len(done) < 60:
+            passes.append(None)
+            await asyncio.sleep(0)
+        assert max(done.count(each) for each in done) <= 16
+        assert [(await client.read()).packet_id for _ in numbers] == list(numbers)
+        assert (await client.read()).kind == DISCONNECT
+
+
+async def test_who_leaves_packets_unfinished_makes_room_for_others():
+    async with Site(Settings(unfinished=50_000)) as site:
+        large = wire.publish("t", bytes(30_000), first=0x32, pid=1)
+        first, second = await site.connected("1"), await site.connected("2")
+        for client in (first, second):
+            client.write(large[:20_000])
+            await asyncio.sleep(0.02)
+        third = await site.connected("3")
+        third.write(large[:20_000])
+        assert (await first.read()).reason == Reason.QUOTA_EXCEEDED
+        for client in (second, third):
+            client.write(large[20_000:])
+            assert (await client.read()).kind == PUBACK
+        assert site.listener.unfinished.held == 0
+
+
+async def test_who_asks_for_much_work_is_not_read_meanwhile():
+    async with Site() as site:
+        client = await site.connected()
+        settling = asyncio.get_running_loop().create_future()
+        subscribe = site.desk.subscribe
+        site.desk.subscribe = lambda *said: Answer(subscribe(*said).reasons, "", settling)
+        client.write(wire.subscribe(("t", 0)), wire.publish("t"), wire.PINGREQ)
+        with pytest.raises(TimeoutError):
+            await client.read(0.1)
+        assert not site.desk.published
+        settling.set_result(None)
+        assert {(await client.read()).kind for _ in range(3)} == {SUBACK, PUBLISH, PINGRESP}
