@@ -11,11 +11,11 @@ from typing import NamedTuple, cast
 
 from adapters.http import render
 from adapters.http.dispatch import SOCKET, Dispatcher
-from adapters.http.farewell import stop_accepting
 from adapters.http.heads import HeadMemory, RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.server import ServerConnection
 from gateway.config import Limits
+from gateway.farewell import stop_accepting
 from gateway.message import Call
 from gateway.rota import Rota
 from gateway.site import Site

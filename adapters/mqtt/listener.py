@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 from adapters.mqtt.connection import Connection
@@ -14,15 +14,10 @@ from adapters.mqtt.packets import Reason
 from adapters.mqtt.ports import Desk
 from adapters.mqtt.unfinished import Unfinished
 from adapters.mqtt.websocket import WebSocket
+from gateway.farewell import stop_accepting
 from gateway.rota import Rota, in_slices
 
 _log = logging.getLogger("hilum.mqtt")
-
-
-async def stop_accepting(servers: Sequence[asyncio.Server]) -> None:
-    """Close the listening sockets."""
-    for server in servers:
-        server.close()
 
 
 class MqttListener:
@@ -33,7 +28,6 @@ class MqttListener:
         engine: Engine,
         desk: Desk,
         clock: Callable[[], float],
-        stop: Callable[[Sequence[asyncio.Server]], Awaitable[None]] = stop_accepting,
     ) -> None:
         self.engine = engine
         self.settings = engine.settings
@@ -43,7 +37,6 @@ class MqttListener:
         self.flusher = Flusher()
         self.unfinished = Unfinished(self.settings.unfinished)
         self.connections: set[Connection] = set()
-        self._stop = stop
         self._strangers: dict[Connection, None] = {}
         self._servers: list[asyncio.Server] = []
         self._empty = asyncio.Event()
@@ -110,7 +103,7 @@ class MqttListener:
     async def drain(self, seconds: float) -> None:
         """Stop accepting, say goodbye to all clients, then close (graceful shutdown)."""
         self._draining = True
-        await self._stop(self._servers)
+        await stop_accepting(self._servers)
         in_slices(tuple(self.connections), self._part)
         if self.connections:
             self._empty.clear()
