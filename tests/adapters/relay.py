@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from unittest.mock import patch
 
-from adapters.http import farewell
 from adapters.http.listener import Listener, Takeovers
 from adapters.http.provider import HttpProvider
 from adapters.store.changelog import open_store
+from gateway import farewell
 from gateway.config import Limits, Upstream
 from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
