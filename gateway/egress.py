@@ -7,9 +7,12 @@ import asyncio
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from registry.urls import parse_url
+
+NOBODY: Final = "0.0.0.0"  # noqa: S104 (nothing is bound)
+"""The peer of a caller whose address is not known: it has no address of its own to bind."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -25,12 +25,12 @@ from adapters.coap.codec import FETCH, POST, code_of
 from adapters.coap.options import Options, ordered
 from adapters.coap.peers import LARGEST
 from adapters.coap.turn import Client
+from gateway.egress import NOBODY
 from policy.identity import is_kind, is_principal
 from policy.model import Principal
 
 log = logging.getLogger("hilum.coap")
 
-NOWHERE: Final = "0.0.0.0"  # noqa: S104 (nothing is bound: its holder has not been heard of yet)
 AT_ONCE: Final = 1000
 """Sequence numbers that are taken at a time: each time is a write that the loop waits for."""
 UNAUTHORIZED: Final = code_of("4.01")
@@ -81,7 +81,7 @@ class SecureClient(Client):
     __slots__ = ("context", "name")
 
     def __init__(self, name: str, context: Any, principal: Principal) -> None:
-        super().__init__(NOWHERE, principal, LARGEST)
+        super().__init__(NOBODY, principal, LARGEST)
         self.name = name
         self.context = context
 

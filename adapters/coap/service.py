@@ -26,6 +26,7 @@ from adapters.coap.turn import (
 )
 from gateway.channels import Channels
 from gateway.config import Limits
+from gateway.egress import NOBODY
 from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
@@ -44,7 +45,6 @@ EXCHANGE_LIFETIME: Final = 247.0
 CALL: Final = Action.CALL
 METHOD: Final = Kind.METHOD
 CHANNEL: Final = Kind.CHANNEL
-NOWHERE: Final = "0.0.0.0"  # noqa: S104 (nothing is bound: it is an address that nobody has)
 BROKEN: Final = "the gateway failed; its log says why"
 _READING: Final = (GET, FETCH)
 
@@ -312,5 +312,5 @@ def _peer(asked: Asked, client: Client, now: float) -> str:
     is none for them.
     """
     if "/$" in asked.name and not client.is_verified(now):
-        return NOWHERE
+        return NOBODY
     return client.address

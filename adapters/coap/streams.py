@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from adapters.coap.conversation import Conversation
 from adapters.coap.frames import OVERHEAD, Frame, FrameError, Frames, frame_bytes
-from adapters.coap.service import NOWHERE
+from gateway.egress import NOBODY
 from gateway.rota import Rota
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class StreamConnection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         self._service.plane.now = asyncio.get_running_loop().time()
         self.conversation = Conversation(
-            self._service, address[0] if address else NOWHERE, self._say, self.close
+            self._service, address[0] if address else NOBODY, self._say, self.close
         )
         if self._listener.opened(self):
             self.conversation.begin()

@@ -18,7 +18,7 @@ from wsproto.utilities import ProtocolError
 
 from adapters.coap.conversation import Conversation
 from adapters.coap.frames import OVERHEAD, Frame, FrameError, message_bytes, read_message
-from adapters.coap.service import NOWHERE
+from gateway.egress import NOBODY
 from gateway.rota import Rota
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class WebSocketConnection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         self._service.plane.now = asyncio.get_running_loop().time()
         self.conversation = Conversation(
-            self._service, address[0] if address else NOWHERE, self._say, self.close
+            self._service, address[0] if address else NOBODY, self._say, self.close
         )
         if not self._listener.opened(self):
             self.abort()

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from adapters.control.operations import OPERATIONS, WHOLE_NAME, Operation
 from gateway.calls import MAX_MESSAGE, ask
+from gateway.egress import NOBODY
 from gateway.message import Call, Refusal, Status
 from gateway.problems import MEDIA_TYPE, document_of
 from gateway.site import Site
@@ -44,7 +45,7 @@ def _endpoint(
         target, payload = await _asked(operation, request)
         principal = principal_of(site, request)
         call = Call(Action.CALL, Name(name + target), principal, clock() + CALL_SECONDS)
-        call.peer = request.client.host if request.client is not None else ""
+        call.peer = request.client.host if request.client is not None else NOBODY
         call.content_type = b"application/json"
         if operation.parameters is None:
             call.content_type = request.headers.get("content-type", "").encode("latin-1")

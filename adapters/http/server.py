@@ -11,6 +11,7 @@ from adapters.http.heads import RequestHead
 from adapters.http.inbound import Inbound
 from adapters.http.parser import HttpParserError, HttpParserUpgrade
 from adapters.http.reading import RequestReader
+from gateway.egress import NOBODY
 
 if TYPE_CHECKING:
     from adapters.http.listener import Listener
@@ -58,7 +59,8 @@ class ServerConnection(RequestReader):
         """Take a new connection, or refuse it when there are too many."""
         self.transport = transport
         address = transport.get_extra_info("peername")
-        self.peer = address[0] if address else ""
+        # A client that is gone already has no address: it must not pass for an operator's binding.
+        self.peer = address[0] if address else NOBODY
         self.heard = self.idle_since = self.listener.clock()
         self.listener.opened(self)
 

@@ -79,6 +79,16 @@ class Devices:
                 "Topic filters of all MQTT sessions",
                 lambda: {"": broker.subscriptions},
             ),
+            Gauge(
+                "hilum_coap_peers",
+                "Addresses that CoAP datagrams are remembered of",
+                lambda: {"": self._coap.peers},
+            ),
+            Gauge(
+                "hilum_coap_observations",
+                "Observations of CoAP clients",
+                lambda: {"": self._coap.observations},
+            ),
         ]
 
 

@@ -24,6 +24,7 @@ from adapters.mqtt.packets import (
 )
 from adapters.mqtt.ports import Admission
 from adapters.mqtt.session import Session
+from gateway.egress import NOBODY
 from gateway.rota import TURN
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Connection(Output):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._backlog)
         name = transport.get_extra_info("peername")
-        self.peer = name[0] if isinstance(name, tuple) else ""
+        self.peer = name[0] if isinstance(name, tuple) else NOBODY
         self.secure = transport.get_extra_info("sslcontext") is not None
         self._since = self._listener.clock()
         self._listener.opened(self)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.http.assertion import Assertions, service_key
-from gateway.egress import Egress, Forbidden, Origin
+from gateway.egress import NOBODY, Egress, Forbidden, Origin
 from policy.model import Binding, Principal
 from tests.adapters.relay import AUTHORITY, SITE_KEY, Relay, echo, running_relay, service
 from tests.adapters.wire import connected, problem_of
@@ -334,3 +334,11 @@ async def test_a_token_never_reaches_a_service(relay: Relay):
         assert got.count(b"HTTP/1.1\r\n") == 4
         assert secret not in got
         assert b"uthorization" not in got
+
+
+def test_who_has_no_address_binds_nothing_of_its_own():
+    """A client that hung up has none; an empty one would be an operator's."""
+    with pytest.raises(Forbidden):
+        Egress([]).permitted(["127.0.0.1"], Origin("http", "localhost", 80, NOBODY))
+    with pytest.raises(Forbidden):
+        Egress([]).permitted([NOBODY], Origin("http", NOBODY, 80, NOBODY))
