@@ -125,6 +125,10 @@ class Refusal(Exception):
         self.extra = extra or {}
 
 
+class Unsynced(Refusal):
+    """An event was taken, but durable sessions do not have it on disk yet: it may still come."""
+
+
 class Unwritten(Refusal):
     """A change did not get into the log or into force; the plan is not to blame: try again."""
 

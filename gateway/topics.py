@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from gateway.message import Event, EventId, Refusal, Status
+from gateway.message import Event, EventId, Refusal, Status, Unsynced
 from gateway.ring import Ring
 from gateway.session_port import SessionStore
 from gateway.subscriptions import Subscription
@@ -171,8 +171,8 @@ class Topic:
         if error is None:
             self._unstrained(future, event_id)
         elif not future.done():
-            detail = f"the event was not stored for the sessions that are away: {error}"
-            future.set_exception(Refusal(Status.UNAVAILABLE, detail, retry_after=1))
+            detail = f"the event is not stored yet for the sessions that are to get it: {error}"
+            future.set_exception(Unsynced(Status.UNAVAILABLE, detail, retry_after=1))
 
     def _unstrained(self, future: asyncio.Future[EventId], event_id: EventId) -> None:
         if not self._full:

@@ -66,8 +66,6 @@ class Counters(Struct):
     expired: int = 0
     too_large: int = 0
     """More than the client takes."""
-    unstored: int = 0
-    """QoS 2 that could not be written to the disk: its publisher knows."""
     refused: int = 0
     """Connections that were not accepted."""
     errors: int = 0

@@ -40,8 +40,8 @@ class Message(Struct, eq=False):
 class Receipt(Struct, eq=False):
     """One message that waits for its acknowledgement; at QoS 2 it is there until PUBREL.
 
-    ``marked``: the engine has stored its mark; ``stored``: that is on disk, as far as it has to
-    be; ``waits``: it is in the order of acknowledgements; ``answered``: PUBREC was sent;
+    ``marked``: its mark may be on disk; ``stored``: what has to be on disk before the answer is;
+    ``waits``: it is in the order of acknowledgements; ``answered``: PUBREC was sent;
     ``counted``: it takes a place in our Receive Maximum.
     """
 
@@ -60,6 +60,7 @@ class Receipt(Struct, eq=False):
     def take_mark(self) -> Mark | None:
         """Hand over the mark: whoever takes it stores it with the event."""
         mark, self.mark = self.mark, None
+        self.marked = mark is not None
         return mark
 
     def done(self, reason: int, why: str = "") -> None:
@@ -68,3 +69,8 @@ class Receipt(Struct, eq=False):
             self.reason = reason
             self.why = why
             self.incoming.decided(self)
+
+    def unsynced(self, reason: int, why: str) -> None:
+        """The message was taken, but is not yet on disk where it has to be."""
+        if not self.incoming.unsynced(self, why):
+            self.done(reason, why)

@@ -86,10 +86,24 @@ class Incoming:
         if receipt.qos == 2 and receipt.reason >= Reason.UNSPECIFIED_ERROR:
             if self._received.get(receipt.packet_id) is receipt:
                 del self._received[receipt.packet_id]
-            if receipt.mark is not None and receipt.marked:
-                self._owner.engine.store.unmark(receipt.mark)
+            if receipt.marked:
+                self._take_back(receipt)
         if receipt.waits:
             self._settle()
+
+    def unsynced(self, receipt: Receipt, why: str) -> bool:
+        """Keep a QoS 2 message that was taken, but is not on disk yet; False when it is none.
+
+        The client sends it again, and then it is acknowledged as soon as it is on disk.
+        """
+        owner = self._owner
+        if receipt.qos != 2 or not owner.durable or receipt.reason != LATER:
+            return False
+        receipt.reason = 0
+        receipt.stored = False
+        if owner.wire is not None:
+            owner.wire.fail(Reason.UNSPECIFIED_ERROR, why)
+        return True
 
     def opened(self, quota: int) -> None:
         """The client is there again: it repeats what was not acknowledged."""
@@ -128,8 +142,8 @@ class Incoming:
         if not receipt.counted:
             self._count()
             receipt.counted = True
-        if not receipt.stored and receipt.mark is not None:
-            self._mark(receipt, receipt.mark)
+        if not receipt.stored:
+            self._mark(receipt, Mark(self._owner.key, receipt.packet_id))
         self._wait(receipt)
 
     def _mark(self, receipt: Receipt, mark: Mark) -> None:
@@ -139,8 +153,20 @@ class Incoming:
         engine.store.mark(mark)
         engine.disk.after(partial(self._marked, receipt, self._owner.wire))
 
-    def _marked(self, receipt: Receipt, wire: object, ok: bool) -> None:
+    def _take_back(self, receipt: Receipt) -> None:
+        """A message is refused that may have its mark on disk: that must go before the answer.
+
+        Or else, after a crash, the next message with its packet identifier would be taken for it.
+        """
         owner = self._owner
+        receipt.stored = False
+        owner.engine.store.unmark(Mark(owner.key, receipt.packet_id))
+        owner.engine.disk.after(partial(self._marked, receipt, owner.wire, refused=True))
+
+    def _marked(self, receipt: Receipt, wire: object, ok: bool, *, refused: bool = False) -> None:
+        owner = self._owner
+        if refused is not (receipt.reason >= Reason.UNSPECIFIED_ERROR):
+            return
         if ok:
             receipt.stored = True
             self._settle()
@@ -179,7 +205,7 @@ class Incoming:
         while order:
             receipt = order[0]
             reason = receipt.reason
-            if reason == LATER or not (receipt.stored or reason >= Reason.UNSPECIFIED_ERROR):
+            if reason == LATER or not receipt.stored:
                 break
             order.popleft()
             receipt.waits = False

@@ -195,13 +195,11 @@ class Outgoing:
             engine.disk.after(partial(self._stored, message))
 
     def _stored(self, message: Message, ok: bool) -> None:
-        message.ready = True
-        if ok:
+        if ok or message.state != QUEUED:
+            message.ready = True
             self.pump()
-        elif message.state == QUEUED:
-            # Its publisher hears of it, and publishes again.
-            self._owner.engine.counters.unstored += 1
-            self._drop(message)
+        else:  # not yet
+            self._owner.engine.disk.after(partial(self._stored, message))
 
     def _send(self, message: Message) -> None:
         owner, event, wire = self._owner, message.event, self._owner.wire

@@ -74,6 +74,10 @@ class Receipt(Protocol):
         """Answer a PUBLISH for which ``publish`` returned LATER, once; also within ``publish``."""
         ...
 
+    def unsynced(self, reason: int, why: str) -> None:
+        """The message was taken, but is not yet on disk where it has to be; instead of ``done``."""
+        ...
+
 
 class Shared(Protocol):
     """A member of a shared subscription: it wants to know what its client has taken."""

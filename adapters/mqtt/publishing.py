@@ -19,7 +19,7 @@ from adapters.mqtt.joining import Client
 from adapters.mqtt.names import RET, RPC, parse_ret, parse_rpc
 from adapters.mqtt.packets import Properties, Publish, Reason, Will
 from adapters.mqtt.ports import LATER, Receipt
-from gateway.message import Call, EventId, Extras, Refusal, Status
+from gateway.message import Call, EventId, Extras, Refusal, Status, Unsynced
 from gateway.refusals import denial, unknown
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
@@ -123,7 +123,11 @@ class Publishing:
         route.meter.observe(PUBLISH, status, 0.0)
         if status is not OK:
             self.refused += 1
-        if receipt is not None:
+        if receipt is None:
+            return
+        if isinstance(error, Unsynced):
+            receipt.unsynced(puback_reason(status), str(error))
+        else:
             receipt.done(0 if status is OK else puback_reason(status), str(error or ""))
 
     def _call(self, client: Client, route: Route, packet: Publish, receipt: Receipt | None) -> int:

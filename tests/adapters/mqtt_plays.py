@@ -229,8 +229,7 @@ class Store:
             self.commit()
 
     def fail(self):
-        """Nothing of what was written since the last commit is on disk."""
-        self.pending = []
+        """What was written since the last commit is not on disk yet."""
         waiting, self.waiting = self.waiting, []
         for done in waiting:
             done(False)

@@ -71,9 +71,10 @@ def test_a_refusal_takes_the_mark_back():
     session.publish(publish(qos=2, packet_id=5))
     play.store.commit()
     play.desk.answer(0x97)
+    assert wire.read() == []  # or else a crash could leave the mark for another message
+    play.store.commit()
     got = wire.read()[0]
     assert (got.kind, got.reason) == (PUBREC, 0x97)
-    play.store.commit()
     assert play.store.marks[KEY] == set()
 
 
@@ -249,15 +250,16 @@ def test_qos_2_is_sent_when_its_identifier_is_on_disk_and_released_when_that_is(
     assert session.load == 0
 
 
-def test_a_qos_2_message_that_could_not_be_written_is_not_sent():
+def test_a_qos_2_message_that_is_not_written_yet_is_not_sent_yet():
     play = Play()
     session, wire = durable(play)
-    session.deliver(play.desk.event("t", b"lost"), "t", 2)
+    session.deliver(play.desk.event("t", b"first"), "t", 2)
     play.store.fail()
-    session.deliver(play.desk.event("t", b"kept"), "t", 2)
+    session.deliver(play.desk.event("t", b"second"), "t", 2)
+    play.store.fail()
+    assert wire.read() == []
     play.store.commit()
-    assert [each.payload for each in wire.read()] == [b"kept"]
-    assert play.engine.counters.unstored == 1
+    assert [each.payload for each in wire.read()] == [b"first", b"second"]
 
 
 def test_a_release_that_could_not_be_written_ends_the_connection():
