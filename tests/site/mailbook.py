@@ -248,10 +248,12 @@ class Poster:
 class Mailbook:
     """All clients of one site."""
 
+    publisher = Publisher
+
     def __init__(self, site: Gateway) -> None:
         self.site = site
         self.publishers = [
-            Publisher(site, f"p{qos}v{version}{topic[0]}", version, topic, qos)
+            self.publisher(site, f"p{qos}v{version}{topic[0]}", version, topic, qos)
             for topic in TOPICS
             for qos, version in ((1, 4), (2, 5), (2, 4))
         ]
@@ -282,7 +284,7 @@ class Mailbook:
         self.down = False
         here = random.sample(self.subscribers, random.randint(1, len(self.subscribers)))
         tasks = [
-            asyncio.create_task(self.until_the_end(one.work()))
+            asyncio.create_task(self.until_the_end(one))
             for one in (*self.publishers, *self.posters, *here)
         ]
         await asyncio.sleep(seconds)
@@ -291,9 +293,9 @@ class Mailbook:
         async with asyncio.timeout(20):
             await asyncio.gather(*tasks)
 
-    async def until_the_end(self, work: Any) -> None:
+    async def until_the_end(self, client: "Publisher | Subscriber | Poster") -> None:
         try:
-            await work
+            await client.work()
         except ConnectionError:
             assert self.down, "a connection broke though the site was up"
 
@@ -377,12 +379,14 @@ class Mailbook:
                 after = items[-1]["id"]
 
 
-async def run(directory: Path, rounds: int, longest: float) -> Mailbook:
+async def run(
+    directory: Path, rounds: int, longest: float, kind: type[Mailbook] = Mailbook
+) -> Mailbook:
     """Crash a site some times under load, then see that all came as it was promised."""
     site = Gateway(directory, config=CONFIG)
     await asyncio.to_thread(site.start)
     try:
-        book = Mailbook(site)
+        book = kind(site)
         await book.set_up()
         for _ in range(rounds):
             await book.load(random.uniform(0.1, longest))
