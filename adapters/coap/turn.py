@@ -3,6 +3,8 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from mypy_extensions import mypyc_attr
+
 from adapters.coap import formats
 from adapters.coap import options as o
 from adapters.coap.asked import BLOCK, Asked, Block, digest
@@ -56,6 +58,7 @@ _CODES: Final = tuple(code_of(status.wire.coap) for status in Status)
 _OF_HTTP: Final = {201: CREATED, 204: CHANGED}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Client:
     """Who asks: one address, connection or security context, and what it has open."""
 
@@ -77,6 +80,7 @@ class Client:
         return now >= 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Turn:
     """Answers one request, once. Notifications may follow (RFC 7641)."""
 
@@ -174,12 +178,8 @@ class Turn:
             refusal = Refusal(refusal.status, NEEDS_CONTEXT)
         if refusal.status is Status.TOO_LARGE:
             options.append((o.SIZE1, uint_value(self.service.limit)))
-        self._error(
-            _CODES[refusal.status],
-            options,
-            formats.problem_details(refusal),
-            max_age=refusal.retry_after,
-        )
+        body = formats.problem_details(refusal)
+        self._error(_CODES[refusal.status], options, body, max_age=refusal.retry_after)
 
     def abort(self) -> None:
         """The reply broke off."""
