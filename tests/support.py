@@ -5,6 +5,7 @@ import random
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,13 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+class Replaceable:
+    """Stands for an object whose methods a test replaces: compiled ones cannot be changed."""
+
+    def __init__(self, original: object) -> None:
+        self._original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)

@@ -26,7 +26,7 @@ LARGEST: Final = 1024
 """Bytes of payload in one datagram (RFC 7252 section 4.6)."""
 REMEMBERED: Final = 256
 """Requests of one peer whose answers are kept for duplicates; up to twice as many for a while."""
-REMEMBERED_IN_ALL: Final = 200_000
+REMEMBERED_IN_ALL = 200_000
 """Of all peers together: some 60 MB. Who was there first is forgotten first."""
 QUEUED: Final = 64
 """Confirmable messages that wait for their turn with one peer."""

@@ -14,6 +14,7 @@ from adapters.coap.codec import GET, PUT, Message, code_text, encode
 from adapters.coap.options import DEFINITIONS, ordered
 from tests.adapters.coap_site import PLAN, CoapSettings, Device, path_options, running_coap
 from tests.adapters.test_coap_codec import messages
+from tests.support import Replaceable
 
 numbers = st.sampled_from(sorted(DEFINITIONS))
 known = st.lists(st.tuples(numbers, st.binary(max_size=12)), max_size=8).map(ordered)
@@ -102,17 +103,19 @@ async def test_a_storm_of_noise_ends_in_silence_and_service(site):
     await alive(site)
 
 
-async def test_datagrams_that_take_long_leave_others_their_turn(site, monkeypatch):
+async def test_datagrams_that_take_long_leave_others_their_turn(site):
     """64 of them at once made everybody else wait for as long as all of them take."""
     done, passes = [], []
-    start = site.listener.service.start
+    datagrams = site.listener.sockets[0]
+    received = datagrams.messages.received
 
-    def slowly(turn, payload):
+    def slowly(data, address):
         done.append(len(passes))
         time.sleep(0.002)
-        start(turn, payload)
+        received(data, address)
 
-    monkeypatch.setattr(site.listener.service, "start", slowly)
+    datagrams.messages = Replaceable(datagrams.messages)
+    datagrams.messages.received = slowly
     with Device(site.port) as device:
         for number in range(12):
             device.raw(encode(Message(1, GET, number, b"t", path_options(f"{PLAN}/late"))))

@@ -24,6 +24,7 @@ from policy.model import AccessPolicy, Action, Binding, Principal, Subject
 from registry.model import EventChannel, Kind, Retain
 from registry.names import Name
 from tests.adapters.brokers import Mosquitto, calls, properties, until
+from tests.support import Replaceable
 
 TEMP = Name("s/room/temp")
 OWNER = Principal("site:admin", "administrator")
@@ -37,8 +38,8 @@ class Fed:
         self.view = View()
         self.access = AccessIndex("s")
         self.plane = Plane(self.view, self.access, LocalProvider())
-        self.channels = Channels(
-            log, time_ms=lambda: time.time_ns() // 1_000_000, incarnation=lambda: "ring"
+        self.channels = Replaceable(
+            Channels(log, time_ms=lambda: time.time_ns() // 1_000_000, incarnation=lambda: "ring")
         )
         brokers = Brokers(Egress(()), (), "5173abcd")
         self.topics = TopicSources(brokers, random=lambda: 0.0, time_ms=lambda: 1_000)

@@ -15,6 +15,7 @@ from policy.model import AccessPolicy, Action, Binding, Principal, Subject
 from registry.model import EventChannel, Kind, Registration, RegistrationId, VirtualObject
 from registry.names import Name
 from registry.validation import Validator
+from tests.support import Replaceable
 
 TEMP = Name("s/room/temp")
 URL = "mqtt://broker.test/room/temp"
@@ -56,7 +57,7 @@ class World:
         self.view = View()
         self.access = AccessIndex("s")
         self.plane = Plane(self.view, self.access, LocalProvider())
-        self.channels = Channels(None, time_ms=lambda: 1, incarnation=lambda: "ring")
+        self.channels = Replaceable(Channels(None, time_ms=lambda: 1, incarnation=lambda: "ring"))
         self.opener = Opener()
         self.known = {SERVICE.id: SERVICE, ADMIN.id: ADMIN}
         self.sources = Sources(
