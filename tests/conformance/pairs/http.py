@@ -13,6 +13,7 @@ import httpx
 from gateway.message import Status
 from tests.adapters.wire import connected
 from tests.conformance.pairs.model import (
+    WINDOW,
     WITHIN,
     Answered,
     Answering,
@@ -23,8 +24,7 @@ from tests.conformance.pairs.model import (
 )
 from tests.support import free_port
 
-# A small window, so that a client which does not read is noticed after kilobytes.
-_OPTIONS = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)]
+_OPTIONS = [(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)]
 
 
 class HttpClient:

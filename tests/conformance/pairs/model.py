@@ -8,6 +8,9 @@ from gateway.message import Status
 
 LIMIT = 64 * 1024
 """``[limits] message`` of the site that the table runs against, in bytes."""
+WINDOW = 128 * 1024
+"""Bytes of a client's receive buffer: small, so that one which does not read is noticed soon, but
+more than a segment of the loopback interface, which would be dropped and sent again much later."""
 WITHIN = 8.0
 """Seconds after which what should come is taken for lost."""
 

@@ -15,6 +15,7 @@ from paho.mqtt.properties import Properties
 
 from gateway.message import Status
 from tests.conformance.pairs.model import (
+    WINDOW,
     WITHIN,
     Answering,
     Asked,
@@ -141,8 +142,7 @@ class Connection:
     # What paho tells
 
     def _socket_opened(self, _: object, __: object, made: socket.socket) -> None:
-        # A small window, so that a client which does not read is noticed after kilobytes.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
         self._loop.add_reader(made, self.paho.loop_read)
 
     def _socket_closed(self, _: object, __: object, made: socket.socket) -> None:

@@ -101,10 +101,6 @@ class Cell(NamedTuple):
                 return why
         return ""
 
-    def is_slow(self) -> bool:
-        """Return whether the test takes long: megabytes in blocks of a kilobyte."""
-        return self.scenario == "slow-consumer" and self.one.startswith("coap")
-
 
 class Table(NamedTuple):
     """Scenarios for pairs of protocols."""
@@ -129,7 +125,7 @@ class Table(NamedTuple):
             for first in (11 * n, 11 * n + len(pairs) // 2 + 1):
                 turned = pairs[first % len(pairs) :] + pairs[: first % len(pairs)]
                 table = (Cell(scenario, *pair) for pair in turned)
-                yield next(cell for cell in table if not (cell.reason() or cell.is_slow()))
+                yield next(cell for cell in table if not cell.reason())
 
 
 CALL_TABLE = Table(CALLS, CLIENTS, PROVIDERS)

@@ -14,7 +14,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
 
 from gateway.message import Status
-from tests.conformance.pairs.model import WITHIN, Answering, Asked, Outcome, Place, Received
+from tests.conformance.pairs.model import WINDOW, WITHIN, Answering, Asked, Outcome, Place, Received
 
 
 class _Payload(msgspec.Struct):
@@ -42,9 +42,8 @@ class Socket:
         raise NotImplementedError
 
     async def open(self) -> None:
-        # A small window, so that a client which does not read is noticed after kilobytes.
         made = socket.socket()
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
         made.setblocking(False)
         await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self._place.http))
         self._reader, self._writer = await asyncio.open_connection(sock=made, limit=16 * 1024)
