@@ -29,6 +29,7 @@ from adapters.mqtt.packets import (
 from adapters.mqtt.ports import Admission, Answer, Link, Receipt, Session
 from adapters.mqtt.publishing import Publishing
 from adapters.mqtt.records import Record, add_entries, read_record, record_of
+from adapters.mqtt.shares import Shares
 from adapters.mqtt.subscribing import Subscribing
 from gateway.channels import Channels
 from gateway.provided import SessionProvider
@@ -70,7 +71,16 @@ class Broker:
         random_id: Callable[[], str],
     ) -> None:
         names = Names(site.authority, site.aliases, site.remotes)
-        self._desk = Desk(site, channels, names, settings, keeper, later)
+        self._desk = Desk(
+            site,
+            channels,
+            names,
+            settings,
+            keeper,
+            later,
+            Shares(settings.filters_of_one),
+            Shares(settings.matches_of_one),
+        )
         self._site = site
         self._keeper = keeper
         self._settings = settings
@@ -306,7 +316,7 @@ class Broker:
         if session.durable:
             self._keeper.drop(session.key)
         session.end()
-        in_slices(joined, lambda one: one.subscription.close())
+        in_slices(joined, client.close)
         del self._by_key[session.key], self._clients[session]
         owner = session.principal.id
         self._owned[owner] -= 1

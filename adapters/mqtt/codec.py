@@ -20,10 +20,13 @@ from adapters.mqtt.packets import (
 PINGRESP_BYTES = b"\xd0\0"
 CONNECT_LIMIT = 64 * 1024 + 8 * 1024
 """The largest CONNECT, in bytes: a will may fill a field, but whoever sends it is not known yet."""
+OTHER_LIMIT = 64 * 1024
+"""The largest packet that is neither CONNECT nor PUBLISH, in bytes: it is read at once."""
 
 _CONNECT = {V311: codec311.connect, V5: decode5.connect}
 _PUBLISH = {V311: codec311.publish, V5: decode5.publish}
 _OTHER = {V311: codec311.decode, V5: decode5.decode}
+_LARGE = {0x10, 0x30}
 _PLAIN = {0x40, 0x50, 0x62, 0x70}
 """First bytes of the acknowledgements, which mostly say nothing but what they acknowledge."""
 _Spoken = Ack | Connack | Suback | Unsuback | Disconnect
@@ -86,6 +89,8 @@ class Decoder:
             stop = start + length
             if stop - at > limit:
                 raise Malformed(Reason.PACKET_TOO_LARGE, f"a packet of {stop - at} bytes")
+            if stop - at > OTHER_LIMIT and first & 0xF0 not in _LARGE:
+                raise Malformed(Reason.QUOTA_EXCEEDED, f"more than {OTHER_LIMIT} bytes at once")
             if stop > end:
                 self._needed = stop - at
                 return at

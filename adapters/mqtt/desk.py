@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from adapters.mqtt.names import Names
 from adapters.mqtt.packets import Reason
+from adapters.mqtt.shares import Shares
 from gateway.channels import Channels
 from gateway.message import Refusal, Status
 from gateway.session_port import SessionStore
@@ -30,6 +31,10 @@ class DeskSettings(Struct, frozen=True):
     filter_length: int = 2048
     matches: int = 50_000
     """Channels that wildcards may lead to."""
+    filters_of_one: int = 200_000
+    """Of all sessions of one principal; a filter of many levels counts as several."""
+    matches_of_one: int = 500_000
+    """The same of channels that filters lead to."""
     calls: int = 128
     methods: int = 1024
     timeout: int = 30_000
@@ -48,6 +53,8 @@ class Desk(NamedTuple):
     keeper: SessionStore
     later: Callable[[Callable[[], None]], object]
     """Does something soon, but not within the call that goes on now (``loop.call_soon``)."""
+    filters: Shares
+    matches: Shares
 
 
 _PUBACK = frozenset({0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})

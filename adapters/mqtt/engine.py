@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from adapters.mqtt.encoding import Encoder
 from adapters.mqtt.ports import Settings
+from adapters.mqtt.shares import Shares
 from adapters.mqtt.stored import Bodies
 from gateway.session_port import SessionStore
 
@@ -75,7 +76,16 @@ class Counters(Struct):
 class Engine:
     """Makes nothing by itself: each session has it. ``time_ms`` is Unix time in milliseconds."""
 
-    __slots__ = ("bodies", "counters", "disk", "encoder", "settings", "store", "time_ms")
+    __slots__ = (
+        "bodies",
+        "counters",
+        "disk",
+        "encoder",
+        "queued",
+        "settings",
+        "store",
+        "time_ms",
+    )
 
     def __init__(
         self,
@@ -91,3 +101,4 @@ class Engine:
         self.encoder = Encoder(time_ms, with_cloudevents=settings.cloudevents)
         self.bodies = Bodies()
         self.counters = Counters()
+        self.queued = Shares(settings.queue_of_one)

@@ -67,6 +67,11 @@ class Entry:
             return self.wild.key
         return self.name or ""
 
+    @property
+    def weight(self) -> int:
+        """As how many filters it counts: the levels of a wildcard take memory each."""
+        return 1 if self.wild is None else 1 + self.key.count("/") // 8
+
     def topic(self, name: Name) -> str:
         """Return the topic that a channel's events have under this filter."""
         if self.wild is not None:
@@ -261,6 +266,7 @@ class Client:
                 return
         joined = Joined(self, route, topic, entry.group)
         ours.append(joined)
+        self.desk.matches.add(self.principal.id, 1)
         joined.add(entry)
         self._subscribe(joined, after)
 
@@ -295,6 +301,7 @@ class Client:
         ours = self.joined.get(name, [])
         if joined in ours:
             ours.remove(joined)
+            self.desk.matches.add(self.principal.id, -1)
             if not ours:
                 del self.joined[name]
         for entry in joined.entries:

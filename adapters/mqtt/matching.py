@@ -50,12 +50,14 @@ class Matching:
     def add(self, entry: Entry) -> None:
         """Follow a filter from now on."""
         self.entries += 1
+        self._desk.filters.add(entry.client.principal.id, entry.weight)
         if entry.key:
             self._index.add(entry.key, entry)
 
     def discard(self, entry: Entry) -> None:
         """Follow a filter no longer."""
         self.entries -= 1
+        self._desk.filters.add(entry.client.principal.id, -entry.weight)
         self.offering.pop(entry, None)
         if entry.key:
             self._index.discard(entry.key, entry)
@@ -103,7 +105,8 @@ class Matching:
             return
         if route.kind is Kind.CHANNEL and may_subscribe(self._desk, client, route, entry.group):
             if entry.wild is not None:
-                if len(client.joined) >= self._desk.settings.matches:
+                full = len(client.joined) >= self._desk.settings.matches
+                if full or self._desk.matches.is_over(client.principal.id):
                     return
                 after = after or client.positions.get(route.name, "")
             try:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from adapters.mqtt.session import Session
 
 IDS = 65_535
+OVERHEAD = 256
+"""Bytes that a message takes beside its payload."""
 MOST = 60_000
 """Messages that wait for one client, whatever the settings say: each has a packet identifier."""
 
@@ -71,7 +73,7 @@ class Outgoing:
             self._send(message)
             return
         self._waiting.append(message)
-        self._bytes += len(event.payload)
+        self._count(event, 1)
         self._trim()
         if len(self._waiting) * 2 >= self._window or not owner.writable:
             owner.pause()
@@ -113,15 +115,15 @@ class Outgoing:
     def opened(self, window: int) -> None:
         """Send again what the client may not have got, in order [MQTT-4.4.0-1]."""
         self._window = self._quota = window
-        self._waiting.clear()
-        self._bytes = 0
+        self.uncount()
         for message in list(self.messages.values()):
             message.counted = False
             if message.state in (QUEUED, SENT):
                 message.again = message.again or message.state == SENT
                 message.state = QUEUED
                 self._waiting.append(message)
-                self._bytes += len(message.event.payload) if message.event is not None else 0
+                if message.event is not None:
+                    self._count(message.event, 1)
             else:
                 self._release(message)
         self.pump()
@@ -132,7 +134,7 @@ class Outgoing:
         while waiting and self._quota and owner.writable and waiting[0].ready:
             message = waiting.popleft()
             if message.state == QUEUED and message.event is not None:
-                self._bytes -= len(message.event.payload)
+                self._count(message.event, -1)
                 self._send(message)
 
     @property
@@ -155,6 +157,13 @@ class Outgoing:
             and (message.qos == 1 or (message.state == QUEUED and not message.again))
         ]
 
+    def uncount(self) -> None:
+        """Nothing waits any more."""
+        size = self._bytes + len(self._waiting) * OVERHEAD
+        self._owner.engine.queued.add(self._owner.principal.id, -size)
+        self._waiting.clear()
+        self._bytes = 0
+
     def restore(self, stored: StoredMessage) -> None:
         """Queue a message from the disk; a damaged one is left out."""
         number = stored.packet_id
@@ -171,10 +180,16 @@ class Outgoing:
             message = Message(event, topic, stored.qos, retain, ids, number, again=True)
             self.messages[number] = message
             self._waiting.append(message)
-            self._bytes += len(event.payload)
+            self._count(event, 1)
         self._last_id = number
 
     # Inside
+
+    def _count(self, event: Event, sign: int) -> None:
+        """Note that one message more, or less, waits."""
+        size = len(event.payload)
+        self._bytes += sign * size
+        self._owner.engine.queued.add(self._owner.principal.id, sign * (size + OVERHEAD))
 
     def _free_id(self) -> int:
         number = self._last_id
@@ -279,7 +294,7 @@ class Outgoing:
     def _drop(self, message: Message) -> None:
         """Forget a message that waits."""
         if message.event is not None:
-            self._bytes -= len(message.event.payload)
+            self._count(message.event, -1)
         self._waiting.remove(message)
         self._remove(message)
 
@@ -287,7 +302,13 @@ class Outgoing:
         """Drop the oldest that are not in flight until the rest is within the bounds."""
         waiting, settings = self._waiting, self._owner.engine.settings
         most = min(settings.queue_messages, MOST)
-        while len(waiting) > most or (self._bytes > settings.queue_bytes and len(waiting) > 1):
+        owner = self._owner
+        shares, whose = owner.engine.queued, owner.principal.id
+        while waiting and (
+            len(waiting) > most
+            or (self._bytes > settings.queue_bytes and len(waiting) > 1)
+            or shares.is_over(whose)
+        ):
             oldest = next((each for each in waiting if not each.again), None)
             if oldest is None:
                 return

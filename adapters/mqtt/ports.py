@@ -31,6 +31,8 @@ class Settings(Struct, frozen=True):
     queue_messages: int = 1000
     queue_bytes: int = 4 * 1024 * 1024
     """What waits for one client, behind what is in flight; then the oldest is dropped."""
+    queue_of_one: int = 256 * 1024 * 1024
+    """Bytes that wait for all sessions of one principal; beyond, who gets more drops."""
     backlog: int = 256 * 1024
     """Bytes that a client leaves unread; with more, QoS 0 is dropped and the rest waits."""
     connect_seconds: float = 10.0

@@ -177,6 +177,8 @@ class Session:
         """The session is over: nothing is sent, queued or stored any more."""
         self._ended = True
         self.durable = False
+        if self._out is not None:
+            self._out.uncount()
         self._out = None
         self._in = None
 

@@ -20,6 +20,7 @@ from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Reply, Status
 from gateway.provided import SessionProvider
 from gateway.refusals import denial, unknown
+from gateway.rota import in_slices
 from gateway.view import Route
 from policy.model import Action
 from registry.model import Kind
@@ -94,9 +95,10 @@ class Subscribing:
 
     def close(self, client: Client) -> None:
         """A session is over: nothing follows its filters any more."""
-        for entry in client.entries.values():
+        entries = list(client.entries.values())
+        for entry in entries:
             entry.open = False
-            self.matching.discard(entry)
+        in_slices(entries, self.matching.discard)
         self._provider.sessions.pop(client.session.id, None)
 
     # Inside
@@ -110,6 +112,9 @@ class Subscribing:
             raise Refusal(Status.TOO_LARGE, detail)
         if there is None and len(client.entries) >= settings.subscriptions:
             detail = f"a session may have {settings.subscriptions} subscriptions: end some"
+            raise Refusal(Status.THROTTLED, detail)
+        if there is None and self._desk.filters.is_over(client.principal.id):
+            detail = f"{client.principal.id} has too many subscriptions in all its sessions"
             raise Refusal(Status.THROTTLED, detail)
         if there is not None:
             there.options, there.id = options, packet.subscription_id

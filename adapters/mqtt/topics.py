@@ -1,5 +1,6 @@
 """Topic names, topic filters and their index (MQTT 5.0 sections 4.7 and 4.8.2)."""
 
+import re
 from collections.abc import Hashable, Iterator, Sized
 from typing import Generic, TypeVar
 
@@ -11,6 +12,7 @@ LEVELS = 128
 FILTERS = 2000
 """Filters that one packet may have: they are read at once, while others wait."""
 SHARE = "$share/"
+_MISPLACED = re.compile("[^/][+#]|[+#][^/]|#/").search
 KNOWN_TOPICS = 4096
 KNOWN_BYTES = 256
 """How many topics, of at most how many bytes, are known by their bytes."""
@@ -61,10 +63,7 @@ def check_filter(text: str) -> None:
         raise Malformed(Reason.TOPIC_FILTER_INVALID, f"a filter has more than {LEVELS} levels")
     if "+" not in rest and "#" not in rest:
         return
-    levels = rest.split("/")
-    if "#" in levels[:-1] or any(
-        len(level) > 1 and ("+" in level or "#" in level) for level in levels
-    ):
+    if _MISPLACED(rest):
         raise Malformed(Reason.TOPIC_FILTER_INVALID, "a wildcard is not a level of its own")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt.codec import CONNECT_LIMIT, PINGRESP_BYTES, Decoder, encode
+from adapters.mqtt.codec import CONNECT_LIMIT, OTHER_LIMIT, PINGRESP_BYTES, Decoder, encode
 from adapters.mqtt.decode5 import USER_PROPERTIES
 from adapters.mqtt.packets import (
     FOR_EVER,
@@ -424,6 +424,16 @@ def test_a_packet_holds_no_more_than_can_be_read_at_once(version):
     for make, wanted in ((subscribe, there), (unsubscribe, ["a"] * FILTERS)):
         assert len(connected(version).feed(make(*wanted, version=version))) == 1
         assert refused(version, make(*wanted, wanted[0], version=version)) == Reason.QUOTA_EXCEEDED
+
+
+@BOTH
+def test_only_messages_are_large(version):
+    """What is read at once, filter by filter, may not be as large as a message."""
+    half = ["/".join("+" * 128)] * 240
+    assert len(connected(version).feed(unsubscribe(*half, version=version))) == 1
+    assert refused(version, unsubscribe(*half, *half, version=version)) == Reason.QUOTA_EXCEEDED
+    start = packet(0x62, bytes(OTHER_LIMIT))[:4]
+    assert refused(version, start) == Reason.QUOTA_EXCEEDED
 
 
 def test_a_packet_has_no_more_user_properties_than_can_be_read_at_once():

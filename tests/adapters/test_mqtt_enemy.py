@@ -9,6 +9,7 @@ import pytest_asyncio
 from gateway.config import Mqtt
 from registry.names import Name
 from tests.adapters.mqtt_site import BAND, mqtt_site, settle
+from tests.adapters.mqtt_sockets import until
 
 SECRETS = ("Band/steps", "$call/Band/add/1", "$reply/victim/1", "$ret/Band/add/1")
 
@@ -178,3 +179,66 @@ async def test_reconnecting_for_ever_costs_nothing(site):
     await site.client("again", clean=True)
     assert not len(broker._absences)
     assert not broker._subscribing.matching._index.match("snac.asu.edu/Band/steps")
+
+
+async def test_one_principal_holds_its_share_of_filters_in_all_sessions(site, monkeypatch):
+    token = await site.issue("device:thief")
+    monkeypatch.setattr(site.broker._desk.filters, "_limit", 100)
+    deep = "/".join(["+"] * 40)
+    for number in range(3):
+        client = await site.client(f"s{number}", token=token)
+        await client.subscribe(*(f"{deep}/{n}" for n in range(10)))
+    assert await client.subscribe("Band/+") == [0x97]
+    honest = await site.client("honest")
+    assert await honest.subscribe("Band/+") == [1]
+    for number in range(3):
+        client = await site.client(f"s{number}", token=token)
+    assert site.broker._desk.filters.of("device:thief") == 0
+    assert await client.subscribe("Band/+") == [1]
+
+
+async def test_one_principal_holds_its_share_of_matches_in_all_sessions(site, monkeypatch):
+    await site.space("many/**")
+    await site.allow("many", "device:thief", "publish subscribe", "many/**")
+    monkeypatch.setattr(site.broker._desk.matches, "_limit", 50)
+    token = await site.issue("device:thief")
+    clients = [await site.client(f"s{number}", token=token) for number in range(4)]
+    for client in clients:
+        await client.subscribe("many/#")
+    for number in range(40):
+        await clients[0].publish(f"many/{number}", b"")
+    assert 50 <= site.broker._desk.matches.of("device:thief") <= 54
+    for client in clients:
+        await client.disconnect()
+    await until(lambda: not site.broker.sessions)
+    await settle(site)
+    assert site.broker._desk.matches.of("device:thief") == 0
+
+
+async def test_one_principal_holds_its_share_of_queues_in_all_sessions(site, monkeypatch):
+    """Sessions of a token that is away: their queues are bounded together, others' are not."""
+    queued = site.broker.new_session.args[0].queued
+    monkeypatch.setattr(queued, "_limit", 100_000)
+    await site.space("many/**")
+    await site.allow("many", "device:thief", "publish subscribe", "many/**")
+    token = await site.issue("device:thief")
+    for number in range(10):
+        client = await site.client(f"s{number}", token=token, clean=False, expiry=600)
+        await client.subscribe(f"many/{number}")
+        await client.disconnect()
+    friend = await site.client("friend", clean=False, expiry=600)
+    await friend.subscribe("Band/steps")
+    await friend.disconnect()
+    sender, other = await site.client("sender", token=token), await site.client("other")
+    for number in range(10):
+        for _ in range(10):
+            await sender.publish(f"many/{number}", bytes(5000))
+    await other.publish("Band/steps", bytes(5000))
+    assert 90_000 < queued.of("device:thief") <= 100_000
+    back = await site.client("s0", token=token, clean=False, expiry=600)
+    assert len((await back.hear()).payload) == 5000
+    friend = await site.client("friend", clean=False, expiry=600)
+    assert len((await friend.hear()).payload) == 5000
+    for number in range(10):
+        await site.client(f"s{number}", token=token)
+    assert queued.of("device:thief") == 0
