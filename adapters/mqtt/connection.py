@@ -26,6 +26,7 @@ from adapters.mqtt.ports import Admission
 from adapters.mqtt.session import Session
 from gateway.egress import NOBODY
 from gateway.rota import TURN
+from gateway.unfinished import LEAST
 
 if TYPE_CHECKING:
     from adapters.mqtt.listener import MqttListener
@@ -237,7 +238,7 @@ class Connection(Output):
         counters.received += len(packets)
         counters.bytes_received += len(data)
         held = self._decoder.held
-        if self._large or (held is not None and len(held) > SLICE):
+        if self._large or (held is not None and len(held) > LEAST):
             self._large = self._listener.unfinished.note(
                 self, len(held or b""), fresh=bool(packets)
             )

@@ -12,12 +12,17 @@ from adapters.mqtt.engine import Engine
 from adapters.mqtt.flusher import Flusher
 from adapters.mqtt.packets import Reason
 from adapters.mqtt.ports import Desk
-from adapters.mqtt.unfinished import Unfinished
 from adapters.mqtt.websocket import WebSocket
 from gateway.farewell import stop_accepting
 from gateway.rota import Rota, in_slices
+from gateway.unfinished import Unfinished
 
 _log = logging.getLogger("hilum.mqtt")
+
+
+def _crowded(connection: Connection) -> None:
+    why = "too many packets of all clients are not all there"
+    connection.fail(Reason.QUOTA_EXCEEDED, why)
 
 
 class MqttListener:
@@ -35,7 +40,7 @@ class MqttListener:
         self.clock = clock
         self.rota = Rota()
         self.flusher = Flusher()
-        self.unfinished = Unfinished(self.settings.unfinished)
+        self.unfinished = Unfinished(self.settings.unfinished, _crowded)
         self.connections: set[Connection] = set()
         self._strangers: dict[Connection, None] = {}
         self._servers: list[asyncio.Server] = []
