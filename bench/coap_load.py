@@ -1,7 +1,7 @@
 """Load for CoAP servers over UDP: each client has one request under way (RFC 7252, NSTART = 1).
 
-A client takes a new port for each run and ends it before its message ids come again, because an id
-that comes again within EXCHANGE_LIFETIME is a duplicate that a server need not work for.
+A client takes a port of its own for each run and ends before its message ids come again, because an
+id that comes again within EXCHANGE_LIFETIME is a duplicate that a server need not work for.
 """
 
 import socket
@@ -20,6 +20,8 @@ JSON = 50
 _MOST = 65_000
 """Requests of one client in one run."""
 _NUMBERS = [number.to_bytes(2, "big") for number in range(_MOST)]
+_HAD: set[tuple[int, int]] = set()
+"""Ports of servers, and those that their clients have had."""
 
 Next = Callable[[int], bytes]
 """Makes the request with a number, which is its message id and its token."""
@@ -61,8 +63,7 @@ class Client:
     most = _MOST - 1
 
     def __init__(self, port: int, request: Request, kind: int) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket = _new_socket(port)
         patience = struct.pack("ll", int(SILENCE), 0)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self._request = request
@@ -105,6 +106,22 @@ class Client:
         # A message id of its own, and the token of the request.
         self.socket.send(again[:4] + _NUMBERS[0] + again[6:])
         return False
+
+
+def _new_socket(port: int) -> socket.socket:
+    """Return a socket at a port that no client of this server has had before."""
+    unwanted = []
+    while True:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.connect(("127.0.0.1", port))
+        mine = made.getsockname()[1]
+        if (port, mine) not in _HAD:
+            break
+        unwanted.append(made)
+    for each in unwanted:
+        each.close()
+    _HAD.add((port, mine))
+    return made
 
 
 def ask_once(port: int, request: Request) -> None:
