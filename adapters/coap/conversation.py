@@ -84,7 +84,8 @@ class Conversation:
         self.say = say
         self.heard = service.plane.now
         self._hang_up = hang_up
-        self._greeted = False
+        self.greeted = False
+        """Whether the peer has said what it is capable of."""
         self._leaving = False
         self._open: dict[Turn, None] = {}
 
@@ -97,7 +98,7 @@ class Conversation:
         """Take a message."""
         code = frame.code
         self.heard = self.service.plane.now
-        if not self._greeted and code not in (CSM, ABORT):
+        if not self.greeted and code not in (CSM, ABORT):
             self.abort("the first message is a CSM")
         elif is_request(code):
             self._request(frame)
@@ -145,7 +146,7 @@ class Conversation:
 
     def is_idle(self, now: float) -> bool:
         """Return whether nobody would miss the connection."""
-        if not self._greeted:
+        if not self.greeted:
             return now - self.heard >= CSM_SECONDS
         busy = self._open or self.client.observations
         return not busy and now - self.heard >= IDLE_SECONDS
@@ -175,7 +176,7 @@ class Conversation:
                 self.abort(f"option {number}", (BAD_CSM_OPTION, uint_value(number)))
                 return
         if code == CSM:
-            self._greeted = True
+            self.greeted = True
             self._capable(frame)
         elif code == PING:
             self.say(Frame(PONG, frame.token))

@@ -36,7 +36,7 @@ class Frames:
     """What came of a stream of messages. ``limit`` bounds one message, in bytes."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._data = bytearray()
         self._at = 0
 
@@ -46,6 +46,14 @@ class Frames:
             del self._data[: self._at]
             self._at = 0
         self._data += data
+
+    def held(self) -> int:
+        """Return how many bytes of messages are here that were not returned."""
+        return len(self._data) - self._at
+
+    def is_fresh(self) -> bool:
+        """Return whether a message was returned since bytes came."""
+        return self._at > 0
 
     def next(self) -> Frame | None:
         """Return the next message, None when it is not all here; raises FrameError."""
@@ -63,8 +71,8 @@ class Frames:
             base = (13, 269, 65_805)[length - 13]
             length = base + int.from_bytes(data[at : at + size])
             at += size
-        if length > self._limit:
-            raise FrameError(f"a message of {length} bytes, at most {self._limit} are taken")
+        if length > self.limit:
+            raise FrameError(f"a message of {length} bytes, at most {self.limit} are taken")
         end = at + 1 + token_size + length
         if len(data) < end:
             return None

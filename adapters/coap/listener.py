@@ -16,6 +16,8 @@ from gateway.channels import Channels
 from gateway.config import Limits
 from gateway.rota import Rota, in_slices
 from gateway.site import Site
+from gateway.unfinished import Unfinished
+from policy.model import Principal
 
 log = logging.getLogger("hilum.coap")
 
@@ -39,7 +41,9 @@ class CoapSettings:
     and ``observers`` bound how many are remembered. ``oscore`` is the folder of the security
     contexts, if there are any. ``tcp``: the same port number takes TCP too; ``websocket_port`` is
     where WebSockets are taken (0: the kernel chooses), None for nowhere. ``connections`` bounds
-    both. ``multicast``: discovery is answered to who asks all nodes, within ``leisure`` seconds.
+    both, ``unfinished`` what all of them hold of messages that are not all there: beyond, the
+    oldest ends. ``multicast``: discovery is answered to who asks all nodes, within ``leisure``
+    seconds.
     """
 
     anonymous: bool = False
@@ -51,6 +55,7 @@ class CoapSettings:
     connections: int = 10_000
     multicast: bool = False
     leisure: float = LEISURE
+    unfinished: int = 64 * 1024 * 1024
 
 
 class CoapListener:
@@ -67,13 +72,14 @@ class CoapListener:
         self.connections: dict[Stream, None] = {}
         self.websocket_port = 0
         self.rota = Rota()
+        self.unfinished: Unfinished[Stream] = Unfinished(settings.unfinished, _abort)
         self._servers: list[asyncio.Server] = []
         self._groups: list[Group] = []
         self._swept = self._looked = 0.0
+        self._look_for_contexts()  # before anybody asks who is known
 
     async def listen(self, host: str, port: int) -> int:
         """Bind the addresses that the settings name; returns the port of UDP (and TCP)."""
-        self._look_for_contexts()
         for attempt in range(ATTEMPTS):
             socket = await bind(self.service, host, port, self.settings.peers)
             try:
@@ -145,6 +151,11 @@ class CoapListener:
         if service.security is not None:
             service.security.refresh()
 
+    def known(self, principal: str) -> Principal | None:
+        """Return who this principal is by a security context, None if it has none."""
+        security = self.service.security
+        return security.known(principal) if security is not None else None
+
     def redecide(self) -> None:
         """Policy changed: what is kept for anybody may not be theirs any longer."""
         self.service.transfers.forget_answers()
@@ -187,6 +198,10 @@ class CoapListener:
         """Return whether requests wait for their answers, or messages for acknowledgements."""
         waiting = (one.messages for one in self.sockets)
         return bool(self.connections) or any(m.open or m.outgoing.flying for m in waiting)
+
+
+def _abort(connection: Stream) -> None:
+    connection.abort()
 
 
 def _end_if_idle(connection: Stream, now: float) -> None:

@@ -4,9 +4,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from adapters.coap.conversation import Conversation
-from adapters.coap.frames import OVERHEAD, Frame, FrameError, Frames, frame_bytes
+from adapters.coap.frames import BASE_SIZE, OVERHEAD, Frame, FrameError, Frames, frame_bytes
 from gateway.egress import NOBODY
 from gateway.rota import Rota
+from gateway.unfinished import LEAST
 
 if TYPE_CHECKING:
     from adapters.coap.listener import CoapListener
@@ -23,11 +24,12 @@ class StreamConnection(asyncio.Protocol):
         self._listener = listener
         self._service = listener.service
         self._rota: Rota = listener.rota
-        self._frames = Frames(self._service.limit + OVERHEAD)
+        self._frames = Frames(BASE_SIZE)
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] | None = None
         self._waits = False
         self._slow = False
+        self._large = False
 
     # The loop's side
 
@@ -48,6 +50,7 @@ class StreamConnection(asyncio.Protocol):
         """The peer is gone."""
         self._transport = None
         self._listener.closed(self)
+        self._listener.unfinished.note(self, 0)
         self.conversation.lost()
 
     def data_received(self, data: bytes) -> None:
@@ -56,6 +59,9 @@ class StreamConnection(asyncio.Protocol):
         self._frames.feed(data)
         if not self._waits and self.work():
             self._wait()
+        if self._large or self._frames.held() > LEAST:
+            frames, unfinished = self._frames, self._listener.unfinished
+            self._large = unfinished.note(self, frames.held(), fresh=frames.is_fresh())
 
     def pause_writing(self) -> None:
         """The peer does not read: it gets no events, and no more is read of it."""
@@ -112,6 +118,9 @@ class StreamConnection(asyncio.Protocol):
             if frame is None:
                 return False
             self.conversation.hear(frame)
+            if self._frames.limit == BASE_SIZE and self.conversation.greeted:
+                # Until then it is a stranger, who has nothing large to say.
+                self._frames.limit = self._service.limit + OVERHEAD
         return True
 
     def _wait(self) -> None:

@@ -17,9 +17,10 @@ from wsproto.events import (
 from wsproto.utilities import ProtocolError
 
 from adapters.coap.conversation import Conversation
-from adapters.coap.frames import OVERHEAD, Frame, FrameError, message_bytes, read_message
+from adapters.coap.frames import BASE_SIZE, OVERHEAD, Frame, FrameError, message_bytes, read_message
 from gateway.egress import NOBODY
 from gateway.rota import Rota
+from gateway.unfinished import LEAST
 
 if TYPE_CHECKING:
     from adapters.coap.listener import CoapListener
@@ -46,8 +47,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.conversation: Conversation
         self._received = bytearray()
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._message = bytearray()
+        self._large = False
         self._waits = False
         self._slow = False
         self._greeted = False
@@ -70,6 +71,7 @@ class WebSocketConnection(asyncio.Protocol):
         """The client is gone."""
         self._transport = None
         self._listener.closed(self)
+        self._listener.unfinished.note(self, 0)
         self.conversation.lost()
 
     def data_received(self, data: bytes) -> None:
@@ -140,7 +142,7 @@ class WebSocketConnection(asyncio.Protocol):
         if isinstance(event, Request):
             self._shake_hands(event)
         elif isinstance(event, BytesMessage):
-            self._message(bytes(event.data), end=event.message_finished)
+            self._take_part(event.data, end=event.message_finished)
         elif isinstance(event, TextMessage):
             self._goodbye(NOT_BINARY)
         elif isinstance(event, Ping):
@@ -163,15 +165,16 @@ class WebSocketConnection(asyncio.Protocol):
         self._greeted = True
         self.conversation.begin()
 
-    def _message(self, data: bytes, *, end: bool) -> None:
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size > self._limit:
+    def _take_part(self, data: bytes | bytearray, *, end: bool) -> None:
+        message, unfinished = self._message, self._listener.unfinished
+        message += data
+        if len(message) > (self._limit if self.conversation.greeted else BASE_SIZE):
             self._goodbye(TOO_BIG)
         elif end:
-            whole = b"".join(self._parts)
-            self._parts, self._size = [], 0
-            self.conversation.hear(read_message(whole))
+            self._message = bytearray()
+            self.conversation.hear(read_message(bytes(message)))
+        if self._large or len(self._message) > LEAST:
+            self._large = unfinished.note(self, len(self._message), fresh=end)
 
     def _say(self, frame: Frame) -> None:
         if self._greeted and not self._over:

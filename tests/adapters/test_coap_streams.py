@@ -154,6 +154,36 @@ async def test_the_first_message_is_a_csm(site):
         assert await tcp.hear() is None
 
 
+async def test_a_stranger_has_nothing_large_to_say(site):
+    async with Tcp(site) as tcp:
+        tcp.raw(frame_bytes(Frame(POST, b"t", [], bytes(2000)))[:200])
+        assert (await tcp.hear()).code == ABORT
+        assert await tcp.hear() is None
+    async with Ws(site) as client:
+        client.say(BytesMessage(bytes(2000), message_finished=False))
+        assert (await client.hear()).code == CSM
+        assert (await client.hear()).code == 1009
+
+
+async def test_who_leaves_messages_unfinished_makes_room_for_others(tmp_path):
+    settings = CoapSettings(anonymous=True, tcp=True, websocket_port=0, unfinished=50_000)
+    large = frame_bytes(Frame(POST, b"t", path_options(f"{PLAN}/make"), bytes(30_000)))
+    async with running_coap(tmp_path, settings) as site, Tcp(site) as first, Tcp(site) as second:
+        async with Ws(site) as third:
+            for each in (first, second):
+                each.greet().raw(large[:20_000])
+                await asyncio.sleep(0.05)
+            third.say(Frame(CSM))
+            third.say(BytesMessage(bytes(20_000), message_finished=False))
+            with contextlib.suppress(ConnectionError):
+                assert await first.hear() is None
+            second.raw(large[20_000:])
+            assert code_text((await second.hear()).code) == "2.04"
+            assert site.listener.unfinished.held > 10_000
+        await asyncio.sleep(0.05)
+        assert site.listener.unfinished.held == 0
+
+
 async def test_a_ping_is_answered_by_a_pong_with_its_token(site):
     async with Tcp(site) as tcp:
         tcp.greet().say(Frame(PING, b"12"))
