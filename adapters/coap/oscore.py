@@ -102,6 +102,7 @@ class Contexts:
         self._folder = folder
         self.clients: dict[str, SecureClient] = {}
         self._by_id: dict[tuple[bytes, bytes], SecureClient] = {}
+        self._principals: dict[str, Principal] = {}
         self._faulty: set[str] = set()
 
     def refresh(self) -> list[SecureClient]:
@@ -118,6 +119,10 @@ class Contexts:
                 self._faulty.add(name)
                 log.warning("the OSCORE context %s cannot be used: %s", name, error)
         return gone
+
+    def known(self, principal: str) -> Principal | None:
+        """Return who this principal is by one of its contexts, None if it has none."""
+        return self._principals.get(principal)
 
     def open(self, code: int, oscore_option: bytes, observe: int, payload: bytes) -> Opened:
         """Return what a protected request says (RFC 8613 section 8.2).
@@ -172,10 +177,12 @@ class Contexts:
             raise ValueError(f"its ids are those of {self._by_id[key].name}")
         principal = Principal(id_, kind, method="oscore", credential=f"oscore:{name}")
         self.clients[name] = self._by_id[key] = SecureClient(name, context, principal)
+        self._principals.setdefault(id_, principal)
 
     def _forget(self, client: SecureClient) -> None:
         del self.clients[client.name]
         self._by_id = {key: one for key, one in self._by_id.items() if one is not client}
+        self._principals = {one.principal.id: one.principal for one in self.clients.values()}
         _release(client.context)
         client.context = _GONE
 

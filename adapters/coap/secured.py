@@ -9,6 +9,7 @@ from adapters.coap.options import Options
 from adapters.coap.oscore import Challenged, Contexts, Sealed, SecureClient, Unprotectable
 from adapters.coap.turn import Turn
 from gateway.message import Refusal, Status
+from policy.model import Principal
 
 if TYPE_CHECKING:
     from adapters.coap.observations import Observation
@@ -124,6 +125,10 @@ class Security:
             self._service.plane.end_of(client.principal.credential)
             for observation in tuple(client.observations.values()):
                 observation.end(refusal)
+
+    def known(self, principal: str) -> Principal | None:
+        """Return who this principal is by one of its contexts, None if it has none."""
+        return self._contexts.known(principal)
 
     def close(self) -> None:
         """Give the contexts back to the disk."""

@@ -38,6 +38,7 @@ from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
 from gateway.site import Clocks, Identity, Site
+from policy.model import Principal
 
 log = logging.getLogger("hilum")
 
@@ -142,13 +143,13 @@ class Application:
         )
         site.plane.providers["http"] = self.http
         self.takeovers = self._take_over()
-        self.outbound = Outbound(site, self.channels, self.egress, key, config)
+        self.outbound = Outbound(site, self.channels, self.egress, key, config, self._principal_of)
         self.devices = Devices(site, self.channels, self.events.sessions, config)
         self.deliveries = Deliveries(
             site.plane,
             self.channels,
             self.events,
-            principal_of=lambda owner: site.credentials.known(owner, site.time()),
+            principal_of=self._principal_of,
             random=random.random,
         )
         self.prober = Prober(site.view, self.egress)
@@ -162,6 +163,11 @@ class Application:
             service_key=lambda owner, microservice: service_key(key, owner, microservice),
             random=secrets.token_bytes,
         )
+
+    def _principal_of(self, owner: str) -> Principal | None:
+        """Return who an owner is now, by a token or a security context; None: by nothing."""
+        known = self.site.credentials.known(owner, self.site.time())
+        return known or self.devices.known(owner)
 
     def _take_over(self) -> Takeovers:
         """Make what takes HTTP connections over: event streams and WebSockets."""

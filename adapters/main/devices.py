@@ -11,6 +11,7 @@ from gateway.channels import Channels
 from gateway.config import Config
 from gateway.session_port import SessionStore
 from gateway.site import Site
+from policy.model import Principal
 
 
 class Devices:
@@ -26,7 +27,7 @@ class Devices:
         )
         coap = CoapSettings(
             anonymous=config.coap.anonymous,
-            oscore=config.site.state / "oscore",
+            oscore=config.site.state / "oscore" if config.coap.enabled else None,
             tcp=config.coap.tcp,
             websocket_port=config.coap.websocket_port,
             multicast=config.coap.multicast,
@@ -59,6 +60,10 @@ class Devices:
     async def drain(self, seconds: float) -> None:
         """Say goodbye to all clients."""
         await asyncio.gather(self._mqtt.drain(seconds), self._coap.drain())
+
+    def known(self, principal: str) -> Principal | None:
+        """Return who this principal is by what a device shows instead of a token (OSCORE)."""
+        return self._coap.known(principal)
 
     def gauges(self) -> list[Gauge]:
         """What metrics show."""

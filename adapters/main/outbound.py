@@ -29,7 +29,13 @@ class Outbound:
     """Providers by scheme, and the channels that are fed from outside."""
 
     def __init__(
-        self, site: Site, channels: Channels, egress: Egress, key: bytes, config: Config
+        self,
+        site: Site,
+        channels: Channels,
+        egress: Egress,
+        key: bytes,
+        config: Config,
+        principal_of: Callable[[str], Principal | None],
     ) -> None:
         self._site = site
         self._clock = asyncio.get_running_loop().time
@@ -47,7 +53,7 @@ class Outbound:
             site.plane,
             channels,
             {"mqtt": topics, "mqtts": topics, "coap": resources, "coap+tcp": resources},
-            principal_of=lambda owner: site.credentials.known(owner, site.time()),
+            principal_of=principal_of,
         )
         site.watchers.registrations.append(self._registered)
         site.watchers.deliveries.append(self._bound)

@@ -216,6 +216,20 @@ async def test_a_context_whose_folder_is_gone_ends_at_once(site, client, folders
     request.observation.cancel()
 
 
+async def test_who_holds_a_context_is_known_as_long_as_it_is_there(site, folders):
+    server, client = folders
+    assert site.listener.known(WHO).kind == "device"
+    assert site.listener.known("device:barometer") is None
+    make_context(server, client, "spare")
+    site.listener.service.security.refresh()
+    await asyncio.to_thread(shutil.rmtree, server / "thermometer")
+    site.listener.service.security.refresh()
+    assert site.listener.known(WHO).credential == "oscore:spare"
+    await asyncio.to_thread(shutil.rmtree, server / "spare")
+    site.listener.service.security.refresh()
+    assert site.listener.known(WHO) is None
+
+
 async def test_new_contexts_are_found_and_faulty_ones_reported(site, folders, caplog):
     server, client = folders
     make_context(server, client, "barometer", "device:barometer")

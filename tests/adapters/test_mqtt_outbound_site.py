@@ -181,6 +181,23 @@ def test_a_device_that_speaks_coap(site):
         until(lambda: history(site, "sensor/value")[-1] == "8")
 
 
+def test_a_source_of_who_has_a_security_context_and_no_token(site):
+    context = site.state / "oscore" / "gauge"
+    context.mkdir(parents=True)
+    (context / "settings.json").write_text('{"sender-id_hex": "01", "recipient-id_hex": "02"}')
+    (context / "secret.json").write_text(json.dumps({"secret_hex": "07" * 16}))
+    (context / "principal.json").write_text('{"principal": "device:gauge", "kind": "device"}')
+    site.allow("gauge", {"principal": "device:gauge"}, "register bind", "gauge/**")
+    with Device(max_age=2) as device:
+        channels = {"value": {"sources": [device.url("sensor")]}}
+        manifest = {"microservice": "Gauge", "objects": [{"name": "gauge", "channels": channels}]}
+        site.register(manifest, site.token_for("device:gauge", "device"))
+        site.ask("token/revoke", {"principal": "device:gauge"})
+        site.restart()
+        until(lambda: history(site, "gauge/value") == ["0"])
+        assert "no valid credential" not in site.logged()
+
+
 def test_where_no_source_may_be(site):
     token = site.token_for("service:spy")
     site.allow("spy", {"principal": "service:spy"}, "register", "spy/**")
