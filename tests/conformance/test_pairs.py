@@ -23,6 +23,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[cells.Ground]:
     context = coap.security_context(server, directory / "context", "device:pairs")
     with gateway:
         yield cells.Ground(gateway, context)
+        gateway.kill()  # a drain would wait for observers that are gone
     faults = [line for line in gateway.logged().splitlines() if re.search(FAULT, line)]
     assert not faults, "the site itself found no fault in what happened"
 
