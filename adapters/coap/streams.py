@@ -51,6 +51,7 @@ class StreamConnection(asyncio.Protocol):
         self._transport = None
         self._listener.closed(self)
         self._listener.unfinished.note(self, 0)
+        self._frames = Frames(BASE_SIZE)  # a connection is freed late: it is part of a cycle
         self.conversation.lost()
 
     def data_received(self, data: bytes) -> None:
@@ -86,6 +87,7 @@ class StreamConnection(asyncio.Protocol):
         try:
             more = self._take()
         except FrameError as error:
+            self._frames = Frames(BASE_SIZE)
             self.conversation.abort(str(error))
         parts, self._parts = self._parts, None
         if parts and self._transport is not None:

@@ -72,6 +72,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport = None
         self._listener.closed(self)
         self._listener.unfinished.note(self, 0)
+        self._message = bytearray()  # a connection is freed late: it is part of a cycle
+        self._received = bytearray()
         self.conversation.lost()
 
     def data_received(self, data: bytes) -> None:
