@@ -74,13 +74,14 @@ def parse_url(text: str, *, template: bool = False, schemes: Collection[str] = P
         raise InvalidUrl(f"the URL is longer than {MAX_URL} characters")
     match = _PARTS.fullmatch(text)
     if match is None:
-        raise InvalidUrl("not an absolute URL: write http://host:port/path")
+        raise InvalidUrl(f"not an absolute URL: write {next(iter(schemes))}://host:port/path")
     scheme, authority, path, query, fragment = match.groups(default="")
     scheme = scheme.lower()
     if scheme not in schemes:
         raise InvalidUrl(f"the scheme {scheme!r} is not supported: use {' or '.join(schemes)}")
     if fragment:
-        raise InvalidUrl("a fragment is never sent: remove '#' and what follows")
+        why = "wildcards are not supported" if "mqtt" in scheme else "a fragment is never sent"
+        raise InvalidUrl(f"{why}: remove '#' and what follows")
     host, port = _authority(authority, PORTS[scheme])
     _check_characters(path, "path", template)
     _check_characters(query, "query", template)

@@ -37,6 +37,8 @@ def test_a_topic(text, topic, qos, reply):
         ("mqtt://h/", "topic is missing"),
         ("mqtt://h/a/+", "wildcards"),
         ("mqtt://h/%23", "wildcards"),
+        ("mqtt://h/a/#", "wildcards"),
+        ("h:1883/a", "write mqtt://"),
         ("mqtt://h/$share/g/a", "wildcards"),
         ("mqtt://h/%00", "null character"),
         ("mqtt://h/%FF", "not UTF-8"),
@@ -91,7 +93,7 @@ def test_a_manifest_declares_sources_and_endpoints():
     ("channel", "why"),
     [
         ({"sources": ["http://h/x"]}, "'http' is not supported"),
-        ({"sources": ["mqtt://h/#"]}, "fragment"),
+        ({"sources": ["mqtt://h/#"]}, "wildcards"),
         ({"sources": ["mqtt://h/+"]}, "wildcards"),
         ({"sources": ["coap://h/{x}"]}, "percent-encode"),
         ({"sources": ["mqtt://h/t"] * 17}, "16"),
