@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=Listen | Coap)
 D = TypeVar("D", Mqtt, Coap)
 
+LABELS = {
+    "mqtt": "MQTT",
+    "mqtt_websocket": "MQTT WebSocket",
+    "coap": "CoAP",
+    "coap_tcp": "CoAP over TCP",
+}
+"""What the listeners for devices are called to people."""
+
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:]*):([0-9]{1,5})")
 
 ConfigFile = Annotated[
@@ -136,6 +144,26 @@ def _checked(settings: Config, path: Path | None) -> None:
         check(settings)
     except ConfigError as error:
         _refuse_config(path, error)
+    _load_certificates(settings)
+
+
+def _load_certificates(settings: Config) -> None:
+    """Load what TLS needs once, to say whose does not load: OpenSSL names no file."""
+    listeners = {"http": settings.http, "control": settings.control}
+    if settings.mqtt.enabled:
+        listeners["mqtt"] = settings.mqtt
+    for table, listen in listeners.items():
+        if listen.tls_certificate is None:
+            continue
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(listen.tls_certificate, listen.tls_key)
+        except OSError as error:
+            refuse(
+                f"[{table}] {listen.tls_certificate} and {listen.tls_key} do not load: {error}",
+                status=Status.INVALID,
+                hint="PEM files that fit together: the certificate with its chain, and its key",
+            )
 
 
 def _refuse_config(path: Path | None, error: ConfigError) -> NoReturn:
@@ -173,12 +201,7 @@ def _failed(settings: Config, error: Exception) -> NoReturn:
             "another site or broker may be running; --http, --control, --mqtt and --coap choose "
             "other ports, 0 any"
         )
-        refuse(f"an address is in use: {error}", status=Status.UNAVAILABLE, hint=hint)
-    if isinstance(error, ssl.SSLError):
-        hint = (
-            "tls_certificate and tls_key of [http] and [control] name PEM files that fit together"
-        )
-        refuse(f"a certificate does not load: {error}", status=Status.INVALID, hint=hint)
+        refuse(f"an address is in use: {error.strerror}", status=Status.UNAVAILABLE, hint=hint)
     if isinstance(error, StoreError):
         hint = f"the state is in {settings.site.state}; --state chooses another folder"
         refuse(str(error), status=Status.UNAVAILABLE, hint=hint)
@@ -198,8 +221,8 @@ def _ready(application: "Application", output: Format) -> None:
         return
     say(f"Hilum {own_version()} serves the site {config.site.authority}", "bold")
     say(f"  data listener  {http}")
-    for protocol, url in own.items():
-        say(f"  {protocol.replace('_', ' ').upper():14} {url}")
+    for listener, url in own.items():
+        say(f"  {LABELS[listener]:14} {url}")
     say(f"  control API    {control}  (a page of links; /openapi.json describes it)")
     say(f"  admin token    {token_file}")
     say("\nIn another terminal:")
@@ -226,6 +249,8 @@ def _device_listeners(application: "Application") -> dict[str, str]:
         found["mqtt_websocket"] = f"{url}/mqtt"
     if devices.coap_port:
         found["coap"] = _address("coap", config.coap.host, devices.coap_port)
+        if config.coap.tcp:
+            found["coap_tcp"] = _address("coap+tcp", config.coap.host, devices.coap_port)
     return found
 
 

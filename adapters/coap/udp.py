@@ -92,7 +92,7 @@ async def bind(service: Service, host: str, port: int, peers: int) -> Datagrams:
     try:
         bound.setblocking(False)
         bound.bind(address)
-    except OSError:
+    except OSError as error:
         bound.close()
-        raise
+        raise OSError(error.errno, f"UDP {host} port {port}: {error.strerror}") from None
     return Datagrams(service, bound, peers)

@@ -63,6 +63,8 @@ def test_ctrl_c_ends_a_site_cleanly(tmp_path):
 def test_a_person_is_told_where_everything_is(tmp_path):
     arguments = ["--state", "state", "--http", "127.0.0.1:0", "--control", "127.0.0.1:0"]
     arguments += ["--mqtt", ":0", "--coap", ":0"]
+    (tmp_path / "site.toml").write_text("[mqtt]\nwebsocket_port = 0\n[coap]\ntcp = true\n")
+    arguments += ["--config", "site.toml"]
     process = subprocess.Popen(
         [*HILUM, "serve", *arguments],
         cwd=tmp_path,
@@ -80,6 +82,13 @@ def test_a_person_is_told_where_everything_is(tmp_path):
     path = tmp_path / "state" / "admin.token"
     assert f"export HILUM_TOKEN_FILE={path}" in said
     assert "export HILUM_URL=http://127.0.0.1:" in said
+    for line in (
+        "  MQTT           mqtt://127.0.0.1:",
+        "  MQTT WebSocket ws://127.0.0.1:",
+        "  CoAP           coap://127.0.0.1:",
+        "  CoAP over TCP  coap+tcp://127.0.0.1:",
+    ):
+        assert line in said
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text().strip() not in said
 
@@ -106,9 +115,11 @@ def test_two_processes_on_one_state_are_refused(tmp_path):
         assert "stop `hilum serve` first" in done.stderr
 
 
-@pytest.mark.parametrize("listener", ["--http", "--control", "--mqtt"])
+@pytest.mark.parametrize("listener", ["--http", "--control", "--mqtt", "--coap"])
 def test_an_address_in_use_is_told(tmp_path, listener):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    kind = socket.SOCK_DGRAM if listener == "--coap" else socket.SOCK_STREAM
+    with socket.socket(type=kind) as taken:
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         ports = dict.fromkeys(("--http", "--control", "--mqtt", "--coap"), ":0")
         ports[listener] = f"127.0.0.1:{port}"
@@ -303,7 +314,10 @@ def test_a_certificate_that_does_not_load_is_told(tmp_path):
     )
     done = cli("serve", "--state", str(tmp_path / "state"), *arguments)
     assert done.returncode == INVALID
-    assert "tls_certificate" in done.stderr
+    assert f"[http] {wrong} and {wrong} do not load" in done.stderr
+    done = cli("check", "--config", str(path))
+    assert done.returncode == INVALID
+    assert str(wrong) in done.stderr
 
 
 def test_version():
