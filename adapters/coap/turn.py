@@ -154,7 +154,7 @@ class Turn:
         self.head = head
         self.parts = []
         self.size = 0
-        if end:
+        if end and len(body) <= self.service.limit:
             self._whole(head, body)
         else:
             self.reply_body(body, end)

@@ -12,6 +12,7 @@ from adapters.coap.options import (
     REQUEST_TAG,
     SIZE1,
     SIZE2,
+    URI_QUERY,
     uint,
     uint_value,
 )
@@ -196,6 +197,15 @@ async def test_what_is_too_large_is_refused_with_the_limit(tmp_path):
             assert not site.responder.calls
             assert code(await upload(device, MAKE, b"x" * 2000)) in ("2.04", "4.01")
             assert site.listener.service.transfers.held <= 2000
+
+
+async def test_a_reply_that_is_too_large_is_refused_even_if_it_comes_in_one_piece(tmp_path):
+    async with running_coap(tmp_path, limits=Limits(message=2000)) as site:
+        with Device(site.port) as device:
+            answer = await device.ask(GET, "Plan/large", b"", (URI_QUERY, b"2001"))
+            assert code(answer) == "4.13"
+            answer = await device.ask(GET, "Plan/large", b"", (URI_QUERY, b"2000"))
+            assert code(answer) in ("2.05", "4.01")
 
 
 @clause("RFC7959-3.3")
