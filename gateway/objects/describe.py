@@ -56,6 +56,7 @@ class DescribeObject:
         whole = route.name if route.kind is Kind.OBJECT else parent(route.name) or route.name
         record = self._site.catalog.names.get(whole)
         offered = [offer.definition for offer in record.offers] if record is not None else []
+        offered.append(self._bound(whole))
         only = "" if route.kind is Kind.OBJECT else member(route.name)
         objects = [
             self._visible(call, definition, only)
@@ -63,6 +64,16 @@ class DescribeObject:
             if isinstance(definition, VirtualObject)
         ]
         return _rendered(call, describe_object(whole, route.owner, objects, self._bindings(whole)))
+
+    def _bound(self, name: Name) -> VirtualObject:
+        """Return an object of the methods that a ``Binding`` gives it, whoever registered more."""
+        routes = map(self._site.view.routes.get, self._site.view.children.get(name, ()))
+        methods = {
+            member(route.name): route.method
+            for route in routes
+            if route is not None and route.method is not None
+        }
+        return VirtualObject(name, methods=methods)
 
     def _microservice(self, call: Call, name: str) -> Result:
         registrations = [

@@ -11,7 +11,7 @@ from gateway.objects.describe import DescribeObject
 from gateway.objects.listing import ListObject, _below, _key
 from gateway.site import Site
 from gateway.view import Route, View
-from policy.model import Action, Principal
+from policy.model import Action, Binding, Principal
 from registry.model import Kind
 from registry.names import Name
 from tests.gateway.sites import (
@@ -89,6 +89,19 @@ async def test_a_member_is_described_by_itself(tmp_path):
         assert (seen["name"], list(seen["methods"]), seen["channels"]) == (W, ["ask"], {})
         seen = await ask(site, "introspect", ANN, name=NEWS)
         assert (seen["methods"], list(seen["channels"])) == ({}, ["news"])
+
+
+async def test_what_a_binding_gives_an_object_is_described(tmp_path):
+    async with opened(tmp_path) as store, running(store, Time()) as site:
+        await change(site, registered(), applied("all", rule("allow", names="**", who=ANN.id)))
+        for name in (f"{W}/tell", f"{W}/ask", "s/lamp/set"):
+            await change(site, applied(name[2:], Binding(name, "http://b.test/", safe=True)))
+        seen = await ask(site, "introspect", ANN, name="w")
+        assert list(seen["methods"]) == ["ask", "tell"]
+        assert not seen["methods"]["ask"].get("safe"), "its service's own word comes first"
+        seen = await ask(site, "introspect", ANN, name="lamp/set")
+        assert list(seen["methods"]) == ["set"]
+        assert seen["methods"]["set"]["bindings"]
 
 
 async def test_pages_go_on_where_they_ended(tmp_path):
