@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from gateway.calls import MAX_MESSAGE
@@ -180,9 +180,10 @@ class Channels:
         topic = self._topics.get(route.name)
         return None if topic is None else topic.newest
 
-    def in_use(self) -> list[Route]:
-        """Return the Routes of the channels that have been used since the site started."""
-        return [topic.route for topic in self._topics.values()]
+    def in_use(self) -> Iterator[Route]:
+        """Yield the Routes of the channels that have been used before this was asked."""
+        for topic in tuple(self._topics.values()):
+            yield topic.route
 
     def subscribe(
         self,

@@ -11,6 +11,9 @@ from adapters.mqtt.shares import Shares
 from adapters.mqtt.stored import Bodies
 from gateway.session_port import SessionStore
 
+WARNING_MS = 1000
+"""Milliseconds between warnings."""
+
 
 class Wire(Protocol):
     """A session's connection: what is written goes out together at the end of the loop's turn.
@@ -85,6 +88,7 @@ class Engine:
         "settings",
         "store",
         "time_ms",
+        "warned",
     )
 
     def __init__(
@@ -102,3 +106,15 @@ class Engine:
         self.bodies = Bodies()
         self.counters = Counters()
         self.queued = Shares(settings.queue_of_one)
+        self.warned = 0
+
+    def may_warn(self) -> bool:
+        """Return whether the log may be told of one more session that is too slow.
+
+        There may be thousands; all that is dropped is counted.
+        """
+        now = self.time_ms()
+        if now - self.warned < WARNING_MS:
+            return False
+        self.warned = now
+        return True

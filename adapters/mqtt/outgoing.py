@@ -316,4 +316,5 @@ class Outgoing:
             self._drop(oldest)
             if not self._told:
                 self._told = True
-                _log.warning("%s has too much waiting: the oldest is dropped", self._owner.id)
+                level = logging.WARNING if self._owner.engine.may_warn() else logging.DEBUG
+                _log.log(level, "%s has too much waiting: the oldest is dropped", self._owner.id)

@@ -82,6 +82,8 @@ class _Queue:
                     if perf_counter() >= end:
                         return True
             items.popleft()
+            if items and perf_counter() >= end:
+                return True
         self._scans.forget(self._whose)
         return False
 

@@ -126,6 +126,23 @@ class TestSmallSteps:
         assert "b" not in done[15:]
         assert scans.finished("a") is None
 
+    async def test_what_ends_at_once_ends_no_turn_late(self, monkeypatch):
+        """Thousands of scans whose filters were gone already were done in one go: 3.5 s."""
+        now, done = [0.0], []
+        monkeypatch.setattr(scanning, "perf_counter", lambda: now[0])
+
+        def nothing():
+            now[0] += scanning.TURN / 4
+            done.append(None)
+            yield from ()
+
+        queue = scanning._Queue(Scans(), "a")
+        queue.items.extend(nothing() for _ in range(10))
+        assert queue.work()
+        assert len(done) == 4
+        assert queue.work()
+        assert len(done) == 8
+
     async def test_a_step_that_fails_lets_nobody_wait(self, monkeypatch, caplog):
         monkeypatch.setattr(scanning, "MOMENT", 0.0)
 
