@@ -24,12 +24,16 @@ CONTENT_TYPE = exposition.CONTENT_TYPE_LATEST
 
 
 class Gauge(NamedTuple):
-    """A number that is read when it is asked for; by a label's value, or one under ""."""
+    """A number that is read when it is asked for; by a label's value, or one under "".
+
+    ``counts``: it only grows, and its name gets ``_total``.
+    """
 
     name: str
     says: str
     read: Callable[[], Mapping[str, float]]
     label: str = ""
+    counts: bool = False
 
 
 class SiteCollector(Collector):
@@ -46,7 +50,8 @@ class SiteCollector(Collector):
         yield from self._state()
         for gauge in self._gauges:
             labels = [gauge.label] if gauge.label else []
-            family = GaugeMetricFamily(gauge.name, gauge.says, labels=labels)
+            kind = CounterMetricFamily if gauge.counts else GaugeMetricFamily
+            family = kind(gauge.name, gauge.says, labels=labels)
             for value, number in gauge.read().items():
                 family.add_metric([value] if labels else [], number)
             yield family

@@ -69,6 +69,7 @@ class Devices:
         """What metrics show."""
         broker, listener = self._mqtt.broker, self._mqtt.listener
         return [
+            *self._counters(),
             Gauge(
                 "hilum_mqtt_connections",
                 "Open connections of MQTT clients",
@@ -93,6 +94,37 @@ class Devices:
                 "hilum_coap_observations",
                 "Observations of CoAP clients",
                 lambda: {"": self._coap.observations},
+            ),
+        ]
+
+    def _counters(self) -> list[Gauge]:
+        """What went wrong with MQTT clients since the start."""
+        counters, publishing = self._mqtt.engine.counters, self._mqtt.broker.publishing
+        return [
+            Gauge(
+                "hilum_mqtt_connections_ended",
+                "MQTT connections that were refused, or ended for breaking the protocol",
+                lambda: {"refused": counters.refused, "protocol-error": counters.errors},
+                "why",
+                counts=True,
+            ),
+            Gauge(
+                "hilum_mqtt_publications_refused",
+                "PUBLISH packets that were refused, whatever their QoS",
+                lambda: {"": publishing.refused},
+                counts=True,
+            ),
+            Gauge(
+                "hilum_mqtt_messages_dropped",
+                "Messages that an MQTT client never got",
+                lambda: {
+                    "slow": counters.slow,
+                    "queue-full": counters.overflow,
+                    "expired": counters.expired,
+                    "too-large": counters.too_large,
+                },
+                "why",
+                counts=True,
             ),
         ]
 
