@@ -20,7 +20,7 @@ from adapters.mqtt.packets import (
 PINGRESP_BYTES = b"\xd0\0"
 CONNECT_LIMIT = 64 * 1024 + 8 * 1024
 """The largest CONNECT, in bytes: a will may fill a field, but whoever sends it is not known yet."""
-OTHER_LIMIT = 64 * 1024
+OTHER_LIMIT = 72 * 1024
 """The largest packet that is neither CONNECT nor PUBLISH, in bytes: it is read at once."""
 
 _CONNECT = {V311: codec311.connect, V5: decode5.connect}
