@@ -51,9 +51,10 @@ class _Compiled(NamedTuple):
 class AccessIndex:
     """Access and lifecycle policies, compiled and indexed. One writer: ``put`` and ``remove``.
 
-    ``decided`` is told each decision of ``check`` that was not cached. ``epoch`` grows with each
-    change of the rules. ``failures`` says what is wrong with policies
-    that cannot be read or evaluated as they stand; such a rule denies and disturbs no other.
+    ``decided`` is told each decision of ``check`` that was not cached. ``epoch`` grows whenever
+    decisions are to be made afresh, because the rules changed or for another reason. ``failures``
+    says what is wrong with policies that cannot be read or evaluated as they stand; such a rule
+    denies and disturbs no other.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class AccessIndex:
 
     def forget(self) -> None:
         """Forget cached decisions: each is made afresh when it is next asked for."""
+        self.epoch += 1
         self._cache = {}
         self._cached = 0
 
@@ -171,7 +173,6 @@ class AccessIndex:
         )
 
     def _changed(self) -> None:
-        self.epoch += 1
         self.forget()
 
     def _patterns(self, label: str, policy: Rules) -> Iterator[Pattern]:

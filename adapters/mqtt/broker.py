@@ -273,6 +273,7 @@ class Broker:
         self.connected_now += 1
         client.changed = client.suspended or session.principal is not principal
         client.suspended = False
+        client.last_route = None
         self._absences.end(client)
         client.will = packet.will
         client.peer = peer

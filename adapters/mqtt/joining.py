@@ -219,6 +219,9 @@ class Client:
         "desk",
         "entries",
         "joined",
+        "last_epoch",
+        "last_route",
+        "last_topic",
         "leaving",
         "offers",
         "parked",
@@ -245,6 +248,10 @@ class Client:
         self.positions: dict[str, str] = {}
         self.calls: Calls | None = None
         self.offers: Offers | None = None
+        # The channel that it published to last, and the epoch in which it was allowed to.
+        self.last_topic = ""
+        self.last_route: Route | None = None
+        self.last_epoch = 0
 
     @property
     def principal(self) -> Principal:

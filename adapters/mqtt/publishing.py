@@ -1,6 +1,7 @@
 """PUBLISH: to a channel, to a method, as ``$rpc`` or as the answer to a call (design 6).
 
 To a channel: topic -> Route -> cached decision -> append, without an exchange, but counted as one.
+Who publishes to the same channel as before goes straight to the last step.
 """
 
 import asyncio
@@ -41,6 +42,7 @@ class Publishing:
         self._desk = desk
         self._access = desk.site.plane.access
         self._view = desk.site.view
+        self._routes = self._view.routes
         self._names = desk.names
         self._append = desk.channels.append
         self.received = 0
@@ -49,17 +51,16 @@ class Publishing:
     def publish(self, client: Client, packet: Publish, receipt: Receipt | None) -> int:
         """Take a message and return its reason code, or LATER."""
         self.received += 1
-        topic = packet.topic
         try:
-            if topic[0] == "$" and topic.startswith((RET, RPC)):
-                return self._answer_or_rpc(client, packet, receipt)
-            name = self._names.name_of(topic)
-            route = self._view.find(name)
-            if route is None:
-                raise self._unknown(client, name)
-            if route.kind is CHANNEL:
+            route = client.last_route
+            if (
+                route is not None
+                and packet.topic == client.last_topic
+                and client.last_epoch == self._access.epoch
+                and self._routes.get(route.name) is route
+            ):
                 return self._to_channel(client, route, packet, receipt)
-            return self._call(client, route, packet, receipt)
+            return self._to_name(client, packet, receipt)
         except InvalidName as error:
             refusal = Refusal(Status.BAD_REQUEST, str(error))
             return self._refused(client, packet, receipt, refusal, Reason.TOPIC_NAME_INVALID)
@@ -75,15 +76,31 @@ class Publishing:
 
     # Inside
 
+    def _to_name(self, client: Client, packet: Publish, receipt: Receipt | None) -> int:
+        """Take a message to another topic than the last one, or one that is decided anew."""
+        topic = packet.topic
+        if topic[0] == "$" and topic.startswith((RET, RPC)):
+            return self._answer_or_rpc(client, packet, receipt)
+        name = self._names.name_of(topic)
+        route = self._view.find(name)
+        if route is None:
+            raise self._unknown(client, name)
+        if route.kind is not CHANNEL:
+            return self._call(client, route, packet, receipt)
+        principal = client.session.principal
+        decision = self._access.check(principal, PUBLISH, name, route.owner)
+        if not decision.allowed:
+            call = Call(PUBLISH, name, principal, 0.0)
+            raise _counted(route, denial(self._access, call, route, decision))
+        client.last_topic, client.last_route = topic, route
+        client.last_epoch = self._access.epoch
+        return self._to_channel(client, route, packet, receipt)
+
     def _to_channel(
         self, client: Client, route: Route, packet: Publish, receipt: Receipt | None
     ) -> int:
+        """Publish to a channel that the client may publish to."""
         session = client.session
-        principal = session.principal
-        decision = self._access.check(principal, PUBLISH, route.name, route.owner)
-        if not decision.allowed:
-            call = Call(PUBLISH, route.name, principal, 0.0)
-            raise _counted(route, denial(self._access, call, route, decision))
         if route.validator is not None:
             _validate(route, packet.payload)
         content_type, extras, properties = "", None, packet.properties
@@ -95,7 +112,7 @@ class Publishing:
             mark = receipt.take_mark()
         result = self._append(
             route,
-            principal.id,
+            session.principal.id,
             content_type,
             packet.payload,
             packet.qos,

@@ -148,6 +148,8 @@ def test_putting_again_replaces_and_removing_leaves_nothing_behind() -> None:
     built.remove("AccessPolicy", "never there")
     assert built.epoch == epoch + 1
     assert not ask(built, phone, "publish", "snac.asu.edu/v/x").allowed
+    built.forget()
+    assert built.epoch == epoch + 2
 
 
 # --- built-in rules --------------------------------------------------------------------------
