@@ -1,12 +1,17 @@
 """What a client is told at first: CONNACK (MQTT 5.0 section 3.2)."""
 
+from typing import Final
+
 from adapters.mqtt.packets import V5, V311, Connack, Connect
 from adapters.mqtt.ports import Admission, Settings
+
+BRIDGE: Final = 0x80
+"""What bridges of mosquitto add to the level: refused in 3.1.1, they come again without it."""
 
 
 def nearest(level: int) -> int:
     """Return the version in which a client of another one may understand that it is refused."""
-    return V311 if level <= V311 else V5
+    return V311 if level & ~BRIDGE <= V311 else V5
 
 
 def welcome(
