@@ -223,6 +223,8 @@ def summary(kind: str, spec: dict[str, Any]) -> str:
     if kind == "ResolutionPolicy":
         choices = ", ".join(map(_choice, spec.get("choices", [])))
         return f"{names} -> {choices or 'any'}"
+    if kind == "TopicSpace":
+        return f"whoever may uses {names} without registering"
     who = " ".join(s.get("principal") or s.get("kind", "*") for s in spec.get("subjects", []))
     actions = " ".join(spec.get("actions", []))
     return f"{spec.get('effect')} {who}: {actions} on {names}"

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from adapters.cli import output
 from adapters.cli.output import Format, printable, show
+from adapters.cli.policies import summary
 from adapters.cli.tokens import duration
 from adapters.cli.yaml import to_yaml
 from adapters.client import Problem
@@ -83,6 +84,18 @@ def test_programs_get_the_whole_document(capsys):
 def test_a_reply_for_a_pipe_is_not_touched(capsysbinary):
     output.raw(b"\x00\xff\x1b")
     assert capsysbinary.readouterr().out == b"\x00\xff\x1b"
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "says"),
+    [
+        ("TopicSpace", {"names": ["h/**"]}, "whoever may uses h/** without registering"),
+        ("Binding", {"name": "h/t", "source": "mqtt://b/t"}, "h/t <- mqtt://b/t"),
+        ("ResolutionPolicy", {"names": ["h/m"]}, "h/m -> any"),
+    ],
+)
+def test_a_policy_in_a_line(kind, spec, says):
+    assert summary(kind, spec) == says
 
 
 @pytest.mark.parametrize(
