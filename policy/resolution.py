@@ -118,7 +118,7 @@ class Target:
 
     def __str__(self) -> str:
         where = self.site or self.endpoint.url or f"session {self.session}"
-        return f"{self.registration} at {where}"
+        return where if self.registration == STATIC else f"{self.registration} at {where}"
 
 
 PROVIDERS: Final = {

@@ -90,7 +90,7 @@ def test_another_microservice_with_the_same_version_is_not_the_established_one()
 def test_an_operators_own_binding_wins_over_what_registered() -> None:
     static = Source(STATIC, Endpoint("http://static.test/"), "")
     selection = select([source("a"), static])
-    assert [str(t) for t in selection.targets()] == ["$binding// at http://static.test/"]
+    assert [str(t) for t in selection.targets()] == ["http://static.test/"]
 
 
 def test_a_session_is_a_target_without_a_url() -> None:
