@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adapters.coap.codec import decode
+from adapters.coap.wire.codec import decode
 from bench.asking import SILENCE
 
 GET, POST, PUT = 1, 2, 3

@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from adapters.coap.codec import CON, GET, NON, POST, PUT, Message, encode
-from adapters.coap.datagrams import Messages
-from adapters.coap.listener import CoapListener, CoapSettings
+from adapters.coap.serving.datagrams import Messages
+from adapters.coap.serving.listener import CoapListener, CoapSettings
+from adapters.coap.wire.codec import CON, GET, NON, POST, PUT, Message, encode
 from adapters.store import open_event_log, open_store
 from gateway.channels import Channels
 from gateway.config import Limits

@@ -23,11 +23,11 @@ import httptools
 import msgspec
 import uvloop
 
-from adapters.http.listener import Listener
-from adapters.http.pool import Origin
-from adapters.http.provider import HttpProvider
-from adapters.http.server import ServerConnection
-from adapters.http.upstream import UpstreamConnection
+from adapters.http.serving.listener import Listener
+from adapters.http.serving.server import ServerConnection
+from adapters.http.upstream.pool import Origin
+from adapters.http.upstream.provider import HttpProvider
+from adapters.http.upstream.upstream import UpstreamConnection
 from adapters.store import open_store
 from bench import workload
 from bench.hilum import COMPILED, ROOT

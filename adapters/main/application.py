@@ -18,13 +18,13 @@ import uvloop
 from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
 from adapters.descriptors import allow_descriptors
-from adapters.http.assertion import service_key
-from adapters.http.events import EventStreams
-from adapters.http.listener import Listener, Takeovers
-from adapters.http.probe import Prober
-from adapters.http.provider import HttpProvider
-from adapters.http.socket import Sockets
-from adapters.http.tls import server_context, watch_certificate
+from adapters.http.serving.events import EventStreams
+from adapters.http.serving.listener import Listener, Takeovers
+from adapters.http.serving.tls import server_context, watch_certificate
+from adapters.http.upstream.assertion import service_key
+from adapters.http.upstream.probe import Prober
+from adapters.http.upstream.provider import HttpProvider
+from adapters.http.websockets.socket import Sockets
 from adapters.main.devices import Devices
 from adapters.main.outbound import Outbound
 from adapters.malloc import tune_malloc

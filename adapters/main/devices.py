@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from importlib import metadata
 
-from adapters.coap.listener import CoapListener, CoapSettings
+from adapters.coap.serving.listener import CoapListener, CoapSettings
 from adapters.control.metrics import Gauge
 from adapters.mqtt.server import MqttServer
 from gateway.channels import Channels

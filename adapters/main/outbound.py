@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
-from adapters.coap.observing import ResourceSources
-from adapters.coap.provider import CoapProvider
+from adapters.coap.upstream.observing import ResourceSources
+from adapters.coap.upstream.provider import CoapProvider
 from adapters.control.metrics import Gauge
-from adapters.http.assertion import Assertions, service_key
-from adapters.mqtt.outbound_brokers import Brokers
-from adapters.mqtt.outbound_calls import BrokerProvider
-from adapters.mqtt.outbound_sources import TopicSources
+from adapters.http.upstream.assertion import Assertions, service_key
+from adapters.mqtt.outbound.brokers import Brokers
+from adapters.mqtt.outbound.calls import BrokerProvider
+from adapters.mqtt.outbound.sources import TopicSources
 from gateway.channels import Channels
 from gateway.config import Config
 from gateway.egress import Egress

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from adapters.mqtt.broker import Broker
-from adapters.mqtt.desk import DeskSettings
-from adapters.mqtt.disk import StoreDisk
-from adapters.mqtt.engine import Engine
-from adapters.mqtt.listener import MqttListener
-from adapters.mqtt.ports import Settings
-from adapters.mqtt.session import Session
-from adapters.mqtt.sys import System
+from adapters.mqtt.desk.broker import Broker
+from adapters.mqtt.desk.desk import DeskSettings
+from adapters.mqtt.desk.sys import System
+from adapters.mqtt.sessions.disk import StoreDisk
+from adapters.mqtt.sessions.engine import Engine
+from adapters.mqtt.sessions.ports import Settings
+from adapters.mqtt.sessions.session import Session
+from adapters.mqtt.sockets.listener import MqttListener
 from gateway.channels import Channels
 from gateway.config import Limits, Mqtt
 from gateway.session_port import SessionStore

@@ -13,8 +13,8 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from adapters.mqtt.outbound_brokers import Brokers
-from adapters.mqtt.outbound_calls import BrokerProvider
+from adapters.mqtt.outbound.brokers import Brokers
+from adapters.mqtt.outbound.calls import BrokerProvider
 from gateway.calls import Answered, ask
 from gateway.egress import Egress
 from gateway.exchange import Plane

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from adapters.coap.codec import ACK, CON, EMPTY, Message, decode, encode
-from adapters.coap.listener import CoapListener, CoapSettings
-from adapters.coap.options import Options, ordered
+from adapters.coap.serving.listener import CoapListener, CoapSettings
+from adapters.coap.wire.codec import ACK, CON, EMPTY, Message, decode, encode
+from adapters.coap.wire.options import Options, ordered
 from adapters.store import open_event_log, open_store
 from gateway.channels import Channels, refuse_subscription
 from gateway.config import Limits

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from adapters.coap.provider import CoapProvider
+from adapters.coap.upstream.provider import CoapProvider
 from gateway.calls import Answered, ask
 from gateway.egress import Egress
 from gateway.exchange import Plane

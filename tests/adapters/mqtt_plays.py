@@ -4,9 +4,11 @@ import asyncio
 from types import MappingProxyType
 from typing import NamedTuple
 
-from adapters.mqtt.engine import Engine
-from adapters.mqtt.fields import Reader
-from adapters.mqtt.packets import (
+from adapters.mqtt.sessions.engine import Engine
+from adapters.mqtt.sessions.ports import LATER, Admission, Answer, Settings
+from adapters.mqtt.sessions.session import Session
+from adapters.mqtt.wire.fields import Reader
+from adapters.mqtt.wire.packets import (
     CONNACK,
     DISCONNECT,
     PUBACK,
@@ -20,8 +22,6 @@ from adapters.mqtt.packets import (
     Connect,
     Publish,
 )
-from adapters.mqtt.ports import LATER, Admission, Answer, Settings
-from adapters.mqtt.session import Session
 from gateway.message import Event, EventId, Extras
 from gateway.ports import StoreError
 from gateway.session_port import Mark, StoredMessage, StoredSession

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 
-from adapters.mqtt.listener import MqttListener
-from adapters.mqtt.packets import V5
-from adapters.mqtt.ports import Settings
+from adapters.mqtt.sessions.ports import Settings
+from adapters.mqtt.sockets.listener import MqttListener
+from adapters.mqtt.wire.packets import V5
 from tests.adapters import mqtt_bytes as wire
 from tests.adapters.mqtt_plays import Play, Store, read_one
 

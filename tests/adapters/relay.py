@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from pathlib import Path
 from unittest.mock import patch
 
-from adapters.http.listener import Listener, Takeovers
-from adapters.http.provider import HttpProvider
+from adapters.http.serving.listener import Listener, Takeovers
+from adapters.http.upstream.provider import HttpProvider
 from adapters.store.changelog import open_store
 from gateway import farewell
 from gateway.config import Limits, Upstream

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.coap import formats
-from adapters.coap import options as o
-from adapters.coap.codec import (
+from adapters.coap.serving.echo import LIFETIME, Echoes
+from adapters.coap.wire import formats
+from adapters.coap.wire import options as o
+from adapters.coap.wire.codec import (
     ACK,
     CON,
     NON,
@@ -23,7 +24,6 @@ from adapters.coap.codec import (
     empty,
     encode,
 )
-from adapters.coap.echo import LIFETIME, Echoes
 from gateway.message import WIRE, Refusal, Status
 
 options = st.lists(st.tuples(st.integers(0, 0xFFFF), st.binary(max_size=300)), max_size=20).map(

@@ -5,8 +5,8 @@ import asyncio
 import cbor2
 import pytest
 
-from adapters.coap import options as o
-from adapters.coap.codec import ACK, Message, code_of, decode, encode
+from adapters.coap.wire import options as o
+from adapters.coap.wire.codec import ACK, Message, code_of, decode, encode
 from gateway.message import Refusal, Status
 from policy.model import ResolutionPolicy
 from policy.resolution import STATIC, Source, compile_selection

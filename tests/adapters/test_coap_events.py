@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from adapters.coap.asked import read_options
-from adapters.coap.codec import ACK, CON, GET, NON, POST, PUT, code_text, empty
-from adapters.coap.formats import read_problem
-from adapters.coap.options import CONTENT_FORMAT, OBSERVE
-from adapters.coap.turn import Turn
+from adapters.coap.serving.asked import read_options
+from adapters.coap.serving.turn import Turn
+from adapters.coap.wire.codec import ACK, CON, GET, NON, POST, PUT, code_text, empty
+from adapters.coap.wire.formats import read_problem
+from adapters.coap.wire.options import CONTENT_FORMAT, OBSERVE
 from policy.model import Action
 from tests.adapters.coap_site import PLAN, Device, path_options, running_coap
 

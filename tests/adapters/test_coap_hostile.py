@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.coap.asked import Bad, read_options
-from adapters.coap.codec import GET, PUT, Message, code_text, encode
-from adapters.coap.options import DEFINITIONS, ordered
+from adapters.coap.serving.asked import Bad, read_options
+from adapters.coap.wire.codec import GET, PUT, Message, code_text, encode
+from adapters.coap.wire.options import DEFINITIONS, ordered
 from tests.adapters.coap_site import PLAN, CoapSettings, Device, path_options, running_coap
 from tests.adapters.test_coap_codec import messages
 from tests.support import Replaceable

@@ -2,8 +2,10 @@
 
 import pytest
 
-from adapters.coap import datagrams
-from adapters.coap.codec import (
+from adapters.coap.serving import datagrams
+from adapters.coap.serving.datagrams import Messages
+from adapters.coap.serving.peers import EXCHANGE_LIFETIME, MAX_RETRANSMIT, REMEMBERED
+from adapters.coap.wire.codec import (
     ACK,
     CON,
     GET,
@@ -17,9 +19,7 @@ from adapters.coap.codec import (
     empty,
     encode,
 )
-from adapters.coap.datagrams import Messages
-from adapters.coap.options import ECHO, OBSERVE, ordered
-from adapters.coap.peers import EXCHANGE_LIFETIME, MAX_RETRANSMIT, REMEMBERED
+from adapters.coap.wire.options import ECHO, OBSERVE, ordered
 from tests.adapters.coap_site import PLAN, path_options, running_coap
 
 ANN, BOB = ("127.0.0.1", 1000), ("127.0.0.1", 2000)

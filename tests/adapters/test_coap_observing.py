@@ -5,12 +5,12 @@ import contextlib
 
 import pytest
 
-from adapters.coap import observing
-from adapters.coap import options as o
-from adapters.coap.codec import ACK, CON, NON, RST, Message, code_of, decode, encode
-from adapters.coap.observing import ResourceSources
-from adapters.coap.options import uint_value
-from adapters.coap.provider import CoapProvider
+from adapters.coap.upstream import observing
+from adapters.coap.upstream.observing import ResourceSources
+from adapters.coap.upstream.provider import CoapProvider
+from adapters.coap.wire import options as o
+from adapters.coap.wire.codec import ACK, CON, NON, RST, Message, code_of, decode, encode
+from adapters.coap.wire.options import uint_value
 from gateway.egress import Egress
 from gateway.exchange import Plane
 from gateway.objects.local import LocalProvider

@@ -14,9 +14,9 @@ from aiocoap.message import Message as Plain
 from aiocoap.numbers.codes import Code
 from aiocoap.oscore import FilesystemSecurityContext
 
-from adapters.coap.codec import FETCH, POST, code_text
-from adapters.coap.formats import read_problem
-from adapters.coap.options import OSCORE
+from adapters.coap.wire.codec import FETCH, POST, code_text
+from adapters.coap.wire.formats import read_problem
+from adapters.coap.wire.options import OSCORE
 from policy.model import Action
 from tests.adapters.coap_site import PLAN, CoapSettings, Device, running_coap
 

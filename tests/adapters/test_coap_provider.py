@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.coap import options as o
-from adapters.coap import upstream_line
-from adapters.coap.asked import Block
-from adapters.coap.codec import ACK, CON, NON, RST, Message, code_of, decode, empty, encode
-from adapters.coap.upstream_line import Request
-from adapters.coap.upstream_stream import StreamError, frame, parse
+from adapters.coap.serving.asked import Block
+from adapters.coap.upstream import line as upstream_line
+from adapters.coap.upstream.line import Request
+from adapters.coap.upstream.stream import StreamError, frame, parse
+from adapters.coap.wire import options as o
+from adapters.coap.wire.codec import ACK, CON, NON, RST, Message, code_of, decode, empty, encode
 from gateway.message import Refusal, Status
 from tests.adapters.devices import Device, calls, libcoap, scripted
 

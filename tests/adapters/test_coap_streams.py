@@ -18,8 +18,8 @@ from wsproto.events import (
     Request,
 )
 
-from adapters.coap.codec import GET, POST, PUT, code_text
-from adapters.coap.frames import (
+from adapters.coap.wire.codec import GET, POST, PUT, code_text
+from adapters.coap.wire.frames import (
     ABORT,
     BLOCK_WISE,
     CSM,
@@ -34,7 +34,7 @@ from adapters.coap.frames import (
     message_bytes,
     read_message,
 )
-from adapters.coap.options import BLOCK1, BLOCK2, OBSERVE, ordered, uint, uint_value
+from adapters.coap.wire.options import BLOCK1, BLOCK2, OBSERVE, ordered, uint, uint_value
 from policy.model import Action
 from tests.adapters.coap_site import PLAN, CoapSettings, path_options, running_coap
 from tests.adapters.test_coap_codec import options

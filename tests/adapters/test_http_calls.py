@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.http.mapping import BadArguments, map_call, read_named
+from adapters.http.upstream.mapping import BadArguments, map_call, read_named
 from gateway.config import Limits, Upstream
 from policy.model import AccessPolicy, Action, Binding, Subject
 from registry.changes import Registered

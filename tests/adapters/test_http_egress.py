@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.http.assertion import Assertions, service_key
+from adapters.http.upstream.assertion import Assertions, service_key
 from gateway.egress import NOBODY, Egress, Forbidden, Origin
 from policy.model import Binding, Principal
 from tests.adapters.relay import AUTHORITY, SITE_KEY, Relay, echo, running_relay, service

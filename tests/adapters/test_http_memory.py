@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.http.heads import REMEMBERED, HeadMemory, RequestHead
+from adapters.http.wire.heads import REMEMBERED, HeadMemory, RequestHead
 from tests.adapters.relay import echo, running_relay, service
 
 

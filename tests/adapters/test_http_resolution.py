@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.http import probe
-from adapters.http.probe import Prober
+from adapters.http.upstream import probe
+from adapters.http.upstream.probe import Prober
 from policy.model import Choice, HealthCheck, Passive, ResolutionPolicy
 from tests.adapters.relay import Relay, echo, running_relay, service
 from tests.adapters.wire import connected, until

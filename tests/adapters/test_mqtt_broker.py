@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from adapters.mqtt.desk import DeskSettings
+from adapters.mqtt.desk.desk import DeskSettings
 from gateway.config import Mqtt
 from gateway.ports import Keep, StoredEvent
 from tests.adapters.mqtt_site import BAND, mqtt_site, settle

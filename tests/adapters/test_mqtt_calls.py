@@ -6,7 +6,7 @@ import json
 import pytest
 import pytest_asyncio
 
-from adapters.mqtt.desk import DeskSettings
+from adapters.mqtt.desk.desk import DeskSettings
 from gateway.message import Status
 from policy.model import Action
 from registry.model import EventChannel, Method
@@ -237,7 +237,7 @@ class TestOtherProviders:
         assert (await client.hear()).json()["microservice"] == "Band"
 
     async def test_an_http_service(self, site):
-        from adapters.http.provider import HttpProvider
+        from adapters.http.upstream.provider import HttpProvider
         from gateway.config import Upstream
         from gateway.egress import Egress
         from registry.model import Endpoint

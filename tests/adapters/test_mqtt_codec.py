@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt.codec import CONNECT_LIMIT, OTHER_LIMIT, PINGRESP_BYTES, Decoder, encode
-from adapters.mqtt.decode5 import USER_PROPERTIES
-from adapters.mqtt.packets import (
+from adapters.mqtt.wire.codec import CONNECT_LIMIT, OTHER_LIMIT, PINGRESP_BYTES, Decoder, encode
+from adapters.mqtt.wire.decode5 import USER_PROPERTIES
+from adapters.mqtt.wire.packets import (
     FOR_EVER,
     PUBACK,
     PUBCOMP,
@@ -29,7 +29,7 @@ from adapters.mqtt.packets import (
     Unsubscribe,
     Will,
 )
-from adapters.mqtt.topics import FILTERS
+from adapters.mqtt.wire.topics import FILTERS
 from tests.adapters.mqtt_bytes import (
     DISCONNECT,
     PINGREQ,

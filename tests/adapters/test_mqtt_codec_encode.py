@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt.codec import Decoder, encode
-from adapters.mqtt.packets import (
+from adapters.mqtt.wire.codec import Decoder, encode
+from adapters.mqtt.wire.packets import (
     PUBACK,
     PUBCOMP,
     PUBREC,

@@ -6,8 +6,8 @@ import mqtt5
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapters.mqtt.codec import Decoder
-from adapters.mqtt.packets import Ack, Malformed, Properties, Publish, Subscribe, Unsubscribe
+from adapters.mqtt.wire.codec import Decoder
+from adapters.mqtt.wire.packets import Ack, Malformed, Properties, Publish, Subscribe, Unsubscribe
 from tests.adapters.mqtt_bytes import (
     DISCONNECT,
     PINGREQ,

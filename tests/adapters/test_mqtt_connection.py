@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from adapters.mqtt.packets import (
+from adapters.mqtt.sessions.ports import LATER, Settings
+from adapters.mqtt.wire.packets import (
     CONNACK,
     DISCONNECT,
     PINGRESP,
@@ -15,7 +16,6 @@ from adapters.mqtt.packets import (
     PUBREC,
     SUBACK,
 )
-from adapters.mqtt.ports import LATER, Settings
 from tests.adapters import mqtt_bytes as wire
 from tests.adapters.mqtt_sockets import Site, until
 

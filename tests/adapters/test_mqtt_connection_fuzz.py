@@ -5,9 +5,9 @@ import logging
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.mqtt.connection import Connection
-from adapters.mqtt.listener import MqttListener
-from adapters.mqtt.ports import LATER, Settings
+from adapters.mqtt.sessions.ports import LATER, Settings
+from adapters.mqtt.sockets.connection import Connection
+from adapters.mqtt.sockets.listener import MqttListener
 from tests.adapters import mqtt_bytes as wire
 from tests.adapters.mqtt_plays import Play, read_all
 

@@ -4,9 +4,9 @@ import mqtt5
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt import encoding
-from adapters.mqtt.codec import Decoder
-from adapters.mqtt.encoding import Encoder
+from adapters.mqtt.wire import encoding
+from adapters.mqtt.wire.codec import Decoder
+from adapters.mqtt.wire.encoding import Encoder
 from gateway.message import Event, EventId, Extras
 from registry.names import Name
 from tests.adapters.mqtt_bytes import connect

@@ -131,7 +131,7 @@ async def test_a_storm_of_connections_with_one_client_id(site):
 
 
 async def test_many_sessions_of_one_thief_leave_room_for_others(site, monkeypatch):
-    from adapters.mqtt.desk import DeskSettings
+    from adapters.mqtt.desk.desk import DeskSettings
 
     monkeypatch.setattr(site.broker, "_settings", DeskSettings(sessions_of_one=5))
     token = await site.issue("device:thief")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mqtt.listener import MqttListener
-from adapters.mqtt.packets import (
+from adapters.mqtt.sessions.ports import Answer, Settings
+from adapters.mqtt.sockets.listener import MqttListener
+from adapters.mqtt.wire.packets import (
     CONNACK,
     DISCONNECT,
     PINGRESP,
@@ -17,7 +18,6 @@ from adapters.mqtt.packets import (
     SUBACK,
     Reason,
 )
-from adapters.mqtt.ports import Answer, Settings
 from tests.adapters import mqtt_bytes as wire
 from tests.adapters.mqtt_sockets import Site, until
 

@@ -8,11 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
-from adapters.mqtt import names as names_module
-from adapters.mqtt import scanning
-from adapters.mqtt.desk import puback_reason, suback_reason
-from adapters.mqtt.names import Names, Ret, Rpc, called, parse_ret, parse_rpc
-from adapters.mqtt.scanning import Scans
+from adapters.mqtt.desk import names as names_module
+from adapters.mqtt.desk import scanning
+from adapters.mqtt.desk.desk import puback_reason, suback_reason
+from adapters.mqtt.desk.names import Names, Ret, Rpc, called, parse_ret, parse_rpc
+from adapters.mqtt.desk.scanning import Scans
 from gateway.message import Status
 from registry.names import InvalidName, encode_segment
 

@@ -11,8 +11,8 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from adapters.mqtt import outbound
-from adapters.mqtt.outbound_mapping import attributes, replied
+from adapters.mqtt.outbound import link as outbound
+from adapters.mqtt.outbound.mapping import attributes, replied
 from gateway.config import Broker
 from gateway.message import Call, Refusal, Status
 from policy.model import ANONYMOUS, Action

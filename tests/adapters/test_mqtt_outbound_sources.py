@@ -9,8 +9,8 @@ import aiomqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
 
-from adapters.mqtt.outbound_brokers import Brokers
-from adapters.mqtt.outbound_sources import TopicSources
+from adapters.mqtt.outbound.brokers import Brokers
+from adapters.mqtt.outbound.sources import TopicSources
 from adapters.store.eventlog import open_event_log
 from gateway.channels import Channels
 from gateway.egress import Egress

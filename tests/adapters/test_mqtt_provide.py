@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from adapters.mqtt.desk import DeskSettings
+from adapters.mqtt.desk.desk import DeskSettings
 from gateway.calls import ask
 from gateway.message import Call, Origin, Refusal, Status
 from policy.model import Action, Principal

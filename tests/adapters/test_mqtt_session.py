@@ -2,7 +2,8 @@
 
 import pytest
 
-from adapters.mqtt.packets import (
+from adapters.mqtt.sessions.ports import Settings
+from adapters.mqtt.wire.packets import (
     PUBACK,
     PUBCOMP,
     PUBLISH,
@@ -17,7 +18,6 @@ from adapters.mqtt.packets import (
     Subscribe,
     Unsubscribe,
 )
-from adapters.mqtt.ports import Settings
 from gateway.message import Extras
 from tests.adapters.mqtt_plays import LATER, Play, ack, publish
 

@@ -8,7 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from adapters.mqtt.packets import (
+from adapters.mqtt.sessions.ports import LATER, Settings
+from adapters.mqtt.wire.packets import (
     PUBACK,
     PUBCOMP,
     PUBLISH,
@@ -17,7 +18,6 @@ from adapters.mqtt.packets import (
     Connect,
     Malformed,
 )
-from adapters.mqtt.ports import LATER, Settings
 from tests.adapters.mqtt_plays import Desk, Play, Wire, ack, key_of, publish
 
 TOPIC = "t"

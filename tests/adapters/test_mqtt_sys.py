@@ -2,7 +2,7 @@
 
 import pytest_asyncio
 
-from adapters.mqtt.sys import EVERY
+from adapters.mqtt.desk.sys import EVERY
 from registry.names import Name
 from tests.adapters.mqtt_site import AUTHORITY, mqtt_site
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mqtt.packets import Malformed, Reason
-from adapters.mqtt.topics import (
+from adapters.mqtt.wire.packets import Malformed, Reason
+from adapters.mqtt.wire.topics import (
     LEVELS,
     FilterIndex,
     check_filter,

@@ -18,8 +18,8 @@ from wsproto.events import (
     TextMessage,
 )
 
-from adapters.mqtt.packets import DISCONNECT, PINGRESP, PUBACK, PUBLISH
-from adapters.mqtt.ports import Settings
+from adapters.mqtt.sessions.ports import Settings
+from adapters.mqtt.wire.packets import DISCONNECT, PINGRESP, PUBACK, PUBLISH
 from tests.adapters import mqtt_bytes as wire
 from tests.adapters.mqtt_plays import read_one
 from tests.adapters.mqtt_sockets import Site, until

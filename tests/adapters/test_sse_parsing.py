@@ -6,8 +6,8 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.http import events
-from adapters.http.events import event_block, read_wish
+from adapters.http.serving import events
+from adapters.http.serving.events import event_block, read_wish
 from gateway.message import Event, EventId
 from registry.names import Name
 from tests.adapters.live import parse_events

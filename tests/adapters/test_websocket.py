@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from adapters.http import session
+from adapters.http.websockets import session
 from tests.adapters.live import LiveSite, live_site, until
 from tests.adapters.relay import echo, service
 from tests.adapters.sockets import UPGRADE, Client

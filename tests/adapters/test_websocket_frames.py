@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
-from adapters.http import websocket
+from adapters.http.websockets import websocket
 from tests.adapters.live import LiveSite, live_site, small_socket, until
 from tests.adapters.sockets import UPGRADE, Client
 

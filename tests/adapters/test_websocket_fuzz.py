@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong
 
-from adapters.http.messages import id_of, payload_of, read_message, status_of
-from adapters.http.payloads import members
-from adapters.http.websocket import WebSocket
+from adapters.http.websockets.messages import id_of, payload_of, read_message, status_of
+from adapters.http.websockets.websocket import WebSocket
+from adapters.http.wire.payloads import members
 from gateway.message import Refusal
 from gateway.rota import Rota
 

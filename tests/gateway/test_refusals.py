@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.http.render import refusal_document
+from adapters.http.wire.render import refusal_document
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, no_endpoint, unknown
 from policy.decision import Question

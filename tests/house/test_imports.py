@@ -24,14 +24,14 @@ COMING = {"policy.quality"}
 # framework that our code is written in, not a tool behind an interface of ours.
 LIBRARIES = {
     "aiocoap": "adapters/coap/*.py",
-    "aiomqtt": "adapters/mqtt/outbound.py",
+    "aiomqtt": "adapters/mqtt/outbound/link.py",
     "casbin": "policy/casbin_store.py",
-    "cbor2": "adapters/coap/formats.py",
+    "cbor2": "adapters/coap/wire/formats.py",
     "httptools": "adapters/http/*.py",
     "mypy_extensions": "*",  # marks for the optional compiled form
-    "mqtt5": "adapters/mqtt/codec5.py",
+    "mqtt5": "adapters/mqtt/wire/codec5.py",
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
-    "paho": "adapters/mqtt/outbound.py",  # the properties and the manual acknowledgement of aiomqtt
+    "paho": "adapters/mqtt/outbound/link.py",  # what aiomqtt does not show of it
     "prometheus_client": "adapters/control/metrics.py",
     "rich": "adapters/cli/*.py",
     "ruamel": "registry/yaml_text.py",

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from adapters.http.intake import PIECE
+from adapters.http.wire.intake import PIECE
 from tests.adapters import sockets
 from tests.site.test_enemy import memory
 from tests.site.wire import Place, Wire

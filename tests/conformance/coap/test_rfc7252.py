@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from adapters.coap.codec import (
+from adapters.coap.wire.codec import (
     ACK,
     CON,
     DELETE,
@@ -20,8 +20,8 @@ from adapters.coap.codec import (
     code_text,
     encode,
 )
-from adapters.coap.formats import CBOR, JSON, LINKS, OCTETS, PROBLEM, TEXT, read_problem
-from adapters.coap.options import (
+from adapters.coap.wire.formats import CBOR, JSON, LINKS, OCTETS, PROBLEM, TEXT, read_problem
+from adapters.coap.wire.options import (
     ACCEPT,
     CONTENT_FORMAT,
     ECHO,

@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-from adapters.coap.codec import CON, GET, NON, POST, Message, decode, encode
-from adapters.coap.listener import CoapListener
-from adapters.coap.multicast import GROUPS
-from adapters.coap.options import ordered
+from adapters.coap.serving.listener import CoapListener
+from adapters.coap.serving.multicast import GROUPS
+from adapters.coap.wire.codec import CON, GET, NON, POST, Message, decode, encode
+from adapters.coap.wire.options import ordered
 from policy.model import Action
 from tests.adapters.coap_site import CoapSettings, path_options, running_coap
 from tests.conformance.clauses import clause

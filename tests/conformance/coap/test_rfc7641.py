@@ -5,10 +5,18 @@ import contextlib
 
 import pytest
 
-from adapters.coap.codec import ACK, CON, GET, NON, RST, Message, code_text, empty, encode
-from adapters.coap.formats import JSON
-from adapters.coap.observations import OBSERVED, UNCONFIRMED
-from adapters.coap.options import ACCEPT, BLOCK2, CONTENT_FORMAT, ETAG, OBSERVE, uint, uint_value
+from adapters.coap.serving.observations import OBSERVED, UNCONFIRMED
+from adapters.coap.wire.codec import ACK, CON, GET, NON, RST, Message, code_text, empty, encode
+from adapters.coap.wire.formats import JSON
+from adapters.coap.wire.options import (
+    ACCEPT,
+    BLOCK2,
+    CONTENT_FORMAT,
+    ETAG,
+    OBSERVE,
+    uint,
+    uint_value,
+)
 from policy.model import AccessPolicy, Action, Subject
 from tests.adapters.coap_site import AUTHORITY, PLAN, Device
 from tests.conformance.clauses import clause

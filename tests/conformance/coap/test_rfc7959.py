@@ -2,9 +2,9 @@
 
 import pytest
 
-from adapters.coap.blockwise import LIFETIME, TRANSFERS
-from adapters.coap.codec import FETCH, GET, NON, POST, PUT, code_text
-from adapters.coap.options import (
+from adapters.coap.serving.blockwise import LIFETIME, TRANSFERS
+from adapters.coap.wire.codec import FETCH, GET, NON, POST, PUT, code_text
+from adapters.coap.wire.options import (
     BLOCK1,
     BLOCK2,
     CONTENT_FORMAT,

@@ -1,0 +1,1 @@
+"""The CoAP listener: transports, requests, observation, blocks, OSCORE."""

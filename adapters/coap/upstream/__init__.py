@@ -1,0 +1,1 @@
+"""CoAP servers as endpoints and sources."""

@@ -1,0 +1,1 @@
+"""How CoAP messages look: options, formats, links, frames."""

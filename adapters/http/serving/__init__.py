@@ -1,0 +1,1 @@
+"""The HTTP data listener: connections, requests, event streams."""

@@ -1,0 +1,1 @@
+"""How HTTP messages look: heads, fields, payloads; bytes in their turns."""

@@ -1,0 +1,1 @@
+"""Endpoints and sources on somebody's broker."""

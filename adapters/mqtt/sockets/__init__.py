@@ -1,0 +1,1 @@
+"""Clients' connections: TCP, TLS, WebSocket; their limits and their turns."""

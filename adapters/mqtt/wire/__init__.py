@@ -1,0 +1,1 @@
+"""How MQTT packets look: both versions, their limits, topics."""
