@@ -11,6 +11,7 @@ from gateway.exchange import Plane
 from gateway.message import Call, Event, EventId, Extras, Mark, Refusal, Status
 from gateway.ports import EventLog, StoreError
 from gateway.refusals import denial, unknown
+from gateway.ring import Account
 from gateway.rota import in_slices
 from gateway.session_port import SessionStore
 from gateway.subscriptions import OLDEST, Bounds, Subscriber, Subscription, parse_event_id
@@ -21,6 +22,8 @@ from policy.model import Action, Principal
 from registry.model import Kind
 from registry.names import Name
 
+FREE_BYTES = 256 * 1024 * 1024
+"""Payload bytes that all free topics may hold together."""
 FREE_TOPICS = 100_000
 """Topics that may be in use although nobody registered them (policy ``TopicSpace``)."""
 NO_ID = EventId("", 0)
@@ -68,6 +71,7 @@ class Channels:
         patience: float = PATIENCE,
         keeper: SessionStore | None = None,
         free_topics: int = FREE_TOPICS,
+        free_bytes: int = FREE_BYTES,
         limit: int = MAX_MESSAGE,
     ) -> None:
         self._log = log
@@ -75,6 +79,8 @@ class Channels:
         self._keeper = keeper
         self._free_topics = free_topics
         self._free = 0
+        self._free_bytes = free_bytes
+        self._held = Account()
         self._time_ms = time_ms
         self._incarnation = incarnation
         self._bounds = bounds
@@ -126,6 +132,9 @@ class Channels:
         if topic is None or topic.route is not route:
             topic = self._topic(route)
             topic.use(route)
+        if route.free and self._held.bytes + len(payload) > self._free_bytes:
+            self._make_room(len(payload))
+            topic = self._topic(route)
         event = Event(
             route.name, NO_ID, 0, source, content_type, payload, qos, retain, extras, origin
         )
@@ -258,6 +267,7 @@ class Channels:
         topic = self._topics.pop(name, None)
         if topic is not None:
             self._free -= topic.route.free
+            topic.forget()
             topic.end(Refusal(Status.NOT_FOUND, f"{name} was destroyed"))
         before = self._dropping.get(name)
         self._dropping[name] = self._spawn(self._drop(name, before))
@@ -292,19 +302,29 @@ class Channels:
             return DurableTopic(
                 route, self._patience, self._log, self._time_ms, ground, self._keeper
             )
-        return RingTopic(route, self._patience, self._incarnation(), self._time_ms, self._keeper)
+        account = self._held if route.free else None
+        incarnation = self._incarnation()
+        return RingTopic(route, self._patience, incarnation, self._time_ms, self._keeper, account)
 
-    def _make_room(self) -> None:
-        """Forget free topics that nobody uses when there are too many; raises Refusal."""
-        if self._free < self._free_topics:
+    def _make_room(self, size: int = 0) -> None:
+        """Forget free topics that nobody uses when all hold too much; raises Refusal.
+
+        ``size`` are the bytes that come; 0: a topic does.
+        """
+        if not self._is_full(size):
             return
         unused = [n for n, t in self._topics.items() if t.route.free and t.is_unused()]
         for name in unused:
-            del self._topics[name]
+            self._topics.pop(name).forget()
         self._free -= len(unused)
-        if not unused:
-            detail = f"there are {self._free} free topics in use, as many as may be"
-            raise Refusal(Status.THROTTLED, detail, retry_after=60)
+        if self._is_full(size):
+            held = f"{self._free} free topics hold {self._held.bytes} bytes"
+            raise Refusal(Status.THROTTLED, f"{held}, as much as may be", retry_after=60)
+
+    def _is_full(self, size: int) -> bool:
+        if size:
+            return self._held.bytes + size > self._free_bytes
+        return self._free >= self._free_topics
 
     async def _catch_up(self, subscription: Subscription, after: str) -> None:
         try:

@@ -8,12 +8,22 @@ RING_BYTES = 64 * 1024 * 1024
 RING_COUNT = 100_000
 
 
+class Account:
+    """How many payload bytes some rings hold together."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Ring:
     """Events by sequence number, which begins at 1 and has no gaps. The newest always stays."""
 
-    __slots__ = ("_age", "_bytes", "_count", "_events", "_first", "_last", "_size")
+    __slots__ = ("_account", "_age", "_bytes", "_count", "_events", "_first", "_last", "_size")
 
-    def __init__(self, retain: Retain) -> None:
+    def __init__(self, retain: Retain, account: Account | None = None) -> None:
+        self._account = account
         self._events: list[Event | None] = []
         self._first = 1
         self._last = 0
@@ -29,7 +39,10 @@ class Ring:
         self._count, self._size, self._age = limits
         kept = kept[-self._count :]
         self._first = self._last - len(kept) + 1
-        self._bytes = sum(len(event.payload) for event in kept)
+        held = sum(len(event.payload) for event in kept)
+        if self._account is not None:
+            self._account.bytes += held - self._bytes
+        self._bytes = held
         # Slot (sequence - 1) % count; a ring that is not full yet grows at its end.
         self._events = [None] * min(self._last, self._count)
         for event in kept:
@@ -41,15 +54,18 @@ class Ring:
         events = self._events
         at = self._last % self._count
         self._last += 1
+        more = len(event.payload)
         if at == len(events):
             events.append(event)
         else:
             old = events[at]
             if old is not None:
-                self._bytes -= len(old.payload)
+                more -= len(old.payload)
                 self._first = self._last - self._count + 1
             events[at] = event
-        self._bytes += len(event.payload)
+        self._bytes += more
+        if self._account is not None:
+            self._account.bytes += more
         if self._age or self._bytes > self._size:
             self._trim(now)
 
@@ -61,6 +77,12 @@ class Ring:
         found = (self._events[(at - 1) % self._count] for at in range(first, last + 1))
         return [event for event in found if event is not None]
 
+    def forget(self) -> None:
+        """Hold nothing any more."""
+        if self._account is not None:
+            self._account.bytes -= self._bytes
+        self._events, self._first, self._bytes = [None] * len(self._events), self._last + 1, 0
+
     def _trim(self, now: int) -> None:
         events, count = self._events, self._count
         oldest = now - self._age if self._age else 0
@@ -71,6 +93,8 @@ class Ring:
             if self._bytes <= self._size and event.time >= oldest:
                 return
             self._bytes -= len(event.payload)
+            if self._account is not None:
+                self._account.bytes -= len(event.payload)
             events[at] = None
             self._first += 1
 

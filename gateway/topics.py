@@ -6,7 +6,7 @@ from functools import partial
 from typing import Literal
 
 from gateway.message import Event, EventId, Refusal, Status, Unsynced
-from gateway.ring import Ring
+from gateway.ring import Account, Ring
 from gateway.session_port import SessionStore
 from gateway.subscriptions import Subscription
 from gateway.view import Route
@@ -44,6 +44,9 @@ class Topic:
     def use(self, route: Route) -> None:
         """Go on with what the channel is now."""
         self.route = route
+
+    def forget(self) -> None:
+        """The channel is gone: hold nothing of it."""
 
     @property
     def settings(self) -> EventChannel:
@@ -205,16 +208,21 @@ class RingTopic(Topic):
         incarnation: str,
         time_ms: Callable[[], int],
         keeper: SessionStore | None = None,
+        account: Account | None = None,
     ) -> None:
         super().__init__(route, patience, keeper)
         self.incarnation = incarnation
         self._time_ms = time_ms
-        self._ring = Ring(self.settings.retain)
+        self._ring = Ring(self.settings.retain, account)
 
     def use(self, route: Route) -> None:
         """Go on with what the channel is now."""
         self.route = route
         self._ring.resize(self.settings.retain, self._time_ms())
+
+    def forget(self) -> None:
+        """The channel is gone: hold nothing of it."""
+        self._ring.forget()
 
     def publish(self, event: Event) -> EventId:
         """Append an event, which gets its id and time here, and fan it out."""

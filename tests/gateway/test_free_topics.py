@@ -114,11 +114,25 @@ async def test_there_are_only_so_many_free_topics_in_use(log):
     channels.append(one, "user:ann", "", b"x", 0, False)
     channels.append(two, "user:ann", "", b"x", 0, True)
     channels.append(three, "user:ann", "", b"x", 0, True)  # nobody uses the first any more
-    with pytest.raises(Refusal, match="as many as may be") as refused:
+    with pytest.raises(Refusal, match="as much as may be") as refused:
         channels.append(one, "user:ann", "", b"x")
     assert refused.value.status is Status.THROTTLED
     channels.append(two, "user:ann", "", b"", 0, True)
     channels.append(one, "user:ann", "", b"x")
+    await channels.close()
+
+
+async def test_free_topics_hold_only_so_much_together(log):
+    channels, topics = channels_of(log, free_bytes=10), free("**", retain=Retain(count=10))
+    one, two = (topics.find(Name(f"s/{n}")) for n in "12")
+    channels.append(one, "user:ann", "", b"12345", 0, False)  # nobody hears or keeps it
+    channels.append(two, "user:ann", "", b"123456", 0, True)
+    with pytest.raises(Refusal, match="as much as may be") as refused:
+        channels.append(two, "user:ann", "", b"12345")
+    assert refused.value.status is Status.THROTTLED
+    channels.append(two, "user:ann", "", b"1234")
+    channels.look_at_spaces(free("other/**").find)
+    channels.append(one, "user:ann", "", b"1234567890")
     await channels.close()
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.message import Event, EventId
-from gateway.ring import RING_COUNT, Ring
+from gateway.ring import RING_COUNT, Account, Ring
 from registry.model import Retain
 from registry.names import Name
 
@@ -46,7 +46,8 @@ STEPS = st.lists(
 @settings(deadline=None)
 @given(RETAINS, STEPS)
 def test_a_ring_keeps_what_it_should(retain, steps):
-    ring, model, now, last = Ring(retain), [], 10_000, 0
+    account = Account()
+    ring, model, now, last = Ring(retain, account), [], 10_000, 0
     for what, how in steps:
         if what == "add":
             last += 1
@@ -66,3 +67,7 @@ def test_a_ring_keeps_what_it_should(retain, steps):
             assert ring.read(after, limit, now) == expected
         model = kept(model, retain, now)
         assert ring.read(0, 100, now) == model
+        assert account.bytes == sum(len(e.payload) for e in model)
+    ring.forget()
+    assert account.bytes == 0
+    assert ring.read(0, 100, now) == []
