@@ -30,6 +30,12 @@ class TestAuthentication:
         assert code == 0x87
         assert "send a token as the password" in site.clients[-1].connack.ReasonString
 
+    async def test_the_log_says_who_is_not_let_in_but_no_password(self, site, caplog):
+        caplog.set_level("INFO", "hilum.mqtt")
+        await site.refused("lamp", token="hlm_nonsense")
+        assert "client 'lamp' is not let in: the password is no token" in caplog.text
+        assert "nonsense" not in caplog.text
+
     async def test_anonymous_clients_may_do_what_policy_says(self, tmp_path):
         async with mqtt_site(tmp_path, Mqtt(port=0, anonymous=True)) as site:
             await site.allow("guests", "anonymous:mqtt", "subscribe", "Band/steps")
@@ -277,3 +283,4 @@ class TestRestart:
         async with mqtt_site(tmp_path, welcome=False) as site:
             assert site.broker.sessions == 1
             assert (await site.client("a", token=token, **KEPT)).present
+

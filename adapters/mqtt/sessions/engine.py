@@ -109,9 +109,9 @@ class Engine:
         self.warned = 0
 
     def may_warn(self) -> bool:
-        """Return whether the log may be told of one more session that is too slow.
+        """Return whether the log may be told of one more session that is too slow or not let in.
 
-        There may be thousands; all that is dropped is counted.
+        There may be thousands; all of it is counted.
         """
         now = self.time_ms()
         if now - self.warned < WARNING_MS:

@@ -305,6 +305,9 @@ class Connection(Output):
             return
         if isinstance(answer, Connack):
             listener.engine.counters.refused += 1
+            if listener.engine.may_warn():
+                client = ascii(packet.client_id[:64])
+                _log.info("%s: client %s is not let in: %s", self.peer, client, answer.why)
             self.write(encode(answer, packet.version, packet.maximum_packet))
             self._close(lingers=True)
             return
