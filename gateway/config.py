@@ -114,6 +114,7 @@ class Broker(Struct, frozen=True, forbid_unknown_fields=True):
     username: str = ""
     password_file: Path | None = None
     ca: Path | None = None
+    insecure: bool = False
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -317,9 +318,14 @@ def _broker_problems(config: Config) -> Iterator[str]:
     for number, broker in enumerate(config.broker, 1):
         where = f"[[broker]] {number}"
         try:
-            parse_url(broker.url, schemes=("mqtt", "mqtts"))
+            url = parse_url(broker.url, schemes=("mqtt", "mqtts"))
         except InvalidUrl as error:
             yield f"{where} url: {error}"
+        else:
+            readable = url.scheme == "mqtt" and not is_loopback(url.host)
+            if broker.password_file is not None and readable and not broker.insecure:
+                said = "a password would travel readably; use mqtts, or set insecure = true"
+                yield f"{where} url: {said}"
         for setting, path in (("password_file", broker.password_file), ("ca", broker.ca)):
             if path is not None and not path.is_file():
                 yield f"{where} {setting}: there is no file {quoted(str(path))}"

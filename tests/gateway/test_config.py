@@ -140,6 +140,10 @@ WRONG = [
     ('[http]\ntls_key = "a"', "[http] tls_certificate: is missing; TLS needs both files"),
     ('[http]\ntls_key = "a"', '[http] tls_key: there is no file "/etc/site/a"'),
     ("[control]\nport = 8080", "[control] port: 8080 is taken by [http] port; choose another"),
+    (
+        '[[broker]]\nurl = "mqtt://b.test"\npassword_file = "/dev/null"',
+        "[[broker]] 1 url: a password would travel readably",
+    ),
     ("[limits]\ntimeout_cap = 9", "[limits] timeout: is above timeout_cap (9 ms)"),
     ('[egress]\nallow = ["10.0.0.1/8"]', '"10.0.0.1/8" has host bits set; write 10.0.0.0/8'),
     ('[egress]\nallow = ["10.0.0.0/8:99999"]', "has a port above 65535"),
