@@ -283,4 +283,3 @@ class TestRestart:
         async with mqtt_site(tmp_path, welcome=False) as site:
             assert site.broker.sessions == 1
             assert (await site.client("a", token=token, **KEPT)).present
-
