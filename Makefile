@@ -14,7 +14,7 @@ WORKERS := -n 2 --dist loadgroup
 
 # The programs that tests call through require_program() (a test compares), and the peers in bench/.
 TEST_PROGRAMS := coap-client-notls,coap-server-notls,curl,git,mosquitto,mosquitto_pub,mosquitto_rr,mosquitto_sub,strace
-BENCH_PROGRAMS := curl,nginx,wrk,h2load
+BENCH_PROGRAMS := coap-server-notls,curl,h2load,mosquitto,mosquitto_passwd,nginx,wrk
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ lint: ## style, types and the import contracts
 	$(PYTHON) -m mypy
 	$(PYTEST) -q tests/house/test_imports.py
 
-bench: ## measure against nginx and Envoy, write bench/RESULTS.md
+bench: ## measure against nginx, Envoy, mosquitto and libcoap, write bench/RESULTS.md
 	@$(SETUP) --extras bench,casbin,compiled --programs $(BENCH_PROGRAMS)
 	$(PYTHON) -m bench.run $(ARGS)
 
