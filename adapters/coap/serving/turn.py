@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from adapters.coap.serving.service import Service
 
 CREATED: Final = code_of("2.01")
-DELETED: Final = code_of("2.02")
 VALID: Final = code_of("2.03")
 CONTINUE: Final = code_of("2.31")
 CHANGED: Final = code_of("2.04")

@@ -32,7 +32,6 @@ METHODS: Final = {
 }
 """RFC 7252 section 12.1.1 and RFC 8132 section 6."""
 
-MAX_DATAGRAM: Final = 65_507
 MAX_TOKEN: Final = 8
 MARKER: Final = b"\xff"
 

@@ -297,11 +297,6 @@ class Client:
             self.positions.pop(name, None)
             self.desk.keeper.forget_position(self.session.key, name)
 
-    def close_all(self) -> None:
-        """End every subscription of a channel."""
-        for joined in self.all_joined():
-            self.close(joined)
-
     def forget(self, joined: Joined) -> None:
         """A subscription of a channel has ended."""
         name = joined.route.name
