@@ -8,15 +8,32 @@ from policy.access import AccessIndex
 from policy.language import ManifestDoc, from_record
 from policy.model import (
     AccessPolicy,
+    Attribute,
     Binding,
+    Environment,
+    FirstUsePolicy,
     LifecyclePolicy,
+    ObjectAttributes,
     Policy,
+    QualityPolicy,
     ResolutionPolicy,
+    Role,
     TopicSpace,
 )
 from policy.patterns import PatternIndex
 from registry.model import PolicyRecord
 from registry.names import Name, Pattern
+
+_Other = (
+    ResolutionPolicy
+    | TopicSpace
+    | QualityPolicy
+    | FirstUsePolicy
+    | ObjectAttributes
+    | Role
+    | Attribute
+    | Environment
+)
 
 
 def is_deny(record: PolicyRecord) -> bool:
@@ -38,6 +55,8 @@ class PolicyBook:
         self.sources: dict[str, tuple[str, Binding]] = {}
         """Sources of channels by policy name, likewise."""
         self.spaces: PatternIndex[TopicSpace] = PatternIndex()
+        self.qualities: PatternIndex[QualityPolicy] = PatternIndex()
+        self.first_uses: PatternIndex[FirstUsePolicy] = PatternIndex()
         self._specs: dict[tuple[str, str], Policy] = {}
         self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
         self._static: dict[Name, dict[str, Binding]] = {}
@@ -50,13 +69,8 @@ class PolicyBook:
         self._specs[record.kind, record.name] = spec
         if isinstance(spec, AccessPolicy | LifecyclePolicy):
             self.access.put(record.kind, record.name, spec)
-        elif isinstance(spec, ResolutionPolicy):
-            for pattern in self._patterns(spec):
-                self._resolutions.put(pattern, record.name, spec)
-                touched.append(pattern)
-        elif isinstance(spec, TopicSpace):
-            for pattern in self._patterns(spec):
-                self.spaces.put(pattern, record.name, spec)
+        elif not isinstance(spec, Binding):
+            touched += self._put_other(record, spec)
         elif spec.call:
             self.deliveries[record.name] = (record.owner, spec)
         elif spec.source:
@@ -74,15 +88,8 @@ class PolicyBook:
         if isinstance(spec, AccessPolicy | LifecyclePolicy):
             self.access.remove(kind, name)
             return []
-        if isinstance(spec, ResolutionPolicy):
-            patterns = self._patterns(spec)
-            for pattern in patterns:
-                self._resolutions.remove(pattern, name)
-            return patterns
-        if isinstance(spec, TopicSpace):
-            for pattern in self._patterns(spec):
-                self.spaces.remove(pattern, name)
-            return []
+        if not isinstance(spec, Binding):
+            return self._remove_other(name, spec)
         if spec.call:
             del self.deliveries[name]
             return []
@@ -94,6 +101,32 @@ class PolicyBook:
         if not bindings:
             del self._static[Name(spec.name)]
         return [self._pattern(spec.name)]
+
+    def _put_other(self, record: PolicyRecord, spec: _Other) -> list[Pattern]:
+        patterns = self._patterns(spec)
+        for pattern in patterns:
+            if isinstance(spec, ResolutionPolicy):
+                self._resolutions.put(pattern, record.name, spec)
+            elif isinstance(spec, TopicSpace):
+                self.spaces.put(pattern, record.name, spec)
+            elif isinstance(spec, QualityPolicy):
+                self.qualities.put(pattern, record.name, spec)
+            elif isinstance(spec, FirstUsePolicy):
+                self.first_uses.put(pattern, record.name, spec)
+        return patterns if isinstance(spec, ResolutionPolicy | QualityPolicy) else []
+
+    def _remove_other(self, name: str, spec: _Other) -> list[Pattern]:
+        patterns = self._patterns(spec)
+        for pattern in patterns:
+            if isinstance(spec, ResolutionPolicy):
+                self._resolutions.remove(pattern, name)
+            elif isinstance(spec, TopicSpace):
+                self.spaces.remove(pattern, name)
+            elif isinstance(spec, QualityPolicy):
+                self.qualities.remove(pattern, name)
+            elif isinstance(spec, FirstUsePolicy):
+                self.first_uses.remove(pattern, name)
+        return patterns if isinstance(spec, ResolutionPolicy | QualityPolicy) else []
 
     def deny(self, records: Sequence[PolicyRecord]) -> Callable[[], None]:
         """Put denies in force before they are written; return what lifts them again.
@@ -136,8 +169,9 @@ class PolicyBook:
         """Return the names that operators bound."""
         return set(self._static)
 
-    def _patterns(self, spec: ResolutionPolicy | TopicSpace) -> list[Pattern]:
-        return list(dict.fromkeys(map(self._pattern, spec.names)))
+    def _patterns(self, spec: _Other) -> list[Pattern]:
+        """Return what a policy speaks of; nothing, if it names nothing."""
+        return list(dict.fromkeys(map(self._pattern, getattr(spec, "names", ()))))
 
     def _pattern(self, text: str) -> Pattern:
         return Pattern.parse(text, authority=self._authority, aliases=self._aliases)

@@ -37,7 +37,10 @@ _PROTECTED = Decision(
     True, (Reason(BUILT_IN, "allow", "administrators always reach the site's policies"),)
 )
 _OWNED = Decision(True, (Reason(BUILT_IN, "allow", "the name is the caller's own"),))
-_NOTHING = Decision(False, (Reason(BUILT_IN, "deny", "no policy allows it"),))
+UNDECIDED: Final = Decision(False, (Reason(BUILT_IN, "deny", "no policy allows it"),))
+"""The one decision of ``check`` when no rule says anything."""
+FirstUses = Callable[[Principal, Action, Name, str], Decision | None]
+"""Returns what a controller decided, None when it was not asked (S3 III-F)."""
 
 
 class _Compiled(NamedTuple):
@@ -65,6 +68,7 @@ class AccessIndex:
     ) -> None:
         self.epoch = 0
         self.failures: dict[str, str] = {}
+        self.first_uses: FirstUses | None = None
         self._authority = authority
         self._aliases = aliases
         self._decided = decided
@@ -108,6 +112,8 @@ class AccessIndex:
             if self._cached > CACHE:
                 self.forget()
             self._cache[key] = decision
+        if decision is UNDECIDED and self.first_uses is not None:
+            return self.first_uses(principal, action, name, owner) or decision
         return decision
 
     def forget(self) -> None:
@@ -150,7 +156,7 @@ class AccessIndex:
                 return decision
         if found:
             return found[0]
-        return _OWNED if _is_owner(question) else _NOTHING
+        return _OWNED if _is_owner(question) else UNDECIDED
 
     def _found(self, question: Question) -> list[Decision]:
         """Return what each rule about a question decides."""

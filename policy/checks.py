@@ -11,11 +11,17 @@ from policy.identity import is_kind, is_principal
 from policy.model import (
     AccessPolicy,
     Action,
+    Attribute,
     Binding,
     Choice,
+    Environment,
+    FirstUsePolicy,
     LifecyclePolicy,
+    ObjectAttributes,
     Policy,
+    QualityPolicy,
     ResolutionPolicy,
+    Role,
     Subject,
     TopicSpace,
 )
@@ -59,9 +65,23 @@ def check(spec: Spec, policy: Policy) -> Policy:
         return _lifecycle(spec, policy)
     if isinstance(policy, Binding):
         return _binding(spec, policy)
-    if isinstance(policy, TopicSpace):
+    if isinstance(policy, ResolutionPolicy):
+        return _resolution(spec, policy)
+    if isinstance(policy, FirstUsePolicy):
+        return _first_use(spec, policy)
+    return _other(spec, policy)
+
+
+def _other(
+    spec: Spec,
+    policy: Role | Attribute | ObjectAttributes | Environment | QualityPolicy | TopicSpace,
+) -> Policy:
+    if isinstance(policy, Role | QualityPolicy):
+        for index, subject in enumerate(policy.subjects):
+            _subject(spec, ("subjects", index), subject)
+    if isinstance(policy, TopicSpace | ObjectAttributes | QualityPolicy):
         return replace(policy, names=spec.names(policy.names))
-    return _resolution(spec, policy)
+    return policy
 
 
 def _access(spec: Spec, policy: AccessPolicy) -> AccessPolicy:
@@ -138,6 +158,15 @@ def _binding(spec: Spec, policy: Binding) -> Binding:
     if call == name:
         spec.add(("call",), "a channel cannot be bound to itself", "name a method")
     return replace(policy, name=name, call=call)
+
+
+def _first_use(spec: Spec, policy: FirstUsePolicy) -> FirstUsePolicy:
+    if bool(policy.call) == bool(policy.plugin):
+        hint = "name the method of a microservice (call), or module:attribute (plugin)"
+        spec.add((), "a controller is a call or a plugin, one of them", hint)
+    elif policy.call:
+        policy = replace(policy, call=spec.findings.name((*spec.path, "call"), policy.call))
+    return replace(policy, names=spec.names(policy.names))
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from policy.model import Action, Principal
+from policy.model import Action, Obligations, Principal
 from registry.names import Name
 
 
@@ -33,10 +33,11 @@ class Reason(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Allow or deny, the deciding reason first."""
+    """Allow or deny, the deciding reason first, and what an allow obliges to (None: nothing)."""
 
     allowed: bool
     reasons: tuple[Reason, ...]
+    obligations: Obligations | None = None
 
     def __str__(self) -> str:
         verdict = "allowed" if self.allowed else "denied"

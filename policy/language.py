@@ -15,10 +15,16 @@ from policy.checks import Spec, check
 from policy.model import (
     KINDS,
     AccessPolicy,
+    Attribute,
     Binding,
+    Environment,
+    FirstUsePolicy,
     LifecyclePolicy,
+    ObjectAttributes,
     Policy,
+    QualityPolicy,
     ResolutionPolicy,
+    Role,
     TopicSpace,
 )
 from registry.checks import MAX_PROBLEMS, Findings, Scope
@@ -43,11 +49,16 @@ PolicyName: TypeAlias = Annotated[
 
 
 class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which policy it is. A ``revision`` says which one is replaced; 0 says nothing."""
+    """Which policy it is. A ``revision`` says which one is replaced; 0 says nothing.
+
+    It holds for ``ttl`` seconds from now on, or until ``expires`` (Unix seconds); 0: for ever.
+    """
 
     name: PolicyName
     labels: dict[str, str] = {}
     revision: Annotated[int, Meta(ge=0)] = 0
+    ttl: Annotated[int, Meta(ge=0, le=10 * 366 * 86_400)] = 0
+    expires: Annotated[int, Meta(ge=0, le=1 << 40)] = 0
 
 
 class _Manifest(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -85,11 +96,53 @@ class TopicSpaceManifest(_Manifest, frozen=True, tag="TopicSpace"):
     spec: TopicSpace
 
 
+class RoleManifest(_Manifest, frozen=True, tag="Role"):
+    """A manifest of kind `Role`."""
+
+    spec: Role
+
+
+class AttributeManifest(_Manifest, frozen=True, tag="Attribute"):
+    """A manifest of kind `Attribute`."""
+
+    spec: Attribute
+
+
+class ObjectAttributesManifest(_Manifest, frozen=True, tag="ObjectAttributes"):
+    """A manifest of kind `ObjectAttributes`."""
+
+    spec: ObjectAttributes
+
+
+class EnvironmentManifest(_Manifest, frozen=True, tag="Environment"):
+    """A manifest of kind `Environment`."""
+
+    spec: Environment
+
+
+class FirstUsePolicyManifest(_Manifest, frozen=True, tag="FirstUsePolicy"):
+    """A manifest of kind `FirstUsePolicy`."""
+
+    spec: FirstUsePolicy
+
+
+class QualityPolicyManifest(_Manifest, frozen=True, tag="QualityPolicy"):
+    """A manifest of kind `QualityPolicy`."""
+
+    spec: QualityPolicy
+
+
 Manifest: TypeAlias = (
     AccessPolicyManifest
     | LifecyclePolicyManifest
+    | RoleManifest
+    | AttributeManifest
+    | ObjectAttributesManifest
+    | EnvironmentManifest
+    | FirstUsePolicyManifest
     | BindingManifest
     | ResolutionPolicyManifest
+    | QualityPolicyManifest
     | TopicSpaceManifest
 )
 _ONE: Any = Manifest  # As values: a union is no type[T] to the type checker.
@@ -97,13 +150,18 @@ _MANY: Any = list[Manifest]
 
 
 class ManifestDoc(NamedTuple):
-    """One manifest: ``revision`` is the one it replaces, 0 when it does not say."""
+    """One manifest: ``revision`` is the one it replaces, 0 when it does not say.
+
+    ``ttl`` (seconds) and ``expires`` (Unix seconds) as in ``Metadata``.
+    """
 
     kind: str
     name: str
     labels: dict[str, str]
     revision: int
     spec: Policy
+    ttl: int = 0
+    expires: int = 0
 
 
 def parse_manifests(
@@ -165,11 +223,22 @@ class _Reading:
             return
         spec = check(Spec(findings, (*path, "spec")), manifest.spec)
         self.manifests.append(
-            ManifestDoc(kind, metadata.name, metadata.labels, metadata.revision, spec)
+            ManifestDoc(
+                kind,
+                metadata.name,
+                metadata.labels,
+                metadata.revision,
+                spec,
+                metadata.ttl,
+                metadata.expires,
+            )
         )
 
 
 def _check_metadata(findings: Findings, path: Path, metadata: Metadata) -> None:
+    if metadata.ttl and metadata.expires:
+        hint = "keep ttl (seconds from now on) or expires (Unix time)"
+        findings.add((*path, "ttl"), "a policy ends once, not twice", hint, key=True)
     if len(metadata.name) > MAX_NAME or not _NAME.fullmatch(metadata.name):
         hint = f"use at most {MAX_NAME} lower-case letters, digits, - and . as in host names"
         findings.add((*path, "name"), f"{metadata.name[:80]!r} is no name of a policy", hint)
@@ -185,10 +254,18 @@ def _check_metadata(findings: Findings, path: Path, metadata: Metadata) -> None:
             findings.add((*path, "labels", key), message)
 
 
-def to_record(manifest: ManifestDoc, *, owner: str, revision: int) -> PolicyRecord:
-    """Return what the change log keeps of a manifest; ``revision`` is the new one."""
+def to_record(
+    manifest: ManifestDoc, *, owner: str, revision: int, now: float = 0.0
+) -> PolicyRecord:
+    """Return what the change log keeps of a manifest; ``revision`` is the new one.
+
+    ``now`` is Unix time in seconds: a ``ttl`` begins then.
+    """
     spec = msgspec.json.encode(manifest.spec).decode()
-    return PolicyRecord(manifest.kind, manifest.name, revision, owner, spec, manifest.labels)
+    expires = int(now) + manifest.ttl if manifest.ttl else manifest.expires
+    return PolicyRecord(
+        manifest.kind, manifest.name, revision, owner, spec, manifest.labels, expires
+    )
 
 
 def from_record(record: PolicyRecord) -> Policy:
@@ -198,7 +275,7 @@ def from_record(record: PolicyRecord) -> Policy:
 
 def to_manifest(record: PolicyRecord) -> dict[str, Any]:
     """Return a record as a manifest that can be changed and applied again."""
-    metadata = Metadata(record.name, record.labels, record.revision)
+    metadata = Metadata(record.name, record.labels, record.revision, expires=record.expires)
     return {
         "apiVersion": API_VERSION,
         "kind": record.kind,

@@ -24,6 +24,10 @@ class Action(StrEnum):
     ADMINISTER = "administer"
 
 
+Value: TypeAlias = str | float | bool | tuple[str, ...]
+"""What an attribute can be."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Principal:
     """The authenticated caller, equal only to itself: decisions are cached by the object.
@@ -39,7 +43,13 @@ class Principal:
     method: str = ""
     credential: str = ""
     expires: float = float("inf")
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that its credential says it has; policies may give it more."""
+        roles = self.attributes.get("roles", ())
+        return roles if isinstance(roles, tuple) else ()
 
     def __repr__(self) -> str:
         return f"Principal({self.id}, {self.kind})"
@@ -52,10 +62,14 @@ ANONYMOUS = Principal("anonymous:http", "anonymous")
 
 
 class Subject(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who a rule speaks of: every condition given must hold; ``*`` stands for anything."""
+    """Who a rule speaks of: every condition given must hold; ``*`` stands for anything.
+
+    ``role`` is the name of a ``Role``; "" asks for none.
+    """
 
     principal: str = "*"
     kind: str = "*"
+    role: str = ""
 
 
 Effect: TypeAlias = Literal["allow", "deny"]
@@ -65,6 +79,26 @@ Names: TypeAlias = Annotated[tuple[str, ...], Meta(min_length=1, max_length=256)
 """Patterns of names."""
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
 Weight: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class Obligations(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an allowing policy asks to be done beside: told to the audit log, masked, added.
+
+    ``mask`` are JSON Pointers (RFC 6901) of members that the caller does not get to see,
+    ``headers`` fields that the provider of a call gets.
+    """
+
+    log: bool = False
+    mask: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    headers: Annotated[dict[str, str], Meta(max_length=16)] = {}
+
+
+NONE = Obligations()
+
+Mode: TypeAlias = Literal["enforce", "shadow"]
+"""A policy in shadow mode is decided and recorded, but not enforced."""
+When: TypeAlias = Annotated[str, Meta(max_length=4096)]
+"""A condition (docs/policies.md); "" always holds."""
 
 
 class AccessPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -78,6 +112,9 @@ class AccessPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     actions: Annotated[tuple[Action, ...], Meta(min_length=1, max_length=16)]
     names: Names
     groups: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
+    when: When = ""
+    mode: Mode = "enforce"
+    obligations: Obligations = NONE
     description: str = ""
 
 
@@ -92,6 +129,73 @@ class LifecyclePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     actions: Annotated[tuple[Lifecycle, ...], Meta(min_length=1, max_length=16)]
     names: Names
     endpoints: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
+    when: When = ""
+    mode: Mode = "enforce"
+    description: str = ""
+
+
+class Role(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A role: its members, and the roles whose permissions its members have too (RBAC1)."""
+
+    subjects: Annotated[tuple[Subject, ...], Meta(max_length=4096)] = ()
+    inherits: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    description: str = ""
+
+
+class Attribute(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Declares an attribute that conditions may use, such as ``subject.rank``.
+
+    ``values`` are those of an ``ordered`` one, the lowest first.
+    """
+
+    attribute: str
+    type: Literal["string", "number", "boolean", "set", "path", "ordered"] = "string"
+    values: Annotated[tuple[str, ...], Meta(max_length=256)] = ()
+    description: str = ""
+
+
+Attributes: TypeAlias = Annotated[
+    dict[str, str | float | bool | tuple[str, ...]], Meta(max_length=64)
+]
+
+
+class ObjectAttributes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an operator states about names: conditions see it as ``object.<attribute>``."""
+
+    names: Names
+    attributes: Attributes
+    description: str = ""
+
+
+class Environment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What holds for the whole site: the highest threat level of all counts."""
+
+    threat: Annotated[int, Meta(ge=0, le=10)] = 0
+    attributes: Attributes = {}
+    description: str = ""
+
+
+class FirstUsePolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ask a controller when a principal first uses a name and no rule decides (S3 III-F).
+
+    The controller is the method ``call`` of a microservice, or a ``plugin`` of this process
+    (``module:attribute``). ``timeout`` is milliseconds, ``idle``, ``hard`` and ``deny`` (how long
+    answers are kept: unused, at most, and denials) are seconds.
+    """
+
+    names: Names
+    actions: Annotated[tuple[Action, ...], Meta(min_length=1, max_length=16)] = (
+        Action.CALL,
+        Action.PUBLISH,
+        Action.SUBSCRIBE,
+    )
+    call: str = ""
+    plugin: str = ""
+    timeout: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    idle: Annotated[float, Meta(gt=0, le=86_400)] = 300.0
+    hard: Annotated[float, Meta(gt=0, le=30 * 86_400)] = 3600.0
+    deny: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+    unreachable: Effect = "deny"
     description: str = ""
 
 
@@ -163,6 +267,79 @@ class ResolutionPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_def
     description: str = ""
 
 
+class Rate(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """So many a second on average, and at most ``burst`` at once (0: one second's)."""
+
+    rate: Annotated[float, Meta(gt=0, le=1e12)]
+    burst: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+
+
+class Concurrency(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """At most ``limit`` calls at once; ``queue`` more wait for ``wait`` seconds at most.
+
+    An ``adaptive`` limit moves between ``minimum`` and ``limit`` with the latency that it sees.
+    """
+
+    limit: Annotated[int, Meta(ge=1, le=100_000)]
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    wait: Annotated[float, Meta(gt=0, le=300)] = 1.0
+    adaptive: bool = False
+    minimum: Annotated[int, Meta(ge=1, le=100_000)] = 1
+
+
+class Retries(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tries of one call in all, and how much of the traffic may be retries.
+
+    ``budget`` is their share of the calls, ``minimum`` how many a second are always allowed.
+    """
+
+    attempts: Annotated[int, Meta(ge=1, le=10)] = 3
+    budget: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    minimum: Annotated[float, Meta(ge=0, le=1000)] = 3.0
+
+
+class Breaker(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A circuit breaker per endpoint: opens after ``failures`` in a row (S3 III-B).
+
+    It stays open for ``open`` seconds, twice as long each time until ``maximum``, jittered; then
+    ``probes`` calls at once may try whether the endpoint is well again.
+    """
+
+    failures: Count = 5
+    open: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    maximum: Annotated[float, Meta(gt=0, le=86_400)] = 60.0
+    probes: Count = 1
+
+
+class Outlier(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Ejection of endpoints that fail: never more than ``share`` of a name's endpoints at once."""
+
+    failures: Count = 3
+    seconds: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.5
+
+
+class QualityPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Constraints on the traffic of names, principals and bindings (S3 III-B).
+
+    ``per`` says what shares a limit: without it all traffic that the policy covers. ``timeout``
+    is milliseconds, 0 leaves the method's. A higher ``priority`` is served before a lower one.
+    """
+
+    names: Names
+    subjects: Subjects = (Subject(),)
+    per: Annotated[tuple[Literal["principal", "name", "binding"], ...], Meta(max_length=3)] = ()
+    messages: Rate | None = None
+    bytes: Rate | None = None
+    concurrency: Concurrency | None = None
+    timeout: Annotated[int, Meta(ge=0, le=300_000)] = 0
+    retries: Retries | None = None
+    breaker: Breaker | None = None
+    outlier: Outlier | None = None
+    priority: Annotated[int, Meta(ge=0, le=10)] = 5
+    description: str = ""
+
+
 class TopicSpace(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Names that need no registration: whatever is used under ``names`` is a channel in memory.
 
@@ -176,12 +353,33 @@ class TopicSpace(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     description: str = ""
 
 
-Policy = AccessPolicy | LifecyclePolicy | Binding | ResolutionPolicy | TopicSpace
+Policy = (
+    AccessPolicy
+    | LifecyclePolicy
+    | Role
+    | Attribute
+    | ObjectAttributes
+    | Environment
+    | FirstUsePolicy
+    | Binding
+    | ResolutionPolicy
+    | QualityPolicy
+    | TopicSpace
+)
 
 KINDS: dict[str, type[Policy]] = {
-    "AccessPolicy": AccessPolicy,
-    "LifecyclePolicy": LifecyclePolicy,
-    "Binding": Binding,
-    "ResolutionPolicy": ResolutionPolicy,
-    "TopicSpace": TopicSpace,
+    kind.__name__: kind
+    for kind in (
+        AccessPolicy,
+        LifecyclePolicy,
+        Role,
+        Attribute,
+        ObjectAttributes,
+        Environment,
+        FirstUsePolicy,
+        Binding,
+        ResolutionPolicy,
+        QualityPolicy,
+        TopicSpace,
+    )
 }

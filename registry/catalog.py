@@ -11,16 +11,20 @@ from msgspec.structs import replace
 
 from registry.changes import (
     Change,
+    CredentialIssued,
+    CredentialRevoked,
     Deregistered,
     Expired,
     ObjectCreated,
     ObjectDestroyed,
     PolicyApplied,
     PolicyDeleted,
+    PrincipalRevoked,
     Registered,
     TokenIssued,
 )
 from registry.model import (
+    CredentialRecord,
     Definition,
     EventChannel,
     Kind,
@@ -49,6 +53,7 @@ class Touched(NamedTuple):
     names: frozenset[Name] = frozenset()
     policies: frozenset[tuple[str, str]] = frozenset()
     tokens: frozenset[str] = frozenset()
+    credentials: frozenset[str] = frozenset()
     registrations: frozenset[RegistrationId] = frozenset()
 
 
@@ -68,6 +73,9 @@ class Catalog:
         self.registrations: MutableMapping[RegistrationId, Registration] = {}
         self.policies: MutableMapping[tuple[str, str], PolicyRecord] = {}
         self.tokens: MutableMapping[str, TokenRecord] = {}
+        self.credentials: MutableMapping[str, CredentialRecord] = {}
+        self.revoked: MutableMapping[str, int] = {}
+        """Principals whose credentials of before a Unix time (seconds) are void."""
         self.generation = 0
 
     def apply(self, change: Change) -> Touched:
@@ -92,6 +100,8 @@ class Catalog:
             case TokenIssued(token):
                 self.tokens[token.id] = token
                 return Touched(tokens=frozenset({token.id}))
+            case CredentialIssued() | CredentialRevoked() | PrincipalRevoked():
+                return self._credential(change)
         self.tokens.pop(change.id, None)
         return Touched(tokens=frozenset({change.id}))
 
@@ -140,6 +150,19 @@ class Catalog:
         """Return the offers of a name whose registration has not expired."""
         registrations = self.registrations
         return tuple(o for o in record.offers if registrations[o.registration].live)
+
+    def _credential(
+        self, change: CredentialIssued | CredentialRevoked | PrincipalRevoked
+    ) -> Touched:
+        match change:
+            case CredentialIssued(credential):
+                self.credentials[credential.id] = credential
+                return Touched(credentials=frozenset({credential.id}))
+            case CredentialRevoked(id_):
+                self.credentials.pop(id_, None)
+                return Touched(credentials=frozenset({id_}))
+        self.revoked[change.principal] = max(change.at, self.revoked.get(change.principal, 0))
+        return Touched()
 
     def _register(self, registration: Registration) -> Touched:
         id_ = registration.id
@@ -257,6 +280,8 @@ class Draft(Catalog):
         self.registrations = _Overlay(base.registrations)
         self.policies = _Overlay(base.policies)
         self.tokens = _Overlay(base.tokens)
+        self.credentials = _Overlay(base.credentials)
+        self.revoked = _Overlay(base.revoked)
         self.generation = base.generation
 
 

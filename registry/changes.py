@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from registry.model import (
+    CredentialRecord,
     PolicyRecord,
     Registration,
     RegistrationId,
@@ -72,6 +73,25 @@ class TokenRevoked(Struct, frozen=True, tag="token-revoked"):
     id: str
 
 
+class CredentialIssued(Struct, frozen=True, tag="credential-issued"):
+    """A credential was issued, or replaced the one of its id."""
+
+    credential: CredentialRecord
+
+
+class CredentialRevoked(Struct, frozen=True, tag="credential-revoked"):
+    """A credential was revoked, used up, or expired and was swept away."""
+
+    id: str
+
+
+class PrincipalRevoked(Struct, frozen=True, tag="principal-revoked"):
+    """Whatever was issued to a principal before ``at`` (Unix seconds) is void, by whomever."""
+
+    principal: str
+    at: int
+
+
 Change: TypeAlias = (
     Registered
     | Deregistered
@@ -82,6 +102,9 @@ Change: TypeAlias = (
     | PolicyDeleted
     | TokenIssued
     | TokenRevoked
+    | CredentialIssued
+    | CredentialRevoked
+    | PrincipalRevoked
 )
 
 

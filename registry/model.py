@@ -162,6 +162,8 @@ class PolicyRecord(Struct, frozen=True, gc=False):
     owner: str
     spec: str
     labels: dict[str, str] = field(default_factory=dict)
+    expires: int = 0
+    """Unix time in seconds after which it holds no longer; 0: for ever."""
 
 
 class TokenRecord(Struct, frozen=True, gc=False):
@@ -176,5 +178,26 @@ class TokenRecord(Struct, frozen=True, gc=False):
     kind: str
     issued: int
     expires: int
+    note: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class CredentialRecord(Struct, frozen=True, gc=False):
+    """The public part of a credential that is no bearer token, and whose it is.
+
+    ``lookup`` is what its holder presents to be looked up by (a user name, the URI in a
+    certificate, a PSK identity, the name of an OSCORE context); it is never a principal itself.
+    ``verifier`` is what the secret is compared with, by ``method``: a SHA-256 in hexadecimal, or
+    argon2's text for a chosen password. Times are Unix seconds; ``expires`` 0 means never.
+    """
+
+    id: str
+    method: Literal["secret", "password", "certificate", "psk", "oscore", "claim"]
+    lookup: str
+    verifier: str
+    principal: str
+    kind: str
+    issued: int
+    expires: int = 0
     note: str = ""
     attributes: dict[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from registry.catalog import Catalog, kind_of
 from registry.model import (
+    CredentialRecord,
     Definition,
     Kind,
     NameRecord,
@@ -41,11 +42,20 @@ class _Token(Struct, frozen=True, tag="token"):
     record: TokenRecord
 
 
+class _Credential(Struct, frozen=True, tag="credential"):
+    record: CredentialRecord
+
+
+class _Revoked(Struct, frozen=True, tag="revoked"):
+    principal: str
+    at: int
+
+
 class _Generation(Struct, frozen=True, tag="generation"):
     generation: int
 
 
-_Record = _Registration | _Name | _Policy | _Token | _Generation
+_Record = _Registration | _Name | _Policy | _Token | _Credential | _Revoked | _Generation
 _decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
 _encoder = msgspec.json.Encoder()
 
@@ -58,28 +68,24 @@ def dump(catalog: Catalog) -> Iterator[bytes]:
     """
     registrations = list(catalog.registrations.values())
     names = list(catalog.names.values())
-    policies = list(catalog.policies.values())
-    tokens = list(catalog.tokens.values())
-    return _encode(registrations, names, policies, tokens, catalog.generation)
+    rest: list[Struct] = [_Policy(policy) for policy in catalog.policies.values()]
+    rest += [_Token(token) for token in catalog.tokens.values()]
+    rest += [_Credential(credential) for credential in catalog.credentials.values()]
+    rest += [_Revoked(principal, at) for principal, at in catalog.revoked.items()]
+    rest.append(_Generation(catalog.generation))
+    return _encode(registrations, names, rest)
 
 
 def _encode(
-    registrations: list[Registration],
-    names: list[NameRecord],
-    policies: list[PolicyRecord],
-    tokens: list[TokenRecord],
-    generation: int,
+    registrations: list[Registration], names: list[NameRecord], rest: list[Struct]
 ) -> Iterator[bytes]:
     for registration in registrations:
         yield _encoder.encode(_Registration(registration))
     for name in names:
         offers = tuple(offer.registration for offer in name.offers)
         yield _encoder.encode(_Name(name.name, name.kind, name.owner, offers))
-    for policy in policies:
-        yield _encoder.encode(_Policy(policy))
-    for token in tokens:
-        yield _encoder.encode(_Token(token))
-    yield _encoder.encode(_Generation(generation))
+    for record in rest:
+        yield _encoder.encode(record)
 
 
 def load(catalog: Catalog, records: Iterable[bytes]) -> None:
@@ -98,15 +104,25 @@ def load(catalog: Catalog, records: Iterable[bytes]) -> None:
                         definitions[registration.id, name, kind_of(definition)] = definition
             case _Name() as record:
                 catalog.names[record.name] = _linked(record, definitions)
-            case _Policy(policy):
-                catalog.policies[policy.kind, policy.name] = policy
-            case _Token(token):
-                catalog.tokens[token.id] = token
-            case last:
-                catalog.generation = last.generation
+            case _Generation(generation):
+                catalog.generation = generation
                 whole = True
+            case other:
+                _load_other(catalog, other)
     if not whole:
         raise ValueError("the snapshot ends too early")
+
+
+def _load_other(catalog: Catalog, record: _Policy | _Token | _Credential | _Revoked) -> None:
+    match record:
+        case _Policy(policy):
+            catalog.policies[policy.kind, policy.name] = policy
+        case _Token(token):
+            catalog.tokens[token.id] = token
+        case _Credential(credential):
+            catalog.credentials[credential.id] = credential
+        case revoked:
+            catalog.revoked[revoked.principal] = revoked.at
 
 
 def _linked(

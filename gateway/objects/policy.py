@@ -38,6 +38,8 @@ from registry.changes import Change, PolicyApplied, PolicyDeleted
 from registry.model import PolicyRecord
 from registry.names import Name, Pattern
 
+EVERYTHING = ("**",)
+"""What policies speak of that name nothing: roles, attributes, the environment."""
 DEEP = "/~/~/~/~/~/~/~/~"
 """A name far below a pattern: only an ``administer`` on ``**`` covers it."""
 
@@ -247,8 +249,10 @@ class PolicyObject:
                     f"{document.revision}: get it again and apply your change to that"
                 )
                 raise Refusal(Status.CONFLICT, detail)
-            record = to_record(document, revision=revision + 1, owner=call.principal.id)
-            same = old is not None and (old.spec, old.labels) == (record.spec, record.labels)
+            record = to_record(
+                document, revision=revision + 1, owner=call.principal.id, now=self._site.time()
+            )
+            same = old is not None and _content(old) == _content(record)
             result = "unchanged" if same else "replaced" if old else "created"
             outcome.append(
                 {
@@ -269,13 +273,16 @@ class PolicyObject:
         return await asyncio.to_thread(conflicts, together, changed)
 
 
+def _content(record: PolicyRecord) -> tuple[str, dict[str, str], int]:
+    return record.spec, record.labels, record.expires
+
+
 def _check_kind(kind: str) -> None:
     if kind not in KINDS:
         raise Refusal(Status.INVALID, f"{kind!r} is no kind: there are {', '.join(KINDS)}")
 
 
 def _names_in(spec: Policy) -> tuple[str, ...]:
-    names = getattr(spec, "names", None)
-    if names is not None:
-        return tuple(names)
-    return tuple(text for text in (spec.name, spec.call) if text)  # type: ignore[union-attr]
+    if isinstance(spec, Binding):
+        return tuple(text for text in (spec.name, spec.call) if text)
+    return tuple(getattr(spec, "names", EVERYTHING))
