@@ -25,9 +25,11 @@ COMING = {"policy.quality"}
 LIBRARIES = {
     "aiocoap": "adapters/coap/*.py",
     "aiomqtt": "adapters/mqtt/outbound/link.py",
+    "argon2": "policy/passwords.py",
     "casbin": "policy/casbin_store.py",
     "cbor2": "adapters/coap/wire/formats.py",
     "httptools": "adapters/http/*.py",
+    "joserfc": "policy/jwt.py",
     "mypy_extensions": "*",  # marks for the optional compiled form
     "mqtt5": "adapters/mqtt/wire/codec5.py",
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
