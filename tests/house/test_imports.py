@@ -28,6 +28,7 @@ LIBRARIES = {
     "argon2": "policy/passwords.py",
     "casbin": "policy/casbin_store.py",
     "cbor2": "adapters/coap/wire/formats.py",
+    "cryptography": "policy/site_ca.py",
     "httptools": "adapters/http/*.py",
     "joserfc": "policy/jwt.py",
     "mypy_extensions": "*",  # marks for the optional compiled form
