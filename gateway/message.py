@@ -1,12 +1,15 @@
 """The neutral messages between adapters: a Call, its Reply, an Event, and the Status table."""
 
 from enum import IntEnum, StrEnum
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
 from policy.model import Action, Principal
 from registry.names import Name
+
+if TYPE_CHECKING:
+    from gateway.tracing import Span
 
 Fields = list[bytes]
 """End-to-end header fields in wire order, flat: name, ``": "``, value, CRLF, name, …
@@ -152,7 +155,9 @@ class Call:
         "peer",
         "principal",
         "query",
+        "span",
         "sticky",
+        "traceparent",
         "verb",
     )
 
@@ -182,6 +187,10 @@ class Call:
         self.hops = hops
         self.peer = peer
         self.sticky = b""
+        self.traceparent = b""
+        """Where the call stands in a trace (W3C Trace Context); it is among ``fields`` too."""
+        self.span: Span | None = None
+        """What is recorded of it, if it is sampled."""
 
 
 class Reply:

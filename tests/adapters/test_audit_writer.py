@@ -16,7 +16,6 @@ from adapters.audit.folder import HEAD, files, newest, read_head, verify
 from adapters.audit.writer import AuditWriter, Sizes
 from tests.support import ROOT
 
-
 DEFAULT = Sizes()
 
 

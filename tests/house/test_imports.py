@@ -34,6 +34,7 @@ LIBRARIES = {
     "mypy_extensions": "*",  # marks for the optional compiled form
     "mqtt5": "adapters/mqtt/wire/codec5.py",
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
+    "opentelemetry": "adapters/otlp/exporter.py",
     "paho": "adapters/mqtt/outbound/link.py",  # what aiomqtt does not show of it
     "prometheus_client": "adapters/control/metrics.py",
     "rich": "adapters/cli/*.py",
