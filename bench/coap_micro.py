@@ -24,10 +24,10 @@ from adapters.coap.serving.listener import CoapListener, CoapSettings
 from adapters.coap.wire.codec import CON, GET, NON, POST, PUT, Message, encode
 from adapters.store import open_event_log, open_store
 from gateway.channels import Channels
-from gateway.config import Limits
 from gateway.message import Origin, Reply, Status
 from gateway.objects.local import LocalProvider
 from gateway.ports import Answer, Permit, Sink
+from gateway.settings import Limits
 from gateway.site import Clocks, Identity, Site
 from policy.model import AccessPolicy, Action, Subject
 from registry.changes import PolicyApplied, Registered

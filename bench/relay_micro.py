@@ -34,10 +34,10 @@ from bench.hilum import COMPILED, ROOT
 from bench.options import Options
 from bench.process import GATEWAY_CORE, pinned
 from bench.results import Section, Target
-from gateway.config import Limits, Upstream
 from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.ports import Store
+from gateway.settings import Limits, Upstream
 from gateway.site import Clocks, Identity, Site
 from policy.identity import new_token
 from policy.model import AccessPolicy, Action, Subject

@@ -1,17 +1,14 @@
-"""The configuration: strict TOML, every setting with a default (docs/configuration.md).
+"""Reads the configuration, a strict TOML file (docs/configuration.md), and checks it.
 
-An unknown setting is an error, not a silent default. Paths are relative to the file's folder.
+Paths are relative to the file's folder.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
-
+from gateway.settings import Coap, Config, Issuer, Listen
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
@@ -21,180 +18,7 @@ _ENTRY = re.compile(
     r"(?P<host>[^:]+|\[[^]]+\])(?::(?P<port>[0-9]{1,5}))?|(?P<bare>[0-9A-Fa-f:./]+)"
 )
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Count = Annotated[int, Meta(ge=1, le=1 << 40)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
-Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
-
-
-def default_state() -> Path:
-    """Return where a site keeps its state: one place per user, whatever directory it starts in.
-
-    The variable ``HILUM_STATE`` names another place, for the site and its command line alike.
-    """
-    if named := os.environ.get("HILUM_STATE", ""):
-        return Path(named)
-    if os.geteuid() == 0:
-        return Path("/var/lib/hilum")
-    base = os.environ.get("XDG_STATE_HOME", "")
-    # The base directory specification says to ignore a relative path.
-    return (Path(base) if base.startswith("/") else Path.home() / ".local/state") / "hilum"
-
-
-class Site(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who this site is, and the folder that keeps its change log, events and admin token."""
-
-    authority: str = "localhost"
-    aliases: tuple[str, ...] = ()
-    state: Path = field(default_factory=default_state)
-
-
-class Listen(Struct, frozen=True, forbid_unknown_fields=True):
-    """A listener's address and TLS files; port 0 lets the kernel choose."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
-    insecure: bool = False
-
-
-class Control(Listen, frozen=True, forbid_unknown_fields=True):
-    """The control API's listener."""
-
-    port: Port = 8081
-
-
-class Mqtt(Listen, frozen=True, forbid_unknown_fields=True):
-    """The MQTT listener, and what its sessions may hold; sizes in bytes, times in seconds.
-
-    ``websocket_port`` serves MQTT over WebSocket on the same host: 0 lets the kernel choose, none
-    is opened without it. A session that outlives its connection ends ``session_expiry`` later at
-    most. ``anonymous`` lets clients connect without a token; policy decides what they may do.
-    """
-
-    enabled: bool = True
-    port: Port = 1883
-    websocket_port: Port | None = None
-    anonymous: bool = False
-    connections: Count = 20_000
-    connect_seconds: Seconds = 10.0
-    keep_alive: Annotated[int, Meta(ge=1, le=65_535)] = 3600
-    packet: Annotated[int, Meta(ge=128, le=268_435_455)] = 2 * 1024 * 1024
-    receive_maximum: Annotated[int, Meta(ge=1, le=65_535)] = 256
-    topic_aliases: Annotated[int, Meta(ge=0, le=65_535)] = 64
-    subscriptions: Count = 10_000
-    queue: Annotated[int, Meta(ge=1, le=60_000)] = 1000
-    queue_bytes: Count = 8 * 1024 * 1024
-    session_expiry: Annotated[int, Meta(ge=0, le=4_294_967_295)] = 7 * 86_400
-    cloudevents: bool = True
-
-
-class Coap(Struct, frozen=True, forbid_unknown_fields=True):
-    """The CoAP listener: UDP, and on the same port TCP when ``tcp`` is set.
-
-    Nobody authenticates on plain datagrams: unless ``anonymous`` is set they are refused.
-    ``multicast`` answers discovery (RFC 7252 section 8).
-    """
-
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Port = 5683
-    tcp: bool = False
-    websocket_port: Port | None = None
-    anonymous: bool = False
-    multicast: bool = False
-    insecure: bool = False
-
-
-class Broker(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to log in at an MQTT broker that endpoints and sources live on (``mqtt://host``)."""
-
-    url: str
-    username: str = ""
-    password_file: Path | None = None
-    ca: Path | None = None
-    insecure: bool = False
-
-
-class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """What one client can make the data listener hold; sizes in bytes, 0 means none where said.
-
-    ``timeout`` and ``timeout_cap`` are milliseconds, as ``Hilum-Timeout`` is.
-    """
-
-    head: Count = 64 * 1024
-    fields: Count = 128
-    body: Annotated[int, Meta(ge=0)] = 0
-    """0: no limit, because payloads stream through."""
-    message: Count = 1024 * 1024
-    swallow: Count = 1024 * 1024
-    pipelined: Count = 32
-    connections: Count = 10_000
-    requests: Count = 100_000
-    head_seconds: Seconds = 10.0
-    body_seconds: Seconds = 30.0
-    idle_seconds: Seconds = 75.0
-    drain_seconds: Seconds = 30.0
-    timeout: Milliseconds = 30_000
-    timeout_cap: Milliseconds = 300_000
-
-
-class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
-    """Connections to one origin (scheme, host, port); times in seconds."""
-
-    connections: Count = 128
-    waiting: Count = 1024
-    connect: Seconds = 5.0
-    idle: Seconds = 4.0
-    first_byte: Seconds = 300.0
-    stall: Seconds = 60.0
-
-
-class EgressRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a registrant may bind beyond its own address: networks or hosts, ``:port`` optional."""
-
-    allow: tuple[str, ...] = ()
-
-
-class Remote(Struct, frozen=True, forbid_unknown_fields=True):
-    """Another site's gateway; ``token_file`` holds the bearer token that it issued to us."""
-
-    authority: str
-    url: str
-    token_file: Path | None = None
-    insecure: bool = False
-
-
-class StoreRules(Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of the change log is kept behind a snapshot, and how often one is made (entries)."""
-
-    keep_entries: Count = 10_000
-    snapshot_every: Count = 10_000
-
-
-class Log(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the program says on standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["text", "json"] = "text"
-
-
-class Config(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that can be set."""
-
-    site: Site = field(default_factory=Site)
-    http: Listen = Listen()
-    control: Control = Control()
-    mqtt: Mqtt = Mqtt()
-    coap: Coap = Coap()
-    limits: Limits = Limits()
-    upstream: Upstream = Upstream()
-    egress: EgressRules = EgressRules()
-    remote: tuple[Remote, ...] = ()
-    broker: tuple[Broker, ...] = ()
-    store: StoreRules = StoreRules()
-    log: Log = Log()
+_REALM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def load(path: Path | None = None) -> Config:
@@ -223,6 +47,7 @@ def check(config: Config) -> None:
         *_listen_problems("control", config.control),
         *(_listen_problems("mqtt", config.mqtt) if config.mqtt.enabled else ()),
         *(_coap_problems(config.coap) if config.coap.enabled else ()),
+        *_issuer_problems(config),
         *_remote_problems(config),
         *_broker_problems(config),
         *_port_problems(config),
@@ -266,6 +91,16 @@ def _authority_problems(where: str, text: str) -> Iterator[str]:
 
 
 def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
+    certificate = listen.tls_certificate
+    yield from _tls_problems(table, listen)
+    if certificate is None and not listen.insecure and not is_loopback(listen.host):
+        yield (
+            f"[{table}] host: {listen.host} can be reached from other machines without TLS; set "
+            "tls_certificate and tls_key, or insecure = true if that is meant"
+        )
+
+
+def _tls_problems(table: str, listen: Listen) -> Iterator[str]:
     certificate, key = listen.tls_certificate, listen.tls_key
     try:
         ip_address(listen.host)
@@ -274,17 +109,26 @@ def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
     if (certificate is None) != (key is None):
         missing = "tls_key" if key is None else "tls_certificate"
         yield f"[{table}] {missing}: is missing; TLS needs both files"
-    for setting, path in (("tls_certificate", certificate), ("tls_key", key)):
+    files = {
+        "tls_certificate": certificate,
+        "tls_key": key,
+        "client_ca": listen.client_ca,
+        "client_crl": listen.client_crl,
+    }
+    for setting, path in files.items():
         if path is not None and not path.is_file():
             yield f"[{table}] {setting}: there is no file {quoted(str(path))}"
-    if certificate is None and not listen.insecure and not is_loopback(listen.host):
+    if listen.client_certificates != "none" and (certificate is None or listen.client_ca is None):
         yield (
-            f"[{table}] host: {listen.host} can be reached from other machines without TLS; set "
-            "tls_certificate and tls_key, or insecure = true if that is meant"
+            f"[{table}] client_certificates: needs tls_certificate, tls_key and client_ca, the "
+            "authorities that issue them"
         )
 
 
 def _coap_problems(coap: Coap) -> Iterator[str]:
+    yield from _tls_problems("coap", coap)
+    if coap.tls_port is not None and coap.tls_certificate is None:
+        yield "[coap] tls_port: TLS needs tls_certificate and tls_key"
     if not coap.insecure and not is_loopback(coap.host):
         yield (
             f"[coap] host: {coap.host} can be reached from other machines, and plain CoAP is not "
@@ -312,6 +156,35 @@ def _port_problems(config: Config) -> Iterator[str]:
             other = taken.setdefault((host, port), setting)
             if other != setting:
                 yield f"{setting}: {port} is taken by {other}; choose another"
+
+
+def _issuer_problems(config: Config) -> Iterator[str]:
+    realms = {"site", "anonymous"}
+    for number, issuer in enumerate(config.issuer, 1):
+        where = f"[[issuer]] {number}"
+        for setting, text in (("url", issuer.url), ("jwks_uri", issuer.jwks_uri)):
+            if text:
+                yield from _issuer_url_problems(f"{where} {setting}", text, issuer)
+        if not issuer.audience:
+            yield f"{where} audience: is empty; tokens for others would be believed"
+        if issuer.realm in realms or not _REALM.fullmatch(issuer.realm):
+            yield (
+                f"{where} realm: {quoted(issuer.realm)} is taken or no realm; use up to 64 "
+                "letters, digits and . _ -, another one for each issuer"
+            )
+        realms.add(issuer.realm)
+    if config.control.login and all(i.realm != config.control.login for i in config.issuer):
+        yield f"[control] login: there is no [[issuer]] of realm {quoted(config.control.login)}"
+
+
+def _issuer_url_problems(where: str, text: str, issuer: Issuer) -> Iterator[str]:
+    try:
+        url = parse_url(text, schemes=WEB)
+    except InvalidUrl as error:
+        yield f"{where}: {error}"
+    else:
+        if url.scheme == "http" and not (issuer.insecure and is_loopback(url.host)):
+            yield f"{where}: keys must come over https (insecure = true allows http on loopback)"
 
 
 def _broker_problems(config: Config) -> Iterator[str]:

@@ -5,7 +5,7 @@ import logging
 import time
 
 from adapters.cli.output import printable
-from gateway.config import Log
+from gateway.settings import Log
 
 
 class TextFormatter(logging.Formatter):

@@ -8,8 +8,9 @@ import typer
 
 from adapters.cli.output import Format
 from adapters.client import Client, Problem
-from gateway.config import default_state, is_loopback
+from gateway.config import is_loopback
 from gateway.message import Status
+from gateway.settings import default_state
 from registry.urls import InvalidUrl, parse_url
 
 DEFAULT_URL = "http://127.0.0.1:8080"

@@ -18,8 +18,8 @@ from rich.text import Text
 from adapters.cli.yaml import to_yaml
 
 STYLES = {
-    **dict.fromkeys(("allow", "yes", "created", "live"), "green"),
-    **dict.fromkeys(("deny", "no"), "red"),
+    **dict.fromkeys(("allow", "yes", "created", "live", "pass"), "green"),
+    **dict.fromkeys(("deny", "no", "FAIL"), "red"),
     **dict.fromkeys(("replaced", "near miss", "no endpoint"), "yellow"),
     **dict.fromkeys(("unchanged", "-"), "dim"),
 }

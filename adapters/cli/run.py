@@ -16,7 +16,7 @@ INTERRUPTED = 130
 _HINTS = {
     Status.UNAUTHENTICATED: "--token, --token-file, HILUM_TOKEN or HILUM_TOKEN_FILE gives a token; "
     "hilum token issue makes one",
-    Status.DENIED: "hilum explain NAME --as PRINCIPAL --do ACTION says which policy decides",
+    Status.DENIED: "hilum policy explain --as PRINCIPAL --do ACTION NAME says which policy decides",
 }
 
 

@@ -17,9 +17,10 @@ import typer
 from adapters.cli.logs import set_up_logging
 from adapters.cli.options import ADMIN_TOKEN, DEFAULT_URL, refuse
 from adapters.cli.output import Format, data, note, say, show
-from gateway.config import Coap, Config, Listen, Mqtt, check, default_state, load
+from gateway.config import check, load
 from gateway.message import Status
 from gateway.ports import StoreError
+from gateway.settings import Coap, Config, Listen, Mqtt, default_state
 from gateway.strict_toml import ConfigError
 
 if TYPE_CHECKING:

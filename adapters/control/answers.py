@@ -94,6 +94,10 @@ class Explanation(Answer, frozen=True):
 
     allowed: bool
     reasons: list[ReasonAnswer]
+    principal: str
+    kind: str
+    known_by: str
+    attributes: dict[str, str | float | bool | list[str]]
     registered: bool
     resolves_to: list[TargetAnswer]
 

@@ -19,9 +19,10 @@ from adapters.control.metrics import CONTENT_TYPE, Gauge, Metrics
 from adapters.control.openapi import document
 from adapters.control.page import STYLE_SOURCE, page
 from adapters.control.routes import principal_of, refused, routes
-from gateway.config import Listen, is_loopback
+from gateway.config import is_loopback
 from gateway.message import Refusal, Status
 from gateway.problems import MEDIA_TYPE, problem
+from gateway.settings import Listen
 from gateway.site import Site
 from policy.model import Action
 from registry.names import Name
@@ -96,7 +97,7 @@ class _Pages:
     async def metrics(self, request: Request) -> Response:
         """Return the metrics, to this machine or to who may describe them."""
         if not self._open:
-            principal = principal_of(self._site, request)
+            principal = await principal_of(self._site, request)
             name = Name(f"{self._site.authority}/{METRICS}")
             if not self._site.allowed(principal, Action.DESCRIBE, name):
                 detail = f"{principal.id} may not describe {name}"

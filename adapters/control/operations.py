@@ -11,7 +11,8 @@ from adapters.control import answers
 from gateway.objects.channel import History, Letter, Letters
 from gateway.objects.describe import Introspect
 from gateway.objects.listing import Listing, Registrations
-from gateway.objects.policy import Explain, Which
+from gateway.objects.policy import Which
+from gateway.objects.policy_questions import Explain
 from gateway.objects.registry import Id
 from gateway.objects.token import Issue, Revoke
 from policy.language import Manifest

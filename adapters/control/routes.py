@@ -43,7 +43,7 @@ def _endpoint(
 
     async def endpoint(request: Request) -> Response:
         target, payload = await _asked(operation, request)
-        principal = principal_of(site, request)
+        principal = await principal_of(site, request)
         call = Call(Action.CALL, Name(name + target), principal, clock() + CALL_SECONDS)
         call.peer = request.client.host if request.client is not None else NOBODY
         call.content_type = b"application/json"
@@ -67,18 +67,22 @@ def refused(refusal: Refusal) -> Response:
     return Response(document_of(refusal), code, headers, MEDIA_TYPE)
 
 
-def principal_of(site: Site, request: Request) -> Principal:
+async def principal_of(site: Site, request: Request) -> Principal:
     """Return who asks; raises Refusal for a token that is not valid."""
     headers = request.headers.getlist("authorization")
     if not headers:
         return ANONYMOUS
     if len(headers) > 1:
         raise Refusal(Status.BAD_REQUEST, "the request has more than one Authorization field")
-    principal = site.credentials.authorization(headers[0].encode("latin-1"), site.time())
-    if principal is None:
-        detail = "no bearer token that is valid here: it may be unknown, expired or revoked"
-        raise Refusal(Status.UNAUTHENTICATED, detail)
-    return principal
+    raw = headers[0].encode("latin-1")
+    known = site.identity.authorization(raw, site.time())
+    if known is not None:
+        return known
+    peer = request.client.host if request.client is not None else NOBODY
+    found = await awaited(partial(site.identity.header, raw, peer))
+    if isinstance(found, Refusal):
+        raise found
+    return found
 
 
 async def _asked(operation: Operation, request: Request) -> tuple[str, bytes]:

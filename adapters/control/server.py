@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.control.app import application
 from adapters.control.metrics import Gauge
-from gateway.config import Listen
+from gateway.settings import Listen
 from gateway.site import Site
 
 log = logging.getLogger("hilum.control")

@@ -32,11 +32,11 @@ from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
 from gateway.bootstrap import bootstrap
 from gateway.channels import Channels, refuse_subscription
-from gateway.config import Config, Listen, Remote
 from gateway.deliveries import Deliveries
 from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
+from gateway.settings import Config, Listen, Remote
 from gateway.site import Clocks, Identity, Site
 from policy.model import Principal
 
@@ -166,7 +166,7 @@ class Application:
 
     def _principal_of(self, owner: str) -> Principal | None:
         """Return who an owner is now, by a token or a security context; None: by nothing."""
-        known = self.site.credentials.known(owner, self.site.time())
+        known = self.site.identity.known(owner)
         return known or self.devices.known(owner)
 
     def _take_over(self) -> Takeovers:

@@ -8,8 +8,8 @@ from adapters.coap.serving.listener import CoapListener, CoapSettings
 from adapters.control.metrics import Gauge
 from adapters.mqtt.server import MqttServer
 from gateway.channels import Channels
-from gateway.config import Config
 from gateway.session_port import SessionStore
+from gateway.settings import Config
 from gateway.site import Site
 from policy.model import Principal
 

@@ -14,8 +14,8 @@ from adapters.mqtt.outbound.brokers import Brokers
 from adapters.mqtt.outbound.calls import BrokerProvider
 from adapters.mqtt.outbound.sources import TopicSources
 from gateway.channels import Channels
-from gateway.config import Config
 from gateway.egress import Egress
+from gateway.settings import Config
 from gateway.site import Site
 from gateway.sources import Sources
 from policy.model import Principal

@@ -15,8 +15,8 @@ from adapters.mqtt.sessions.ports import Settings
 from adapters.mqtt.sessions.session import Session
 from adapters.mqtt.sockets.listener import MqttListener
 from gateway.channels import Channels
-from gateway.config import Limits, Mqtt
 from gateway.session_port import SessionStore
+from gateway.settings import Limits, Mqtt
 from gateway.site import Site
 
 

@@ -12,12 +12,12 @@ from adapters.coap.wire.codec import ACK, CON, EMPTY, Message, decode, encode
 from adapters.coap.wire.options import Options, ordered
 from adapters.store import open_event_log, open_store
 from gateway.channels import Channels, refuse_subscription
-from gateway.config import Limits
 from gateway.message import Origin, Reply, Status
 from gateway.objects.channel import ChannelObject
 from gateway.objects.describe import DescribeObject
 from gateway.objects.local import LocalProvider
 from gateway.ports import Answer, Permit, Sink
+from gateway.settings import Limits
 from gateway.site import Clocks, Identity, Site
 from policy.language import ManifestDoc, to_record
 from policy.model import AccessPolicy, Action, Policy, Subject

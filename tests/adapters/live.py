@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adapters.main import Application
-from gateway.config import Coap, Config, Control, Limits, Listen, Mqtt, Site
+from gateway.settings import Coap, Config, Control, Limits, Listen, Mqtt, Site
 from registry.names import Name
 
 CHANNELS = {

@@ -20,10 +20,10 @@ from adapters.mqtt.server import MqttServer
 from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
 from gateway.channels import Channels, refuse_subscription
-from gateway.config import Limits, Mqtt
 from gateway.deliveries import Deliveries
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
+from gateway.settings import Limits, Mqtt
 from gateway.site import Clocks, Identity, Site
 from policy.identity import new_token
 from policy.language import ManifestDoc, to_record

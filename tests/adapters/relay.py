@@ -13,9 +13,9 @@ from adapters.http.serving.listener import Listener, Takeovers
 from adapters.http.upstream.provider import HttpProvider
 from adapters.store.changelog import open_store
 from gateway import farewell
-from gateway.config import Limits, Upstream
 from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
+from gateway.settings import Limits, Upstream
 from gateway.site import Clocks, Identity, Site
 from policy.identity import new_token
 from policy.language import ManifestDoc, to_record

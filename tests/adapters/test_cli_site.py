@@ -114,7 +114,7 @@ def test_who_may_not_is_told_which_policy_says_so(site):
     token = site.token_for("service:cli-nobody")
     said = run(site, "call", f"{PLANS}/plain", code=Status.DENIED.wire.exit, HILUM_TOKEN=token)
     assert "service:cli-nobody may not" in said
-    assert "hilum explain" in said
+    assert "hilum policy explain" in said
 
 
 def test_without_a_token_nothing_is_shown(site, tmp_path):
@@ -244,7 +244,7 @@ spec:
 def test_a_policy_from_apply_to_delete(site, tmp_path):
     path = tmp_path / "ann.yaml"
     path.write_text(POLICY)
-    assert "denied" in run(site, "explain", f"{PLANS}/plain", "--as", "user:ann")
+    assert "denied" in run(site, "policy", "explain", f"{PLANS}/plain", "--as", "user:ann")
     out = run(site, "apply", "-f", str(path), "--dry-run")
     assert "+ AccessPolicy/cli-ann" in out
     assert "cli-ann" not in run(site, "get", "accesspolicies")
@@ -255,7 +255,7 @@ def test_a_policy_from_apply_to_delete(site, tmp_path):
     assert run(site, "apply", "-f", "-", stdin=changed).split()[-2:] == ["2", "replaced"]
     code = Status.CONFLICT.wire.exit
     assert "revision 2" in run(site, "apply", "-f", "-", stdin=changed, code=code)
-    out = run(site, "explain", f"{PLANS}/quiet", "--as", "user:ann", "--do", "publish")
+    out = run(site, "policy", "explain", "--as", "user:ann", "--do", "publish", f"{PLANS}/quiet")
     assert "AccessPolicy/cli-ann" in out
     assert "allowed" in out
     assert run(site, "delete", "accesspolicy", "cli-ann") == "AccessPolicy/cli-ann deleted\n"

@@ -17,8 +17,8 @@ from adapters.control.metrics import OTHERS, SERIES, Gauge, Metrics
 from adapters.control.openapi import document
 from adapters.control.operations import OPERATIONS
 from adapters.control.server import ControlServer
-from gateway.config import Control
 from gateway.message import Status
+from gateway.settings import Control
 from policy.model import Action
 from tests.adapters.relay import running_relay
 

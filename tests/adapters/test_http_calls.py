@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.http.upstream.mapping import BadArguments, map_call, read_named
-from gateway.config import Limits, Upstream
+from gateway.settings import Limits, Upstream
 from policy.model import AccessPolicy, Action, Binding, Subject
 from registry.changes import Registered
 from registry.model import Endpoint, Registration, RegistrationId, VirtualObject

@@ -20,7 +20,7 @@ import uvloop
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.config import Limits, Upstream
+from gateway.settings import Limits, Upstream
 from tests.adapters.relay import Relay, running_relay, service
 
 # With the profile of ``make test-full`` a long round takes twenty times as many examples.

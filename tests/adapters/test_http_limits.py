@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Limits
 from gateway.message import Call
 from gateway.objects.local import Result
+from gateway.settings import Limits
 from gateway.view import Route
 from policy.model import Action
 from registry.changes import Registered

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Upstream
+from gateway.settings import Upstream
 from policy.model import Choice, Passive, ResolutionPolicy
 from tests.adapters.relay import Relay, Talk, echo, read_request, running_relay, service
 from tests.adapters.wire import connected, problem_of, until

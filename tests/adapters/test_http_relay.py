@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.config import Limits
+from gateway.settings import Limits
 from policy.model import AccessPolicy, Action, Subject
 from registry.model import Endpoint
 from tests.adapters.relay import AUTHORITY, Relay, echo, read_request, running_relay, service

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from gateway.config import Limits
+from gateway.settings import Limits
 from tests.adapters.relay import Relay, echo, running_relay, service
 from tests.adapters.wire import connected
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Limits
+from gateway.settings import Limits
 from tests.adapters.relay import Relay, read_request, running_relay, service
 from tests.adapters.wire import chunked, connected
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.http.serving import tls
-from gateway.config import Limits, Listen, Upstream
+from gateway.settings import Limits, Listen, Upstream
 from tests.adapters.relay import Relay, Talk, echo, running_relay, service
 from tests.adapters.wire import Client, connected, problem_of
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from gateway.config import Upstream
+from gateway.settings import Upstream
 from policy.model import Passive, ResolutionPolicy
 from registry.model import Endpoint
 from tests.adapters.relay import Relay, echo, read_request, running_relay, service

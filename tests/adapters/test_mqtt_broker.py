@@ -6,8 +6,8 @@ import pytest
 import pytest_asyncio
 
 from adapters.mqtt.desk.desk import DeskSettings
-from gateway.config import Mqtt
 from gateway.ports import Keep, StoredEvent
+from gateway.settings import Mqtt
 from tests.adapters.mqtt_site import BAND, mqtt_site, settle
 
 KEPT = {"clean": False, "expiry": 600}

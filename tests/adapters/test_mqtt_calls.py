@@ -238,8 +238,8 @@ class TestOtherProviders:
 
     async def test_an_http_service(self, site):
         from adapters.http.upstream.provider import HttpProvider
-        from gateway.config import Upstream
         from gateway.egress import Egress
+        from gateway.settings import Upstream
         from registry.model import Endpoint
         from tests.adapters.relay import echo, service
 

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 import pytest_asyncio
 
-from gateway.config import Mqtt
+from gateway.settings import Mqtt
 from registry.names import Name
 from tests.adapters.mqtt_site import BAND, mqtt_site, settle
 from tests.adapters.mqtt_sockets import until

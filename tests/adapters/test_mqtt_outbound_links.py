@@ -13,8 +13,8 @@ from paho.mqtt.properties import Properties
 
 from adapters.mqtt.outbound import link as outbound
 from adapters.mqtt.outbound.mapping import attributes, replied
-from gateway.config import Broker
 from gateway.message import Call, Refusal, Status
+from gateway.settings import Broker
 from policy.model import ANONYMOUS, Action
 from registry.names import Name
 from tests.adapters.brokers import Mosquitto, calls

@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from adapters.mqtt.desk import matching, scanning
-from gateway.config import Mqtt
+from gateway.settings import Mqtt
 from registry.model import EventChannel
 from tests.adapters.mqtt_site import BAND, mqtt_site
 

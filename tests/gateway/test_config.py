@@ -10,18 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import fields
 
-from gateway.config import (
-    Broker,
-    Config,
-    Control,
-    Limits,
-    Listen,
-    Remote,
-    check,
-    default_state,
-    is_loopback,
-    load,
-)
+from gateway.config import check, is_loopback, load
+from gateway.settings import Broker, Config, Control, Issuer, Limits, Listen, Remote, default_state
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from tests.support import ROOT
 
@@ -261,10 +251,13 @@ def toml(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+LISTS = {"remote": Remote, "broker": Broker, "issuer": Issuer}
+
+
 def table(info: msgspec.structs.FieldInfo) -> st.SearchStrategy:
-    kind = {"remote": Remote, "broker": Broker}.get(info.name, info.type)
+    kind = LISTS.get(info.name, info.type)
     inner = st.dictionaries(st.sampled_from([one.name for one in fields(kind)]) | st.text(), VALUES)
-    return st.lists(inner, max_size=3) if kind in (Remote, Broker) else inner
+    return st.lists(inner, max_size=3) if kind in LISTS.values() else inner
 
 
 def judged(data: bytes) -> None:
@@ -308,6 +301,8 @@ def documented() -> dict[str, dict[str, str]]:
 def default(info: msgspec.structs.FieldInfo) -> str:
     if info.required:
         return "required"
+    if info.default_factory is dict:
+        return "`{}`"
     if info.default is msgspec.NODEFAULT:
         return "see below"
     value = list(info.default) if isinstance(info.default, tuple) else info.default
@@ -315,8 +310,7 @@ def default(info: msgspec.structs.FieldInfo) -> str:
 
 
 def test_every_setting_is_documented_with_its_default():
-    lists = {"remote": Remote, "broker": Broker}
-    tables = {info.name: lists.get(info.name, info.type) for info in fields(Config)}
+    tables = {info.name: LISTS.get(info.name, info.type) for info in fields(Config)}
     assert documented() == {
         name: {info.name: default(info) for info in fields(kind)} for name, kind in tables.items()
     }

@@ -13,8 +13,8 @@ from adapters.coap.serving.streams import StreamConnection
 from adapters.coap.serving.udp import Datagrams, bind
 from adapters.coap.serving.websocket import WebSocketConnection
 from gateway.channels import Channels
-from gateway.config import Limits
 from gateway.rota import Rota, in_slices
+from gateway.settings import Limits
 from gateway.site import Site
 from gateway.unfinished import Unfinished
 from policy.model import Principal

@@ -122,7 +122,7 @@ class Security:
         for client in self._contexts.refresh():
             log.warning("the OSCORE context %s is gone", client.name)
             self._service.transfers.forget(client)
-            self._service.plane.end_of(client.principal.credential)
+            self._service.plane.end_of({client.principal.credential})
             for observation in tuple(client.observations.values()):
                 observation.end(refusal)
 

@@ -25,11 +25,11 @@ from adapters.coap.wire.codec import FETCH, GET, POST
 from adapters.coap.wire.formats import LINKS, TYPES
 from adapters.coap.wire.options import uint_value
 from gateway.channels import Channels
-from gateway.config import Limits
 from gateway.egress import NOBODY
 from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
+from gateway.settings import Limits
 from gateway.site import Site
 from gateway.view import Route
 from policy.model import Action, Principal

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from adapters.http.serving.inbound import Inbound
 from adapters.http.upstream.mapping import BadArguments, read_named
 from gateway.exchange import Exchange
+from gateway.identity import Pending
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.view import Route
@@ -64,7 +65,7 @@ class Dispatcher:
         self._body_limit = listener.limits.body
         limits = listener.limits
         self._patience = min(limits.timeout, limits.timeout_cap) / 1000
-        self._authorize = listener.site.credentials.authorization
+        self._authorize = listener.site.identity.authorization
         self._time = listener.site.time
         self._names: dict[bytes, Name] = {}
         self._named = 0
@@ -95,9 +96,23 @@ class Dispatcher:
         raw = head.authorization
         principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
         if principal is None:
-            detail = "no bearer token that is valid here: it may be unknown, expired or revoked"
-            inbound.refuse(Refusal(Status.UNAUTHENTICATED, detail))
+            self._identify(inbound, name, query, raw)
             return
+        self.go_on(inbound, name, query, principal)
+
+    def _identify(self, inbound: Inbound, name: Name, query: bytes, raw: bytes) -> None:
+        """Find out who sends an Authorization header that is not known yet, or not any more."""
+        identity = self._site.identity
+        held = Unidentified(self, inbound, name, query)
+        found = identity.header(raw, inbound.owner.peer, held.told)
+        if isinstance(found, Pending):
+            held.wait(found)
+        else:
+            held.told(found)
+
+    def go_on(self, inbound: Inbound, name: Name, query: bytes, principal: Principal) -> None:
+        """Go on with a request whose client is known."""
+        head = inbound.head
         if head.hops >= MAX_HOPS:
             inbound.fault(508, f"the call has passed {head.hops} gateways: a loop")
             return
@@ -269,6 +284,51 @@ class Dispatcher:
                 self._hosts.clear()
             self._hosts.add(host)
         return known
+
+
+class Unidentified:
+    """A request whose client is being authenticated: nothing of its payload is read meanwhile."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, inbound: Inbound, name: Name, query: bytes
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._inbound = inbound
+        self._name = name
+        self._query = query
+        self._pending: Pending | None = None
+
+    def wait(self, pending: Pending) -> None:
+        """Stand in for the exchange until the answer is there."""
+        self._pending = pending
+        self._inbound.relay = self
+        self._inbound.pause()
+
+    def told(self, found: Principal | Refusal) -> None:
+        """Go on as who it is, or refuse."""
+        inbound = self._inbound
+        if self._pending is not None:
+            inbound.relay = None
+            inbound.resume()
+        if isinstance(found, Refusal):
+            inbound.refuse(found)
+        else:
+            self._dispatcher.go_on(inbound, self._name, self._query, found)
+
+    def body(self, data: bytes, end: bool) -> None:  # noqa: ARG002 (the request knows its end)
+        """Keep what had been read already."""
+        self._inbound.parts.append(data)
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        if self._pending is not None:
+            self._pending.cancel()
+
+    def pause_reply(self) -> None:
+        """Nothing is on its way."""
+
+    def resume_reply(self) -> None:
+        """Nothing is on its way."""
 
 
 class NamedInBody:

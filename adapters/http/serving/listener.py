@@ -14,10 +14,10 @@ from adapters.http.serving.inbound import Inbound
 from adapters.http.serving.server import ServerConnection
 from adapters.http.wire import render
 from adapters.http.wire.heads import HeadMemory, RequestHead
-from gateway.config import Limits
 from gateway.farewell import stop_accepting
 from gateway.message import Call
 from gateway.rota import Rota
+from gateway.settings import Limits
 from gateway.site import Site
 from gateway.view import Route
 from registry.names import Name

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config import Listen
+from gateway.settings import Listen
 
 log = logging.getLogger("hilum.tls")
 

@@ -10,12 +10,12 @@ from mypy_extensions import mypyc_attr
 
 from adapters.http.upstream.upstream import UpstreamConnection
 from adapters.http.wire.heads import HeadMemory, ReplyHead
-from gateway.config import Upstream
 from gateway.egress import Egress, Forbidden, Origin
 from gateway.exchange import Plane
 from gateway.message import Status
 from gateway.ports import Answer
 from gateway.rota import Rota
+from gateway.settings import Upstream
 
 PENDING_BYTES = 256 * 1024
 """Payload that is held for a call without a connection; then the caller is paused."""

@@ -12,12 +12,12 @@ from adapters.http.upstream.pool import Pool
 from adapters.http.wire import render
 from adapters.http.wire.heads import HeadMemory, ReplyHead
 from gateway.calls import MAX_MESSAGE
-from gateway.config import Upstream
 from gateway.egress import Egress, Origin
 from gateway.exchange import Plane
 from gateway.message import Call, Status
 from gateway.ports import Answer, Permit, Sink
 from gateway.rota import Rota
+from gateway.settings import Upstream
 from policy.resolution import Target
 from registry.urls import PORTS, Url, parse_url
 

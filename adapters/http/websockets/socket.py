@@ -4,6 +4,7 @@ What can be said is in ``messages``; one client's side is a ``Session``.
 """
 
 import asyncio
+from collections.abc import Container
 from itertools import count
 
 import msgspec
@@ -14,10 +15,10 @@ from adapters.http.websockets.session import Session
 from adapters.http.websockets.websocket import WebSocket, handshake
 from adapters.http.wire.payloads import members
 from gateway.channels import Channels
-from gateway.config import Limits
 from gateway.message import Call, Event
 from gateway.provided import SessionProvider
 from gateway.rota import Rota, in_slices
+from gateway.settings import Limits
 from gateway.site import Site
 from policy.model import ANONYMOUS
 
@@ -71,10 +72,10 @@ class Sockets:
             self._timer.cancel()
             self._timer = None
 
-    def end_of(self, credential: str) -> None:
-        """Close the sockets of a credential that is no longer valid."""
+    def end_of(self, credentials: Container[str]) -> None:
+        """Close the sockets of credentials that are no longer valid."""
         for session, connection in list(self._sessions.items()):
-            if session.principal.credential == credential:
+            if session.principal.credential in credentials:
                 connection.close(websocket.POLICY, "the credential is no longer valid")
 
     def redecide(self) -> None:

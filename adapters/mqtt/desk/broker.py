@@ -5,7 +5,7 @@ A session belongs to a principal and a client id: nobody takes over another's, w
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from itertools import count
 from typing import Protocol
 
@@ -112,9 +112,9 @@ class Broker:
         """Publish wills and end sessions whose time has come (``now``: Unix seconds)."""
         self._absences.sweep(now)
 
-    def end_of(self, credential: str) -> None:
-        """Disconnect the clients of a credential that is not valid any more."""
-        ended = [c for c in self._clients.values() if c.principal.credential == credential]
+    def end_of(self, credentials: Container[str]) -> None:
+        """Disconnect the clients of credentials that are not valid any more."""
+        ended = [c for c in self._clients.values() if c.principal.credential in credentials]
         for client in ended:
             client.suspended = True
             if client.session.connected:
@@ -327,7 +327,7 @@ class Broker:
     def _publish_will(self, client: Client) -> None:
         """Publish a will, as whom the client was, if that is still somebody (section 3.1.2.5)."""
         will, client.will = client.will, None
-        if will is not None and self._site.credentials.live(client.principal, self._site.time()):
+        if will is not None and self._site.identity.live(client.principal):
             self.publishing.will(client, will)
 
     def _will_is_due(self, client: Client) -> None:
@@ -369,7 +369,7 @@ class Broker:
         if record.expiry != FOR_EVER and since + record.expiry <= now and record.will is None:
             self._keeper.drop(stored.key)
             return
-        principal = self._known(record, now)
+        principal = self._known(record)
         client = self._new(
             stored.key,
             record.client_id,
@@ -386,10 +386,10 @@ class Broker:
         self._absences.begin(client, since, record.will_at or now + delay)
         self._subscribing.restore(client)
 
-    def _known(self, record: Record, now: float) -> Principal | None:
+    def _known(self, record: Record) -> Principal | None:
         if record.kind == NOBODY.kind:
             return NOBODY if self._settings.anonymous else None
-        principal = self._site.credentials.known(record.principal, now)
+        principal = self._site.identity.known(record.principal)
         return principal if principal is not None and principal.kind == record.kind else None
 
 

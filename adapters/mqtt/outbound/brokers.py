@@ -13,8 +13,8 @@ from adapters.mqtt.outbound.link import (
     Settings,
     UnsupportedVersion,
 )
-from gateway.config import Broker
 from gateway.egress import Egress, Forbidden, Origin
+from gateway.settings import Broker
 from registry.urls import Url, parse_url
 
 DIALS = 2

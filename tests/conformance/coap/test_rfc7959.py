@@ -16,7 +16,7 @@ from adapters.coap.wire.options import (
     uint,
     uint_value,
 )
-from gateway.config import Limits
+from gateway.settings import Limits
 from policy.model import Action
 from tests.adapters.coap_site import PLAN, Device, running_coap
 from tests.conformance.clauses import clause
