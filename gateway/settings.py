@@ -231,6 +231,12 @@ class Trace(Struct, frozen=True, forbid_unknown_fields=True):
     insecure: bool = False
 
 
+class FirstUse(Struct, frozen=True, forbid_unknown_fields=True):
+    """The plug-ins (``module:attribute``) that policies may name as controllers."""
+
+    plugins: tuple[str, ...] = ()
+
+
 class StoreRules(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the change log is kept behind a snapshot, and how often one is made (entries)."""
 
@@ -262,5 +268,6 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     identity: IdentityRules = IdentityRules()
     audit: Audit = Audit()
     trace: Trace = Trace()
+    first_use: FirstUse = FirstUse()
     store: StoreRules = StoreRules()
     log: Log = Log()
