@@ -6,12 +6,15 @@ Its deadline is an attribute that ``Plane.sweep`` looks at.
 
 from typing import Final
 
+from gateway.admission import Gate
 from gateway.message import Call, Refusal, Reply, Status
-from gateway.ports import Caller, Permit, Provider, Sink
+from gateway.places import Throttled
+from gateway.plane import Plane as Plane  # noqa: PLC0414 - what exchanges happen on
+from gateway.ports import Caller, Permit, Sink
 from gateway.refusals import denial, no_endpoint
+from gateway.terms import ATTEMPTS, Terms
 from gateway.validity import CHECKED, carries_payload, refuse_invalid, too_large
-from gateway.view import Route, View
-from policy.access import AccessIndex
+from gateway.view import Route
 from policy.decision import Decision
 from policy.model import Action
 from policy.resolution import Target
@@ -19,7 +22,6 @@ from registry.validation import Validator
 
 HELD = CHECKED
 """A request of at most this many bytes is kept, so that it can be sent again (design 4)."""
-ATTEMPTS = 3
 FAIR_SECONDS = 1.0
 """A deadline sooner than this says nothing about the endpoint that missed it."""
 CALL: Final = Action.CALL
@@ -29,33 +31,11 @@ FAULTS = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
 RETRIED = (*FAULTS, Status.THROTTLED)
 
 
-class Plane:
-    """What every exchange decides on; ``now`` is the loop's time in seconds."""
-
-    def __init__(self, view: View, access: AccessIndex, local: Provider) -> None:
-        self.view = view
-        self.access = access
-        self.local = local
-        self.providers: dict[str, Provider] = {}
-        self.live: set[Exchange] = set()
-        self.now = 0.0
-
-    def sweep(self, now: float) -> None:
-        """End every exchange whose deadline has passed."""
-        self.now = now
-        for exchange in [e for e in self.live if e.deadline <= now]:
-            exchange.expire()
-
-    def end_of(self, credential: str) -> None:
-        """End every exchange of a credential that is no longer valid."""
-        for exchange in [e for e in self.live if e.call.principal.credential == credential]:
-            exchange.revoke()
-
-
 class Exchange:
     """One call between its caller and a provider; see the ports for who calls what.
 
     It is answered exactly once, by a whole reply, ``refuse`` or ``abort``, unless it is cancelled.
+    ``received`` and ``sent`` are the payload bytes of the request and of the reply.
     """
 
     __slots__ = (
@@ -63,24 +43,29 @@ class Exchange:
         "_caller",
         "_decision",
         "_ended",
+        "_full",
         "_head",
         "_held",
         "_plane",
         "_reply_paused",
-        "_route",
         "_sent",
         "_sink",
         "_started",
+        "_terms",
         "_tried",
+        "_waiting",
         "call",
         "deadline",
         "done",
+        "received",
+        "route",
+        "sent",
     )
 
     def __init__(self, plane: Plane, call: Call, route: Route, caller: Caller) -> None:
         self._plane = plane
         self.call = call
-        self._route = route
+        self.route = route
         self._caller = caller
         self.deadline = call.deadline
         self._started = self._sent = plane.now
@@ -92,25 +77,29 @@ class Exchange:
         self._ended = False
         self._body_paused = False
         self._reply_paused = False
+        self._terms: Terms | None = None
+        self._full: Throttled | None = None
+        self._waiting: bytes | None = None
+        self.received = 0
+        self.sent = 0
         self.done = False
 
     # What the caller's adapter calls
 
     def begin(self, body: bytes, end: bool) -> None:
         """Decide and send; called first, and once. What is wrong is answered by ``refuse``."""
-        call, route, plane = self.call, self._route, self._plane
+        call, route, plane = self.call, self.route, self._plane
         decision = plane.access.check(call.principal, call.action, call.name, route.owner)
         if not decision.allowed:
             self._refuse(denial(plane.access, call, route, decision))
             return
         self._decision = decision
-        self._held = body if len(body) <= HELD else None
+        self.received = len(body)
+        self._held = body if self.received <= HELD else None
         self._ended = end
         plane.live.add(self)
-        if route.validator is not None and carries_payload(call):
-            self._check(route.validator, body)
-        elif not self._send(body):
-            self._refuse(no_endpoint(route))
+        if route.gate is None or self._admit(route.gate, body):
+            self._go(body)
 
     def body(self, data: bytes, end: bool) -> None:
         """Take more of the request's payload."""
@@ -118,8 +107,12 @@ class Exchange:
         if self.done:
             return
         self._ended = end
+        self.received += len(data)
         if sink is None:
-            self._collect(data)
+            if self._waiting is None:
+                self._collect(data)
+            else:
+                self._waiting += data
             return
         held = self._held
         if held is not None:
@@ -146,6 +139,22 @@ class Exchange:
         if self._sink is not None and not self.done:
             self._sink.resume()
 
+    @property
+    def target(self) -> Target | None:
+        """The endpoint that was asked last; None: none, or the gateway's own object."""
+        return self._tried[-1] if self._tried else None
+
+    # What admission calls; ``refused`` too
+
+    def admitted(self) -> None:
+        """There is a place for the call now."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not self.done:
+            self._held = waiting if len(waiting) <= HELD else None
+            self._sent = self._plane.now
+            self._let_go()
+            self._go(waiting)
+
     # What the provider's adapter calls
 
     def reply(self, head: Reply, body: bytes, end: bool) -> None:
@@ -154,6 +163,7 @@ class Exchange:
             return
         self._head = head
         self.deadline = NEVER
+        self.sent = len(body)
         if self._tried:
             self._judge(self._tried[-1], head)
         if end:
@@ -164,6 +174,7 @@ class Exchange:
         """The provider's reply goes on."""
         if self.done or self._head is None:
             return
+        self.sent += len(data)
         if end:
             self._finish(self._head.status)
         self._caller.reply_body(data, end)
@@ -214,6 +225,31 @@ class Exchange:
 
     # Inside
 
+    def _admit(self, gate: Gate, body: bytes) -> bool:
+        """Ask what quality policies let pass; False: refused, or it waits for a place."""
+        call, now = self.call, self._plane.now
+        terms = self._terms = Terms(gate.lane(call.principal), max(call.length, len(body)))
+        refusal = terms.enter(self, now)
+        if refusal is not None:
+            self._refuse(refusal)
+            return False
+        self.deadline = terms.deadline(self.deadline, now)
+        if not terms.waits:
+            return True
+        self._waiting = body
+        if not self._ended:
+            self._body_paused = True
+            self._caller.pause()
+        return False
+
+    def _go(self, body: bytes) -> None:
+        """Send what may be sent, once it is known to be valid."""
+        route = self.route
+        if route.validator is not None and carries_payload(self.call):
+            self._check(route.validator, body)
+        else:
+            self._send_or_refuse(body)
+
     def _check(self, validator: Validator, payload: bytes) -> None:
         """Send a payload once it is whole and fits its schema."""
         if self._held is None:
@@ -223,29 +259,41 @@ class Exchange:
             self.call.length = len(payload)
             if refusal is not None:
                 self._refuse(refusal)
-            elif not self._send(payload):
-                self._refuse(no_endpoint(self._route))
+            else:
+                self._send_or_refuse(payload)
 
     def _collect(self, data: bytes) -> None:
         """Take payload that has to be whole before anything is sent."""
-        validator, held = self._route.validator, self._held
+        validator, held = self.route.validator, self._held
         if validator is None or held is None:
             return
         held += data
         self._held = held if len(held) <= HELD else None
         self._check(validator, held)
 
+    def _send_or_refuse(self, body: bytes) -> None:
+        if not self._send(body):
+            selection = self.route.selection
+            wait = 0.0 if selection is None else selection.wait(self._plane.now)
+            self._refuse(self._full or no_endpoint(self.route, wait))
+
     def _send(self, body: bytes) -> bool:
         """Resolve, admit and send; return False when no endpoint is left."""
-        call, route, plane = self.call, self._route, self._plane
+        call, route, plane = self.call, self.route, self._plane
         selection = route.selection
         if call.action is not CALL or selection is None:
             target, provider = None, plane.local
         else:
-            target = selection.pick(plane.now, call.sticky, self._tried)
+            terms = self._terms
+            if terms is None:
+                target = selection.pick(plane.now, call.sticky, self._tried)
+                if target is not None:
+                    self._tried = (*self._tried, target)
+            else:
+                picked = terms.pick(selection, plane.now, call.sticky, self._tried)
+                target, self._tried, self._full = picked
             if target is None:
                 return False
-            self._tried = (*self._tried, target)
             provider = plane.providers[target.provider]
         permit = Permit(call, route, self._decision, target)
         sink = self._sink = provider.send(permit, self, body, self._ended)
@@ -254,17 +302,20 @@ class Exchange:
         return True
 
     def _may_retry(self, status: Status, *, written: bool) -> bool:
-        method = self._route.method
+        method = self.route.method
         if status not in RETRIED or method is None or self._held is None:
             return False
-        if not 0 < len(self._tried) < ATTEMPTS:
+        if not self._tried or (written and not (method.safe or method.idempotent)):
             return False
-        return not written or method.safe or method.idempotent
+        terms, tries = self._terms, len(self._tried)
+        return tries < ATTEMPTS if terms is None else terms.may_retry(tries, self._plane.now)
 
     def _retry(self) -> bool:
         """Send what is held once more; return False when no other endpoint is left."""
         self._sent = self._plane.now
         self._let_go()
+        if self._terms is not None:
+            self._terms.leave(answered=False)
         return self._send(self._held or b"")
 
     def _stop(self, refusal: Refusal) -> None:
@@ -279,11 +330,19 @@ class Exchange:
         """A provider's 5xx counts against it (RFC 9110 section 15.6), anything else for it."""
         if head.code >= 500:
             self._blame(target)
-        elif target.health.failures or target.health.ejected_until:
-            target.health.succeeded()
+            return
+        health = target.health
+        if self._terms is not None:
+            self._terms.judged()
+            target.succeeded()
+        elif health.failures or health.ejected_until:
+            target.succeeded()
 
     def _blame(self, target: Target) -> None:
-        target.health.failed(self._plane.now, target.passive)
+        selection = self.route.selection
+        if self._terms is not None:
+            self._terms.judged()
+        target.failed(self._plane.now, 1 if selection is None else selection.size)
 
     def _break_off(self, status: Status) -> None:
         self._finish(status)
@@ -299,7 +358,13 @@ class Exchange:
         plane.live.discard(self)
         if self._body_paused:
             self._let_go()
-        self._route.meter.observe(self.call.action, status, plane.now - self._started)
+        seconds = plane.now - self._started
+        self.route.meter.observe(self.call.action, status, seconds)
+        if plane.ended is not None:
+            plane.ended(self, status, seconds)
+        terms = self._terms
+        if terms is not None:
+            terms.end(self.received, self.sent, answered=self._head is not None)
 
     def _let_go(self) -> None:
         """Take payload again that a provider which is not asked any more did not want."""

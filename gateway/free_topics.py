@@ -1,5 +1,6 @@
 """Channels that nobody registered: a policy opens a space of names for them (``TopicSpace``)."""
 
+from gateway.admission import Admission
 from gateway.view import Meter, Route
 from policy.model import TopicSpace
 from policy.patterns import PatternIndex
@@ -13,9 +14,12 @@ REMEMBERED = 10_000
 class FreeTopics:
     """The Routes of names in open spaces, made when they are asked for."""
 
-    def __init__(self, spaces: PatternIndex[TopicSpace], meter: Meter) -> None:
+    def __init__(
+        self, spaces: PatternIndex[TopicSpace], meter: Meter, admission: Admission | None = None
+    ) -> None:
         self._spaces = spaces
         self._meter = meter
+        self._admission = admission
         self._routes: dict[Name, Route] = {}
 
     def find(self, name: Name) -> Route | None:
@@ -30,11 +34,13 @@ class FreeTopics:
         return route
 
     def forget(self) -> None:
-        """Spaces have changed."""
+        """Spaces have changed, or quality policies."""
         self._routes.clear()
 
     def _route(self, name: Name, space: TopicSpace) -> Route:
         route = Route(name, Kind.CHANNEL, "", self._meter)
         route.channel = EventChannel(retain=space.retain, overflow=space.overflow)
         route.free = True
+        if self._admission is not None:
+            route.gate = self._admission.gate_of(name)
         return route

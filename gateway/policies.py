@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Container, Iterable, Sequence
 
+from gateway.places import Quality
 from gateway.recent import Recent, differences
 from policy.access import AccessIndex
 from policy.language import ManifestDoc, from_record
@@ -55,7 +56,7 @@ class PolicyBook:
         self.sources: dict[str, tuple[str, Binding]] = {}
         """Sources of channels by policy name, likewise."""
         self.spaces: PatternIndex[TopicSpace] = PatternIndex()
-        self.qualities: PatternIndex[QualityPolicy] = PatternIndex()
+        self.qualities: PatternIndex[Quality] = PatternIndex()
         self.first_uses: PatternIndex[FirstUsePolicy] = PatternIndex()
         self._specs: dict[tuple[str, str], Policy] = {}
         self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
@@ -110,7 +111,8 @@ class PolicyBook:
             elif isinstance(spec, TopicSpace):
                 self.spaces.put(pattern, record.name, spec)
             elif isinstance(spec, QualityPolicy):
-                self.qualities.put(pattern, record.name, spec)
+                quality = Quality(record.name, record.revision, spec)
+                self.qualities.put(pattern, record.name, quality)
             elif isinstance(spec, FirstUsePolicy):
                 self.first_uses.put(pattern, record.name, spec)
         return patterns if isinstance(spec, ResolutionPolicy | QualityPolicy) else []

@@ -6,6 +6,7 @@ from gateway.message import Call, Refusal, Status
 from gateway.view import Route, View
 from policy.access import AccessIndex
 from policy.decision import Decision
+from policy.limits import retry_after
 from policy.model import ANONYMOUS, Action
 from registry.names import Name, member, near
 
@@ -42,9 +43,12 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
     return Refusal(Status.NOT_FOUND, f"{call.name} is not registered here{hint}", extra=extra)
 
 
-def no_endpoint(route: Route) -> Refusal:
-    """Refuse a call that there is no endpoint for."""
+def no_endpoint(route: Route, wait: float = 0.0) -> Refusal:
+    """Refuse a call that there is no endpoint for; ``wait``: breakers are open as long."""
     selection = route.selection
+    if wait:
+        detail = f"every endpoint of {route.name} failed too often: it is left alone for a while"
+        return Refusal(Status.UNAVAILABLE, detail, retry_after=retry_after(wait))
     if selection is not None and selection.targets():
         detail = f"every endpoint of {route.name} fails its health checks now"
     else:

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 from mypy_extensions import mypyc_attr
 
+from gateway.admission import Admission, Gate
 from gateway.message import Status
 from policy.model import Action, Binding, HealthCheck, ResolutionPolicy
 from policy.resolution import STATIC, Health, Selection, Source, Target, compile_selection
@@ -84,6 +85,7 @@ class Route:
         "action",
         "channel",
         "free",
+        "gate",
         "kind",
         "meter",
         "method",
@@ -110,6 +112,8 @@ class Route:
         """What a payload must fit, when its definition says so."""
         self.one_of_group = False
         self.free = False
+        self.gate: Gate | None = None
+        """What quality policies ask of its traffic; None: no policy covers the name."""
 
 
 class View:
@@ -229,18 +233,25 @@ class Compiler:
         resolution_of: Callable[[Name], ResolutionPolicy | None],
         static_of: Callable[[Name], Sequence[Binding]],
         sessions_of: Callable[[Name], Sequence[Source]],
+        admission: Admission | None = None,
     ) -> None:
         self._catalog = catalog
         self._view = view
         self._resolution_of = resolution_of
         self._static_of = static_of
         self._sessions_of = sessions_of
+        self._admission = admission
         self.dead: set[RegistrationId] = set()
         """Registrations that have expired, before the log says so."""
 
     def compile(self, names: Iterable[Name]) -> dict[Name, Route | None]:
         """Compile the Routes of ``names``; a name that exists no more compiles to None."""
-        return {name: self._route(name) for name in names}
+        routes = {name: self._route(name) for name in names}
+        if self._admission is not None:
+            for route in routes.values():
+                if route is not None:
+                    route.gate = self._admission.gate_of(route.name)
+        return routes
 
     def _route(self, name: Name) -> Route | None:
         record = self._catalog.names.get(name)
@@ -291,7 +302,8 @@ class Compiler:
 
     def _select(self, name: Name, sources: Sequence[Source]) -> Selection:
         policy = self._resolution_of(name) or DEFAULT_RESOLUTION
-        return compile_selection(name, sources, policy, self._view.health_of)
+        guard_of = None if self._admission is None else self._admission.guard_of
+        return compile_selection(name, sources, policy, self._view.health_of, guard_of)
 
 
 def _validator(schema: dict[str, Any] | None) -> Validator | None:

@@ -86,10 +86,11 @@ class Breaker:
         self.until = now + seconds * (0.5 + 0.5 * self._random())
 
 
+@mypyc_attr(native_class=False)  # weak references need an ordinary class
 class Ejections:
     """Which endpoints of one name are ejected: never more than the rule's share at once."""
 
-    __slots__ = ("_failures", "_rule", "_until")
+    __slots__ = ("__weakref__", "_failures", "_rule", "_until")
 
     def __init__(self, rule: Outlier) -> None:
         self._rule = rule

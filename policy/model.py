@@ -319,11 +319,29 @@ class Outlier(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     share: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
+class Shed(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """When a method nears exhaustion, and what the site then does about it (S3 III-B).
+
+    Of the last seconds: the share of calls that failed, the 99th percentile of latency in
+    milliseconds, calls that waited for a place; 0 does not ask. The site then lets ``keep`` of
+    the present traffic pass, by a QualityPolicy of its own that ends after ``seconds``.
+    """
+
+    errors: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    p99: Annotated[int, Meta(ge=0, le=300_000)] = 0
+    queue: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    calls: Count = 20
+    keep: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    seconds: Annotated[int, Meta(ge=1, le=86_400)] = 30
+
+
 class QualityPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Constraints on the traffic of names, principals and bindings (S3 III-B).
 
     ``per`` says what shares a limit: without it all traffic that the policy covers. ``timeout``
-    is milliseconds, 0 leaves the method's. A higher ``priority`` is served before a lower one.
+    is milliseconds, 0 leaves the method's. A higher ``priority`` is served before a lower one;
+    of all policies that cover a call the highest counts, and 5 if none says any. ``reserve`` is
+    the share of bursts and places that only priorities above 5 may use.
     """
 
     names: Names
@@ -336,7 +354,9 @@ class QualityPolicy(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     retries: Retries | None = None
     breaker: Breaker | None = None
     outlier: Outlier | None = None
-    priority: Annotated[int, Meta(ge=0, le=10)] = 5
+    shed: Shed | None = None
+    priority: Annotated[int, Meta(ge=0, le=10)] | None = None
+    reserve: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     description: str = ""
 
 

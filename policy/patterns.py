@@ -44,6 +44,12 @@ class PatternIndex(Generic[T]):
         if not entries:
             del self._by_prefix[pattern.prefix]
 
+    def __iter__(self) -> Iterator[T]:
+        """Yield every value, as often as it has patterns."""
+        for entries in self._by_prefix.values():
+            for entry in entries:
+                yield entry.value
+
     def matching(self, name: Name) -> Iterator[T]:
         """Yield the values whose pattern matches ``name``.
 

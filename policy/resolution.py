@@ -13,6 +13,7 @@ from zlib import crc32
 
 from mypy_extensions import mypyc_attr
 
+from policy.breaker import Guard
 from policy.model import Choice, HealthCheck, Passive, ResolutionPolicy
 from registry.model import Endpoint, RegistrationId
 from registry.names import Name
@@ -61,6 +62,9 @@ class Health:
 HealthOf = Callable[[str, HealthCheck | None], Health]
 """Returns the shared health of an origin, as far as it is probed in the same way."""
 
+GuardOf = Callable[[Name, str], Guard | None]
+"""Returns what a quality policy has between a name and one of its endpoints."""
+
 
 class Source(NamedTuple):
     """An endpoint and who offers it: what the compiler chooses from.
@@ -80,11 +84,12 @@ class Target:
     """One compiled choice of a Selection. ``prepared`` belongs to the adapter that sends to it.
 
     ``provider`` says which provider sends there. ``site`` is set for a redirect to another site's
-    gateway, which resolves the name itself.
+    gateway, which resolves the name itself. A ``guard`` ejects in the place of ``passive``.
     """
 
     __slots__ = (
         "endpoint",
+        "guard",
         "health",
         "owner",
         "passive",
@@ -112,9 +117,34 @@ class Target:
         self.health = health
         self.passive = passive
         self.site = site
+        self.guard: Guard | None = None
         self.provider = _provider(source, site)
         self.prepared: object | None = None
         self.seed = crc32(str(self).encode())
+
+    def ok(self, now: float) -> bool:
+        """Return whether calls may go there now."""
+        guard = self.guard
+        return self.health.ok(now) and (guard is None or guard.ok(now))
+
+    def blocks(self, now: float) -> float:
+        """Return for how many seconds nothing may go there in any case; 0.0: it may."""
+        return 0.0 if self.guard is None else self.guard.blocks(now)
+
+    def failed(self, now: float, endpoints: int) -> None:
+        """Count a failure of this one of a name's ``endpoints``."""
+        guard = self.guard
+        if guard is not None:
+            guard.failed(now, endpoints)
+        if guard is None or guard.ejections is None:
+            self.health.failed(now, self.passive)
+
+    def succeeded(self) -> None:
+        """It answered."""
+        if self.guard is not None:
+            self.guard.succeeded()
+        if self.health.failures or self.health.ejected_until:
+            self.health.succeeded()
 
     def __str__(self) -> str:
         where = self.site or self.endpoint.url or f"session {self.session}"
@@ -151,11 +181,11 @@ class Tier:
         """Return the target whose turn it is, or one that takes its place."""
         slots = self.slots
         target = slots[turn % len(slots)]
-        if target.health.ok(now) and target not in tried:
+        if target.ok(now) and target not in tried:
             return target
         # Its own version first, so that the shares of versions hold when an instance fails; and
         # scattered, so that not the next one alone takes the load of one that failed.
-        fit = [t for t in slots if t.health.ok(now) and t not in tried]
+        fit = [t for t in slots if t.ok(now) and t not in tried]
         fit = [t for t in fit if t.registration[:2] == target.registration[:2]] or fit
         return fit[_scatter(turn) % len(fit)] if fit else None
 
@@ -164,7 +194,7 @@ class Tier:
 
         When a target comes or goes, only keys that go to it or were on it move.
         """
-        fit = [t for t in self.weights if t.health.ok(now) and t not in tried]
+        fit = [t for t in self.weights if t.ok(now) and t not in tried]
         return max(fit, key=lambda t: self._draw(key, t), default=None)
 
     def _draw(self, key: int, target: Target) -> float:
@@ -178,7 +208,7 @@ class Selection:
     ``single`` is the only target there is, if so: then there are no tiers.
     """
 
-    __slots__ = ("health_check", "single", "sticky", "tiers", "turn")
+    __slots__ = ("health_check", "single", "size", "sticky", "tiers", "turn")
 
     def __init__(
         self, tiers: Sequence[dict[Target, float]], policy: ResolutionPolicy, turn: int = 0
@@ -186,6 +216,7 @@ class Selection:
         every = {target for weights in tiers for target in weights}
         self.single: Target | None = every.pop() if len(every) == 1 else None
         self.tiers = tuple(map(Tier, tiers)) if every else ()
+        self.size = len(every) or int(self.single is not None)
         self.sticky = policy.sticky
         self.health_check = policy.health
         self.turn = turn
@@ -200,20 +231,29 @@ class Selection:
         """Return the target for a call, or None when there is none left to try.
 
         ``key`` makes the choice sticky when it is not empty. If nothing is healthy, an ejected
-        target is tried all the same (an ejection is a guess), one that probes say is down is not.
+        target is tried all the same (an ejection is a guess), one that probes say is down or
+        whose breaker is open is not.
         """
-        if self.single is not None:
-            return None if self.single in tried or self.single.health.down else self.single
+        single = self.single
+        if single is not None:
+            if single in tried or single.health.down:
+                return None
+            return single if single.guard is None or not single.guard.blocks(now) else None
         number = crc32(key) if key else self.turn
         self.turn += 1
         for tier in self.tiers:
             found = tier.stick(number, now, tried) if key else tier.at(number, now, tried)
             if found is not None:
                 return found
-        return self._last_resort(tried)
+        return self._last_resort(now, tried)
 
-    def _last_resort(self, tried: Sequence[Target]) -> Target | None:
-        left = [t for t in self.targets() if t not in tried and not t.health.down]
+    def wait(self, now: float) -> float:
+        """Return in how many seconds a breaker lets calls pass again; 0.0: none is open."""
+        return min((t.blocks(now) for t in self.targets()), default=0.0)
+
+    def _last_resort(self, now: float, tried: Sequence[Target]) -> Target | None:
+        every = self.targets()
+        left = [t for t in every if t not in tried and not t.health.down and not t.blocks(now)]
         return min(left, key=lambda t: t.health.ejected_until, default=None)
 
 
@@ -222,6 +262,7 @@ def compile_selection(
     sources: Sequence[Source],
     policy: ResolutionPolicy,
     health_of: HealthOf,
+    guard_of: GuardOf | None = None,
 ) -> Selection:
     """Compile what a name resolves to; an endpoint that nobody here can reach is left out."""
     targets = [
@@ -239,6 +280,9 @@ def compile_selection(
                 share = choice.weight / len(chosen)
                 weights[target] = weights.get(target, 0.0) + share
     found = [tiers[order] for order in sorted(tiers) if tiers[order]]
+    if guard_of is not None:
+        for target in {target for weights in found for target in weights}:
+            target.guard = guard_of(name, str(target))
     # Each Route begins elsewhere, else the first calls of many names would hit one instance.
     return Selection(found, policy, crc32(name.encode()))
 

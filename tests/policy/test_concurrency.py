@@ -69,6 +69,18 @@ def test_who_waited_long_enough_is_taken_out() -> None:
     assert tested.leave() == [waiters[1]]
 
 
+def test_in_a_full_queue_the_least_and_latest_gives_way() -> None:
+    tested = limit(1, 2)
+    tested.enter(NORMAL)
+    low, later, high, same = (Waiter(p, NOW) for p in (3, 3, 7, 3))
+    assert tested.wait(low) is None
+    assert tested.wait(later) is None
+    assert tested.wait(high) is later
+    assert tested.wait(same) is same
+    assert tested.leave() == [high]
+    assert tested.leave() == [low]
+
+
 def test_withdrawing_somebody_who_does_not_wait_changes_nothing() -> None:
     tested, waiter = limit(1, 1), Waiter(5, NOW)
     tested.withdraw(waiter)

@@ -1,0 +1,295 @@
+"""Admission: what a QualityPolicy lets pass, of whom and how much of it (S3 III-B).
+
+A Route that a policy covers has a Gate; the Gate has a Lane for each principal, compiled at its
+first message and kept until policies change. What limiters remember lies in one bounded store:
+strangers can fill it, but neither make it grow nor take from others what they have left.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+from weakref import WeakValueDictionary
+
+from gateway.places import Held, Places, Quality, State, Throttled, Ticket, Waiting
+from policy.breaker import Breaker, Ejections, Guard, RetryBudget
+from policy.concurrency import NORMAL
+from policy.model import Principal, QualityPolicy, Subject
+from policy.patterns import PatternIndex
+from registry.names import Name
+
+STATES: Final = 65_536
+"""Flows that limits are remembered of."""
+LOOKS: Final = 64
+"""How many of these are looked at for one that is as good as new, when there is no more room."""
+LANES: Final = 65_536
+"""Lanes that are kept compiled."""
+
+Matches = Callable[[Subject, Principal], bool]
+Key = tuple[str, int, str, str, str]
+
+
+class Gated(Protocol):
+    """What has a gate: a Route."""
+
+    gate: "Gate | None"
+
+    @property
+    def name(self) -> Name:
+        """The name that it is the Route of."""
+        ...
+
+
+def covers(subject: Subject, principal: Principal) -> bool:
+    """Return whether a policy's subject means a principal, by what its credential says."""
+    return (
+        subject.principal in ("*", principal.id)
+        and subject.kind in ("*", principal.kind)
+        and (not subject.role or subject.role in principal.roles)
+    )
+
+
+class Lane:
+    """What the policies say about one principal at one name.
+
+    ``limiters`` are shared as the policies' ``per`` says, ``bound`` are the policies whose limits
+    each endpoint has for itself.
+    """
+
+    __slots__ = (
+        "_admission",
+        "_targets",
+        "bound",
+        "budget",
+        "key",
+        "limiters",
+        "limits",
+        "priority",
+        "states",
+        "timeout",
+        "urgent",
+    )
+
+    def __init__(self, admission: "Admission", key: tuple[Name, str], found: Sequence[Quality]):
+        self._admission = admission
+        self.key = key
+        name, principal = key
+        self.bound = [q for q in found if "binding" in q.spec.per and _limits_each(q.spec)]
+        rest = [q for q in found if q not in self.bound]
+        self.states = [admission.state(q, principal, name, "") for q in rest]
+        self.limiters = [s for s in self.states if s.limiter is not None]
+        self.limits = [s.limit for s in self.states if s.limit is not None]
+        said = [q.spec.priority for q in found if q.spec.priority is not None]
+        self.priority = max(said, default=NORMAL)
+        self.urgent = self.priority > NORMAL
+        budgets = (s.budget for s in self.states if s.budget is not None)
+        self.budget: RetryBudget | None = next(budgets, None)
+        timeouts = (q.spec.timeout / 1000 for q in found if q.spec.timeout)
+        self.timeout = next(timeouts, 0.0)
+        self._targets: dict[object, list[State]] = {}
+
+    def ticket(self, waiting: Waiting) -> Ticket:
+        """Return what a call needs before it is sent, not entered yet."""
+        return Ticket(self._admission, self.limits, self.priority, waiting)
+
+    def throttle(self, size: int) -> Throttled | None:
+        """Commit a message of ``size`` bytes to every limiter, or to none and say why not."""
+        return self._admission.throttle(self.limiters, size, urgent=self.urgent)
+
+    def pace(self, size: int) -> float:
+        """Commit a message that is taken in any case; return how long to take no more."""
+        now = self._admission.clock()
+        wait = 0.0
+        for state in self.limiters:
+            if state.limiter is not None:
+                wait = max(wait, state.limiter.wait(now, size, self.urgent))
+                state.limiter.take(now, size)
+        return wait
+
+    def owe(self, size: int) -> None:
+        """Commit bytes that came or went after the message was let in."""
+        now = self._admission.clock()
+        for state in self.limiters:
+            if state.limiter is not None:
+                state.limiter.owe(now, size)
+
+    def bind(self, target: object, label: str, size: int) -> Throttled | Held:
+        """Admit a call to one endpoint, by the limits that each endpoint has for itself."""
+        states = self._targets.get(target)
+        if states is None or any(state.gone for state in states):
+            name, principal = self.key
+            state_of = self._admission.state
+            states = [state_of(q, principal, name, label) for q in self.bound]
+            self._targets[target] = states
+        limits = [s.limit for s in states if s.limit is not None]
+        for number, limit in enumerate(limits):
+            if not limit.enter(self.priority):
+                for taken in limits[:number]:
+                    self._admission.let_in(taken.leave())
+                return Throttled("the endpoint has as many calls as a quality policy allows", 1.0)
+        limited = [s for s in states if s.limiter is not None]
+        refusal = self._admission.throttle(limited, size, urgent=self.urgent)
+        held = Held(self._admission, limits)
+        if refusal is not None:
+            held.end()
+            return refusal
+        return held
+
+    def is_current(self) -> bool:
+        """Return whether all that it refers to is still kept."""
+        return not any(state.gone for state in self.states)
+
+
+class Gate:
+    """What covers one name: a lane for each principal."""
+
+    __slots__ = ("_admission", "_epoch", "_lanes", "_name", "_qualities")
+
+    def __init__(self, admission: "Admission", name: Name, qualities: Sequence[Quality]) -> None:
+        self._admission = admission
+        self._name = name
+        self._qualities = qualities
+        self._lanes: dict[Principal, Lane] = {}
+        self._epoch = 0
+
+    def lane(self, principal: Principal) -> Lane:
+        """Return the lane of a principal."""
+        admission = self._admission
+        if self._epoch != admission.epoch:
+            self._lanes.clear()
+            self._epoch = admission.epoch
+        lane = self._lanes.get(principal)
+        if lane is None or (admission.evictions and not lane.is_current()):
+            lane = self._compile(principal)
+        return lane
+
+    def _compile(self, principal: Principal) -> Lane:
+        admission, matches = self._admission, self._admission.matches
+        found = [q for q in self._qualities if any(matches(s, principal) for s in q.spec.subjects)]
+        crowded = admission.overflows
+        lane = Lane(admission, (self._name, principal.id), found)
+        if admission.overflows == crowded:  # else it shares what it should have for itself
+            admission.remember()
+            self._lanes[principal] = lane
+        return lane
+
+
+class Admission(Places):
+    """The quality policies of a site at work; ``clock`` is the loop's time in seconds."""
+
+    def __init__(
+        self,
+        qualities: PatternIndex[Quality],
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        matches: Matches = covers,
+        states: int = STATES,
+    ) -> None:
+        super().__init__(clock)
+        self.matches = matches
+        self.epoch = 1
+        self.evictions = 0
+        self.overflows = 0
+        self._qualities = qualities
+        self._random = random
+        self._room = states
+        self._states: dict[Key, State] = {}
+        self._shared: dict[tuple[str, int], State] = {}
+        self._lanes = 0
+        self._guards: WeakValueDictionary[tuple[Name, str, object], Guard]
+        self._guards = WeakValueDictionary()
+        self._ejections: WeakValueDictionary[tuple[Name, object], Ejections]
+        self._ejections = WeakValueDictionary()
+
+    # What the compiler and the site call
+
+    def gate_of(self, name: Name) -> Gate | None:
+        """Return the gate of a name; None when no policy covers it."""
+        found = sorted(self._qualities.matching(name), key=lambda q: q.name)
+        unique = list({q.name: q for q in found}.values())
+        return Gate(self, name, unique) if unique else None
+
+    def guard_of(self, name: Name, endpoint: str) -> Guard | None:
+        """Return what guards callers of a name from one endpoint: of the most specific policy."""
+        found = list(self._qualities.matching(name))
+        breaks = next((q for q in found if q.spec.breaker is not None), None)
+        ejects = next((q for q in found if q.spec.outlier is not None), None)
+        if breaks is None and ejects is None:
+            return None
+        rules = (breaks and breaks[:2], ejects and ejects[:2])
+        guard = self._guards.get((name, endpoint, rules))
+        if guard is None:
+            breaker = None
+            if breaks is not None and breaks.spec.breaker is not None:
+                breaker = Breaker(breaks.spec.breaker, self._random)
+            guard = Guard(endpoint, breaker, self._ejections_of(name, ejects))
+            self._guards[name, endpoint, rules] = guard
+        return guard
+
+    def forget(self, own: Iterable[Gated] = ()) -> None:
+        """Policies or roles changed: lanes are compiled anew; what limiters know stays.
+
+        States of policies that are no more get idle, and give way when room is needed. ``own``
+        are the site's own routes, which nothing compiles.
+        """
+        self.epoch += 1
+        self._lanes = 0
+        for route in own:
+            route.gate = self.gate_of(route.name)
+        kept = {(q.name, q.revision) for q in self._qualities}
+        self._shared = {key: s for key, s in self._shared.items() if key in kept}
+        names = {name for name, _ in kept}
+        self.throttled = {n: count for n, count in self.throttled.items() if n in names}
+
+    # What lanes call
+
+    def state(self, quality: Quality, principal: str, name: str, endpoint: str) -> State:
+        """Return what a policy remembers of a flow."""
+        per = quality.spec.per
+        key = (
+            quality.name,
+            quality.revision,
+            principal if "principal" in per else "",
+            name if "name" in per else "",
+            endpoint,
+        )
+        state = self._states.get(key)
+        if state is None:
+            if len(self._states) >= self._room and not self._make_room():
+                self.overflows += 1
+                return self._shared.setdefault(key[:2], State(quality))
+            state = self._states[key] = State(quality)
+        return state
+
+    def remember(self) -> None:
+        """Count a lane that is kept; too many are forgotten at once."""
+        self._lanes += 1
+        if self._lanes > LANES:
+            self.epoch += 1
+            self._lanes = 0
+
+    # Inside
+
+    def _make_room(self) -> bool:
+        """Forget a state that is as good as new; what is not goes to the end of the line."""
+        now, states = self.clock(), self._states
+        for _ in range(min(LOOKS, len(states))):
+            key = next(iter(states))
+            state = states.pop(key)
+            if state.is_idle(now):
+                state.gone = True
+                self.evictions += 1
+                return True
+            states[key] = state
+        return False
+
+    def _ejections_of(self, name: Name, quality: Quality | None) -> Ejections | None:
+        if quality is None or quality.spec.outlier is None:
+            return None
+        key = (name, quality[:2])
+        ejections = self._ejections.get(key)
+        if ejections is None:
+            ejections = self._ejections[key] = Ejections(quality.spec.outlier)
+        return ejections
+
+
+def _limits_each(spec: QualityPolicy) -> bool:
+    return spec.messages is not None or spec.bytes is not None or spec.concurrency is not None
