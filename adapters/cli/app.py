@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 import typer
 
-from adapters.cli import deadletters, policies, registry, serving, streams, tokens, traffic
+from adapters.cli import (
+    deadletters,
+    policies,
+    questions,
+    registry,
+    serving,
+    streams,
+    tokens,
+    traffic,
+)
 
 SITE, POLICY, TRAFFIC, OPERATION = "The site", "Policies", "Traffic", "Operation"
 
@@ -20,6 +29,7 @@ class Command(NamedTuple):
 
 
 GROUPS = {
+    "policy": "Ask about policies, test them, exchange them.",
     "registry": "What exists.",
     "token": "Bearer tokens.",
     "deadletter": "Events that could not be delivered.",
@@ -60,13 +70,24 @@ COMMANDS = (
     ),
     Command("delete", policies.delete, POLICY, ("hilum delete AccessPolicy phones",)),
     Command(
-        "explain",
-        policies.explain,
+        "policy explain",
+        questions.explain,
         POLICY,
         (
-            "hilum explain weather/now --as service:phone --do call",
-            "hilum explain plans/progress --as user:ann --kind user --do subscribe --group readers",
-            "hilum explain weather/now --as service:sky --do bind --endpoint http://10.0.0.7:80",
+            "hilum policy explain --as service:phone --do call weather/now",
+            "hilum policy explain --as user:ann --do subscribe plans/progress --group readers",
+            "hilum policy explain --as service:sky --do bind weather/now "
+            "--endpoint http://10.0.0.7:80",
+        ),
+    ),
+    Command(
+        "policy test",
+        questions.check,
+        POLICY,
+        (
+            "hilum policy test expected.yaml",
+            "hilum policy test expected.yaml --policies new.yaml",
+            "hilum policy test --schema",
         ),
     ),
     Command(

@@ -1,4 +1,4 @@
-"""Commands for policies: apply, get, delete, explain."""
+"""Commands for policies: apply, get, delete."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, say, show
 from adapters.client import Client, Problem
-from policy.model import KINDS, Action
+from policy.model import KINDS
 from registry.names import near
 
 MAX_FILE = 4 * 1024 * 1024
@@ -39,7 +39,7 @@ def apply(
 ) -> None:
     """Create or replace policies. A file is applied whole or not at all."""
     client = connect(url, token, token_file)
-    contents = [(name, _read(name)) for name in files]
+    contents = [(name, read_file(name)) for name in files]
     method = "policy/preview" if dry_run else "policy/apply"
     answers = []
     for at, (name, content) in enumerate(contents):
@@ -98,52 +98,6 @@ def delete(
         data(output, answer)
 
 
-def explain(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What it is about: a name of the site.")
-    ],
-    principal: Annotated[str, typer.Option("--as", help="Who asks, such as user:ann.")],
-    action: Annotated[Action, typer.Option("--do", help="What is asked.")] = Action.CALL,
-    kind: Annotated[str, typer.Option(help="The kind of the principal.")] = "service",
-    attribute: Annotated[
-        list[str] | None, typer.Option(help="An attribute of the principal: key=value.")
-    ] = None,
-    group: Annotated[str, typer.Option(help="The subscriber group to join.")] = "",
-    endpoint: Annotated[str, typer.Option(help="The URL to bind.")] = "",
-    url: Url = DEFAULT_URL,
-    token: Token = "",
-    token_file: TokenFile = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """Say who decides what about a name, and why; whether it is allowed does not matter here."""
-    client = connect(url, token, token_file)
-    question = {
-        "principal": principal,
-        "action": action.value,
-        "name": name,
-        "kind": kind,
-        "attributes": pairs(attribute or []),
-        "group": group,
-        "endpoint": endpoint,
-    }
-    answer = client.ask("policy/explain", question)
-    if output is not Format.TABLE:
-        data(output, answer)
-        return
-    verdict = "allowed" if answer["allowed"] else "denied"
-    style = "green" if answer["allowed"] else "red"
-    say(
-        f"{verdict}: {principal} ({kind}) may {'' if answer['allowed'] else 'not '}{action} {name}",
-        style,
-    )
-    columns = ("policy", "effect", "why")
-    show(output, None, columns, [[reason[c] for c in columns] for reason in answer["reasons"]])
-    if not answer["registered"]:
-        note(f"{name} is not registered now")
-    for target in answer["resolvesTo"]:
-        say(f"goes to {target['target']} ({'healthy' if target['healthy'] else 'failing'})")
-
-
 def pairs(texts: list[str]) -> dict[str, str]:
     """Read ``key=value`` texts."""
     found = {}
@@ -169,7 +123,8 @@ def kind_of(text: str) -> str:
     return refuse(f"{text!r} is no kind of policies", hint=hint)
 
 
-def _read(name: str) -> bytes:
+def read_file(name: str) -> bytes:
+    """Return what a file holds; ``-`` is standard input."""
     try:
         if name == "-":
             content = sys.stdin.buffer.read(MAX_FILE + 1)
@@ -183,11 +138,16 @@ def _read(name: str) -> bytes:
     return content
 
 
-def _send(client: Client, method: str, name: str, content: bytes) -> Any:
+def media_type_of(name: str, content: bytes) -> str:
+    """Tell JSON from YAML, by the file's name or its first character."""
     is_json = name.endswith(".json") or content.lstrip()[:1] in (b"{", b"[")
-    media_type = "application/json" if is_json else "application/yaml"
+    return "application/json" if is_json else "application/yaml"
+
+
+def _send(client: Client, method: str, name: str, content: bytes) -> Any:
     try:
-        return client.document(client.call(f"$site/{method}", content, media_type))
+        answer = client.call(f"$site/{method}", content, media_type_of(name, content))
+        return client.document(answer)
     except Problem as problem:
         problem.extra["file"] = "standard input" if name == "-" else name
         raise

@@ -1,10 +1,8 @@
-"""``$site/policy``: what operators write, read and ask about (design 7)."""
+"""``$site/policy``: what operators write and read (design 7)."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-from msgspec import field
 
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import (
@@ -12,7 +10,6 @@ from gateway.objects.answers import (
     Request,
     answer,
     media_type,
-    name_of,
     parsed,
     read,
     require,
@@ -21,8 +18,6 @@ from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
 from policy.conflicts import Conflict, conflicts
-from policy.decision import Question
-from policy.identity import is_principal
 from policy.language import (
     ManifestDoc,
     diff,
@@ -32,7 +27,7 @@ from policy.language import (
     to_manifest,
     to_record,
 )
-from policy.model import ADMINISTRATOR, KINDS, Action, Binding, Policy, Principal
+from policy.model import ADMINISTRATOR, KINDS, Action, Binding, Policy
 from registry.catalog import Catalog
 from registry.changes import Change, PolicyApplied, PolicyDeleted
 from registry.model import PolicyRecord
@@ -51,18 +46,6 @@ class Which(Request, frozen=True):
     name: str = ""
 
 
-class Explain(Request, frozen=True):
-    """A question about anybody: who may ask has ``call`` on explain."""
-
-    principal: str
-    action: Action
-    name: str
-    kind: str = "service"
-    attributes: dict[str, str] = field(default_factory=dict)
-    group: str = ""
-    endpoint: str = ""
-
-
 class PolicyObject:
     """The handlers."""
 
@@ -77,7 +60,6 @@ class PolicyObject:
             "preview": self.preview,
             "get": self.get,
             "delete": self.delete,
-            "explain": self.explain,
             "schema": self.schema,
         }
 
@@ -158,38 +140,6 @@ class PolicyObject:
 
         await self._site.ledger.change(call.principal.id, plan)
         return answer({"kind": which.kind, "name": which.name, "deleted": True})
-
-    async def explain(self, call: Call, _: Route, payload: bytes) -> Result:
-        """Say how a question is decided and why, and what the name resolves to."""
-        asked = await read(call, payload, Explain)
-        if not is_principal(asked.principal):
-            detail = f"{asked.principal!r} is no principal: write realm:subject, such as user:ann"
-            raise Refusal(Status.INVALID, detail)
-        name = name_of(self._site, asked.name, reserved=True)
-        route = self._site.view.find(name)
-        question = Question(
-            Principal(asked.principal, asked.kind, attributes=asked.attributes),
-            asked.action,
-            name,
-            route.owner if route is not None else "",
-            asked.group,
-            asked.endpoint,
-        )
-        decision = self._site.plane.access.explain(question)
-        targets = []
-        if route is not None and route.selection is not None:
-            now = self._site.plane.now
-            targets = [
-                {"target": str(t), "healthy": t.health.ok(now)} for t in route.selection.targets()
-            ]
-        return answer(
-            {
-                "allowed": decision.allowed,
-                "reasons": [reason._asdict() for reason in decision.reasons],
-                "registered": route is not None,
-                "resolvesTo": targets,
-            }
-        )
 
     async def schema(self, _: Call, __: Route, ___: bytes) -> Result:
         """Return the JSON Schema of policy manifests."""

@@ -10,6 +10,7 @@ from gateway.objects.describe import DescribeObject
 from gateway.objects.listing import ListObject
 from gateway.objects.local import Handler, LocalProvider
 from gateway.objects.policy import PolicyObject
+from gateway.objects.policy_questions import PolicyQuestions
 from gateway.objects.registry import RegistryObject, ServiceKey
 from gateway.objects.token import TokenObject
 from gateway.ports import EventLog
@@ -26,6 +27,7 @@ SAFE = frozenset(
         "registry/introspect",
         "policy/get",
         "policy/explain",
+        "policy/test",
         "policy/schema",
         "token/list",
         "channel/history",
@@ -53,7 +55,7 @@ def serve_objects(
         "registry": RegistryObject(site, check_endpoint, service_key).handlers()
         | describe.handlers()
         | ListObject(site).handlers(),
-        "policy": PolicyObject(site, check_endpoint).handlers(),
+        "policy": PolicyObject(site, check_endpoint).handlers() | PolicyQuestions(site).handlers(),
         "token": TokenObject(site, random).handlers(),
         "channel": channel.handlers(),
     }

@@ -1,0 +1,127 @@
+"""Commands that ask about policies: explain, test."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect
+from adapters.cli.output import Format, data, note, say, show
+from adapters.cli.policies import media_type_of, pairs, read_file
+from adapters.client import Problem
+from gateway.message import Status
+from policy.cases import Case, json_schema, parse_cases
+from policy.model import Action
+from registry.documents import InvalidDocument
+
+FAILED = Status.CONFLICT
+"""What ``policy test`` ends with when a case failed."""
+
+
+def explain(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What it is about: a name of the site.")
+    ],
+    principal: Annotated[str, typer.Option("--as", help="Who asks, such as user:ann.")],
+    action: Annotated[Action, typer.Option("--do", help="What is asked.")] = Action.CALL,
+    kind: Annotated[
+        str, typer.Option(help="The kind of the principal; else what its credentials here say.")
+    ] = "",
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="An attribute of the principal: key=value.")
+    ] = None,
+    group: Annotated[str, typer.Option(help="The subscriber group to join.")] = "",
+    endpoint: Annotated[str, typer.Option(help="The URL to bind.")] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Say who decides what about a name, and why; whether it is allowed does not matter here."""
+    question = {
+        "principal": principal,
+        "action": action.value,
+        "name": name,
+        "kind": kind,
+        "attributes": pairs(attribute or []),
+        "group": group,
+        "endpoint": endpoint,
+    }
+    answer = connect(url, token, token_file).ask("policy/explain", question)
+    if output is not Format.TABLE:
+        data(output, answer)
+        return
+    allowed, of_kind = answer["allowed"], answer["kind"]
+    verdict, may = ("allowed", "may") if allowed else ("denied", "may not")
+    say(f"{verdict}: {principal} ({of_kind}) {may} {action} {name}", "green" if allowed else "red")
+    columns = ("policy", "effect", "why")
+    show(output, None, columns, [[reason[c] for c in columns] for reason in answer["reasons"]])
+    if answer["knownBy"] == "realm":
+        note(f"no credential of {principal} is known here: taken for kind {of_kind} (see --kind)")
+    if not answer["registered"]:
+        note(f"{name} is not registered now")
+    for target in answer["resolvesTo"]:
+        say(f"goes to {target['target']} ({'healthy' if target['healthy'] else 'failing'})")
+
+
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="A table of questions and expected decisions."),
+    ] = None,
+    policies: Annotated[
+        list[str] | None,
+        typer.Option(help="Manifests to decide with on top of what is in force; not enforced."),
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of such a file instead.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run a table of expected decisions; ends with 6 when one is decided otherwise."""
+    if schema:
+        data(output, json_schema())
+        return
+    if file is None:
+        raise typer.BadParameter("which file? hilum policy test expected.yaml", param_hint="FILE")
+    cases = _cases(str(file))
+    manifests = "\n---\n".join(
+        read_file(name).decode("utf-8", "replace") for name in policies or []
+    )
+    asked = {"cases": msgspec.to_builtins(cases), "policies": manifests}
+    try:
+        answer = connect(url, token, token_file).ask("policy/test", asked)
+    except Problem as problem:
+        problem.extra["file"] = ", ".join(policies or [])
+        raise
+    if output is Format.TABLE:
+        rows = [_row(*pair) for pair in zip(cases, answer["results"], strict=True)]
+        show(output, None, ("result", "as", "do", "name", "expect", "why"), rows)
+        say(f"{answer['passed']} passed, {answer['failed']} failed")
+    else:
+        data(output, answer)
+    if answer["failed"]:
+        raise typer.Exit(FAILED.wire.exit)
+
+
+def _cases(name: str) -> tuple[Case, ...]:
+    content = read_file(name)
+    try:
+        return parse_cases(content, media_type_of(name, content))
+    except InvalidDocument as error:
+        problems = [
+            {"message": p.message, "path": p.path, "line": p.line, "column": p.column}
+            | {"hint": p.hint}
+            for p in error.problems
+        ]
+        extra = {"problems": problems, "file": name}
+        raise Problem(Status.INVALID, str(error), extra=extra) from error
+
+
+def _row(case: Case, result: Any) -> list[str]:
+    passed = "pass" if result["passed"] else "FAIL"
+    return [passed, case.as_, case.do, case.name, case.expect, result["why"]]
