@@ -10,6 +10,7 @@ from typing import NamedTuple
 from gateway.audit_chain import LONGEST, START, Finding, Head, Sealed, Verifier, head_of, read
 
 HEAD = "head"
+CHANGES = "changes "
 _FILE = re.compile(r"audit-([0-9]{18})\.jsonl")
 
 
@@ -35,18 +36,27 @@ def read_head(folder: Path) -> Head | None:
     """
     try:
         with (folder / HEAD).open("rb") as file:
-            return head_of(file.read(128).decode("ascii", "replace"))
+            return head_of(file.readline(128).decode("ascii", "replace"))
     except FileNotFoundError:
         return None
 
 
-def write_head(folder: Path, head: Head) -> None:
+def read_changes(folder: Path) -> int:
+    """Return the entry of the change log that was recorded last, 0 when nothing says it."""
+    try:
+        text = (folder / HEAD).read_text("ascii", "replace").splitlines()[1]
+        return int(text.removeprefix(CHANGES))
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def write_head(folder: Path, head: Head, changes: int = 0) -> None:
     """Replace the head in one step; only its owner may read it."""
     partial = folder / f"{HEAD}.new"
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(descriptor, f"{head}\n".encode())
+        os.write(descriptor, f"{head}\n{CHANGES}{changes}\n".encode())
     finally:
         os.close(descriptor)
     partial.replace(folder / HEAD)

@@ -10,7 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.audit.folder import Ending, ending, file_name, files, first_of, lines, write_head
+from adapters.audit.folder import (
+    Ending,
+    ending,
+    file_name,
+    files,
+    first_of,
+    lines,
+    read_changes,
+    write_head,
+)
 from gateway.audit_chain import Head, read, seal
 
 log = logging.getLogger("hilum.audit")
@@ -56,6 +65,8 @@ class AuditWriter:
         self.written = 0
         self.failing = False
         self.head: Head
+        self.changes = 0
+        """The last entry of the change log that is recorded; one may be recorded twice."""
         self._folder = folder
         self._sizes = sizes
         self._changed = changed
@@ -75,6 +86,7 @@ class AuditWriter:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = ending(folder)
         self.head = found.head
+        self.changes = read_changes(folder)
         there = files(folder)
         if there and not found.wrong:  # else it goes on in a new file, and this one stays as it is
             self._descriptor = os.open(there[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -151,10 +163,13 @@ class AuditWriter:
         for at, body in self._lot:
             line, head = seal(head, at, body)
             parts.append(line)
+            seq = body.get("log", 0)
+            if isinstance(seq, int):
+                self.changes = max(self.changes, seq)
         self._put(b"".join(parts), head)
         self.written += len(self._lot)
         self._lot = []
-        write_head(self._folder, head)
+        write_head(self._folder, head, self.changes)
 
     def _put(self, data: bytes, head: Head) -> None:
         """Append whole records; on an error the file is as long as it was before."""
@@ -193,7 +208,7 @@ class AuditWriter:
         body = {"event": "pruned", "first": first_of(first), "before": before}
         data, head = seal(self.head, _now(), body)
         self._put(data, head)
-        write_head(self._folder, head)
+        write_head(self._folder, head, self.changes)
         for path in old:
             path.unlink()
 
