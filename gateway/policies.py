@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from gateway.places import Quality
 from gateway.recent import Recent, differences
 from policy.access import AccessIndex
+from policy.first_use import Covering
 from policy.language import ManifestDoc, from_record
 from policy.model import (
     AccessPolicy,
@@ -57,7 +58,10 @@ class PolicyBook:
         """Sources of channels by policy name, likewise."""
         self.spaces: PatternIndex[TopicSpace] = PatternIndex()
         self.qualities: PatternIndex[Quality] = PatternIndex()
-        self.first_uses: PatternIndex[FirstUsePolicy] = PatternIndex()
+        self.first_uses: PatternIndex[Covering] = PatternIndex()
+        self.controllers: dict[str, Name] = {}
+        """The controllers' methods by policy name."""
+        self.environments: dict[str, Environment] = {}
         self._specs: dict[tuple[str, str], Policy] = {}
         self._resolutions: PatternIndex[ResolutionPolicy] = PatternIndex()
         self._static: dict[Name, dict[str, Binding]] = {}
@@ -105,6 +109,10 @@ class PolicyBook:
 
     def _put_other(self, record: PolicyRecord, spec: _Other) -> list[Pattern]:
         patterns = self._patterns(spec)
+        if isinstance(spec, FirstUsePolicy) and spec.call:
+            self.controllers[record.name] = Name(spec.call)
+        elif isinstance(spec, Environment):
+            self.environments[record.name] = spec
         for pattern in patterns:
             if isinstance(spec, ResolutionPolicy):
                 self._resolutions.put(pattern, record.name, spec)
@@ -114,11 +122,15 @@ class PolicyBook:
                 quality = Quality(record.name, record.revision, spec)
                 self.qualities.put(pattern, record.name, quality)
             elif isinstance(spec, FirstUsePolicy):
-                self.first_uses.put(pattern, record.name, spec)
+                self.first_uses.put(pattern, record.name, Covering(record.name, spec))
         return patterns if isinstance(spec, ResolutionPolicy | QualityPolicy) else []
 
     def _remove_other(self, name: str, spec: _Other) -> list[Pattern]:
         patterns = self._patterns(spec)
+        if isinstance(spec, FirstUsePolicy):
+            self.controllers.pop(name, None)
+        elif isinstance(spec, Environment):
+            self.environments.pop(name, None)
         for pattern in patterns:
             if isinstance(spec, ResolutionPolicy):
                 self._resolutions.remove(pattern, name)
