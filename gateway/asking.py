@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from gateway.exchange import Exchange
 from gateway.message import Refusal, Reply, Status
+from policy.model import Principal
 
 
 class Asking:
@@ -33,6 +34,11 @@ class Asking:
             return
         self._exchange = exchange
         exchange.begin(payload, end=True)
+
+    def act_as(self, principal: Principal) -> None:
+        """The client has authenticated again: the call is its new credential's."""
+        if self._exchange is not None:
+            self._exchange.call.principal = principal
 
     def cancel(self) -> None:
         """The client is gone."""

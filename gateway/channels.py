@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Container, Coroutine, Iterator
 from typing import Any
 
 from gateway.calls import MAX_MESSAGE
@@ -243,13 +243,13 @@ class Channels:
             topic.stale = decide
         in_slices(heard, decide)
 
-    def end_of(self, credential: str) -> None:
-        """End the subscriptions of a credential that is revoked or has expired."""
+    def end_of(self, credentials: Container[str]) -> None:
+        """End the subscriptions of credentials that are revoked or have expired."""
         refusal = Refusal(Status.UNAUTHENTICATED, "the credential is no longer valid")
         for topic in tuple(self._topics.values()):
             for subscription in tuple(topic.everyone):
                 principal = subscription.principal
-                if principal is not None and principal.credential == credential:
+                if principal is not None and principal.credential in credentials:
                     subscription.end(refusal)
 
     def look_at_spaces(self, find: Callable[[Name], Route | None]) -> None:

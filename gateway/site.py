@@ -6,13 +6,16 @@ and put in its place in one step.
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from functools import partial
+from random import random
 from typing import NamedTuple
 
+from gateway.admission import Admission
+from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.exchange import Plane
-from gateway.expiry import Expiry
 from gateway.free_topics import FreeTopics
+from gateway.identity import Authentication
 from gateway.installer import Installer
 from gateway.introspection import Introspection
 from gateway.ledger import Entered, Ledger, Plan
@@ -21,7 +24,6 @@ from gateway.policies import PolicyBook, is_deny
 from gateway.ports import Provider, Store
 from gateway.sessions import Sessions
 from gateway.view import Compiler, Route, View
-from policy.identity import Credentials
 from policy.model import Action, Principal
 from registry.catalog import Catalog
 from registry.changes import (
@@ -29,10 +31,8 @@ from registry.changes import (
     Expired,
     PolicyApplied,
     PolicyDeleted,
-    TokenIssued,
-    TokenRevoked,
 )
-from registry.model import PolicyRecord, Registration, RegistrationId, TokenRecord
+from registry.model import PolicyRecord, Registration, RegistrationId
 from registry.names import Name, Pattern
 
 log = logging.getLogger("hilum.site")
@@ -70,8 +70,8 @@ class Watchers:
         """A channel exists no more, or another one begins under its name."""
         self.access: list[Callable[[], None]] = []
         """Access rules changed: what is open must be decided again."""
-        self.credential: list[Callable[[str], None]] = []
-        """A credential is no longer valid."""
+        self.credential: list[Callable[[Collection[str]], None]] = []
+        """Some credentials, a set of their ids, are no longer valid."""
         self.deliveries: list[Callable[[], None]] = []
         """Bindings of channels to methods, or to sources, changed."""
         self.registrations: list[Callable[[RegistrationId], None]] = []
@@ -100,9 +100,11 @@ class Site:
         self.ledger = Ledger(store, lambda: int(clocks.unix() * 1000), snapshot_every)
         self.catalog = self.ledger.catalog
         self.policies = PolicyBook(identity.authority, identity.aliases, clocks.loop)
-        self.credentials = Credentials()
+        self.identity = Authentication(clocks.unix, clocks.loop)
         self.view = View()
         self.plane = Plane(self.view, self.policies.access, local)
+        self.admission = Admission(self.policies.qualities, clocks.loop, random)
+        self.plane.admission = self.admission
         self.sessions = Sessions(self._session_changed)
         self.watchers = Watchers()
         self.ready = False
@@ -114,13 +116,14 @@ class Site:
             self.policies.resolution_of,
             self.policies.static_of,
             self.sessions.of,
+            self.admission,
         )
         self._installer = Installer(self.view, self._compiler, self._channel_gone)
         self._introspection = Introspection(self.authority, self.catalog, self.view.meter_of)
-        self._free = FreeTopics(self.policies.spaces, self.view.meter_of(FREE))
+        self._free = FreeTopics(self.policies.spaces, self.view.meter_of(FREE), self.admission)
         self.view.implicit = self._implicit
         self._leases: dict[RegistrationId, float] = {}
-        self._expiry = Expiry()
+        self._credentials = CredentialBook(self.identity)
         self._decided_since = clocks.loop()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -133,10 +136,10 @@ class Site:
         await self.ledger.replay(await self._store.head())
         for record in self.catalog.policies.values():
             self.policies.put(record)
-        for token in self.catalog.tokens.values():
-            self._accept(token)
+        self._credentials.load(self.catalog)
         for id_ in self.catalog.registrations:
             self._registered(id_)
+        self.admission.forget(self._own.values())
         self.view.install(dict(self._own))
         await self._refresh(dict.fromkeys([*self.catalog.names, *self.policies.static_names()]))
         self._tasks = [
@@ -203,22 +206,26 @@ class Site:
 
     # Credentials
 
-    async def revoke(self, actor: str, token: str) -> bool:
-        """End a token and all that is open with it now; return whether that is durable yet."""
-        self._end_credential(token)
-        key = ("token", token)
-        return await self.ledger.withdraw(key, actor, partial(_still_there, [token]))
+    async def revoke(self, actor: str, *ids: str) -> bool:
+        """End credentials and all that is open with them now; return whether that is durable."""
+        self._end_open(self._credentials.end(ids))
+        return await self.ledger.withdraw(("ids", *ids), actor, partial(withdrawn, ids))
+
+    async def revoke_principal(self, actor: str, principal: str) -> bool:
+        """The same for whatever was issued to a principal until now, by whomever."""
+        at = int(self.time())
+        self._end_open(self._credentials.end_principal(self.catalog, principal, at))
+        plan = partial(withdrawn_principal, principal, at)
+        return await self.ledger.withdraw(("principal", principal), actor, plan)
 
     async def sweep_tokens(self) -> None:
-        """Once a second: end what is open with expired tokens, forget those long expired."""
+        """Once a second: end what is open with expired credentials, forget those long expired."""
         now = self.time()
-        for token in self._expiry.ended(now):
-            self._end_open(token)
-            await asyncio.sleep(0)
-        old = self._expiry.forgotten(now)
+        self._end_open(self._credentials.expired(now))
+        old = self._credentials.forgotten(now)
         for start in range(0, len(old), AT_ONCE):
             some = tuple(old[start : start + AT_ONCE])
-            self.ledger.owe(("tokens", some[0]), SYSTEM, partial(_still_there, some))
+            self.ledger.owe(("ids", some[0]), SYSTEM, partial(withdrawn, some))
         if self._clock() - self._decided_since >= DECISION_SECONDS:
             self._decided_since = self._clock()
             self.policies.access.forget()
@@ -285,7 +292,9 @@ class Site:
                 self._registered(id_)
         if kinds & {"AccessPolicy", "LifecyclePolicy"}:
             self._tell(self.watchers.access)
-        if "TopicSpace" in kinds:
+        if kinds & {"QualityPolicy", "Role"}:
+            self.admission.forget(self._own.values())
+        if kinds & {"TopicSpace", "QualityPolicy"}:
             self._free.forget()
             self._tell(self.watchers.spaces)
         names.update(await self._installer.matching(patterns))
@@ -299,12 +308,8 @@ class Site:
                 return self.policies.put(record)
             case PolicyDeleted(kind, name):
                 return self.policies.remove(kind, name)
-            case TokenIssued(token):
-                self._accept(token)
-            case TokenRevoked(token_id):
-                self._end_credential(token_id)
             case _:
-                pass
+                self._end_open(self._credentials.react(change))
         return []
 
     def _registered(self, id_: RegistrationId) -> None:
@@ -319,18 +324,13 @@ class Site:
         for tell in self.watchers.registrations:
             tell(id_)
 
-    def _accept(self, token: TokenRecord) -> None:
-        self.credentials.put(token)
-        self._expiry.add(token)
-
-    def _end_credential(self, token: str) -> None:
-        self.credentials.remove(token)
-        self._end_open(token)
-
-    def _end_open(self, token: str) -> None:
-        self.plane.end_of(token)
+    def _end_open(self, credentials: Collection[str]) -> None:
+        if not credentials:
+            return
+        ended = frozenset(credentials)
+        self.plane.end_of(ended)
         for tell in self.watchers.credential:
-            tell(token)
+            tell(ended)
 
     def _implicit(self, name: Name) -> Route | None:
         return self._introspection.find(name) or self._free.find(name)
@@ -359,10 +359,6 @@ def _still_live(changes: Iterable[Expired], catalog: Catalog) -> list[Expired]:
         for c in changes
         if c.id in known and known[c.id].live and known[c.id].generation == c.generation
     ]
-
-
-def _still_there(tokens: Iterable[str], catalog: Catalog) -> list[TokenRevoked]:
-    return [TokenRevoked(token) for token in tokens if token in catalog.tokens]
 
 
 def _denies(changes: Iterable[Change]) -> list[PolicyRecord]:

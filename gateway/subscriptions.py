@@ -3,15 +3,18 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from gateway.message import Event, EventId, Refusal, Status
 from policy.model import Principal
+from registry.names import Name
 
 if TYPE_CHECKING:
     from gateway.topics import Topic
 
+Refuse = Callable[[Principal, Name, str], Refusal | None]
+"""Says why a principal may not subscribe to a name in a group; None: it may."""
 OLDEST = "oldest"
 """Resuming after this means: from the oldest event that is retained."""
 REPLAYED = 64
@@ -122,6 +125,14 @@ class Subscription:
         self._paused = False
         if self.open:
             self._drain()
+
+    def act_as(self, principal: Principal, refuse: Refuse) -> None:
+        """The subscriber has authenticated again: decide for its new credential."""
+        self.principal = principal
+        if self.open:
+            refusal = refuse(principal, self._topic.route.name, self.group)
+            if refusal is not None:
+                self.end(refusal)
 
     def close(self, left: Iterable[Event] = ()) -> None:
         """End the subscription; what waits for a group's member goes to the other members.

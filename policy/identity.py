@@ -10,18 +10,12 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Final
 
-from policy.model import ANONYMOUS, Principal
+from policy.model import ANONYMOUS, Principal, Value
 from registry.model import TokenRecord
 
 MAX_LIFETIME: Final = 10 * 366 * 86_400
 """Seconds."""
-CACHE: Final = 4096
-"""Headers whose principal is remembered; only those of valid tokens are."""
-USUAL: Final = 128
-"""Bytes of the longest header that is remembered: with any number of spaces it means the same."""
-
 _TOKEN = re.compile(r"hlm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
-_BEARER = re.compile(rb"(?i:bearer) {1,8}(hlm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}) *")
 _PRINCIPAL = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,63}:[^\x00-\x20"*\\\x7f-\U0010ffff]{1,190}')
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 
@@ -34,6 +28,14 @@ def is_principal(text: str) -> bool:
 def is_kind(text: str) -> bool:
     """Whether ``text`` is a kind of principals: lower-case letters, digits and hyphens."""
     return _KIND.fullmatch(text) is not None
+
+
+def principal_values(attributes: Mapping[str, str]) -> dict[str, Value]:
+    """Return the attributes of a record as a principal has them: ``roles`` is a list of names."""
+    values: dict[str, Value] = dict(attributes)
+    if "roles" in attributes:
+        values["roles"] = tuple(attributes["roles"].replace(",", " ").split())
+    return values
 
 
 def digest_of(secret: str) -> str:
@@ -86,7 +88,6 @@ class Credentials:
         self._records: dict[str, TokenRecord] = {}
         self._principals: dict[str, Principal] = {}
         self._by_digest: dict[str, Principal] = {}
-        self._headers: dict[bytes, Principal] = {}
         self._by_name: dict[str, dict[str, Principal]] = {}
 
     def put(self, record: TokenRecord) -> None:
@@ -100,12 +101,11 @@ class Credentials:
             method="token",
             credential=record.id,
             expires=float(record.expires),
-            attributes=dict(record.attributes),
+            attributes=principal_values(record.attributes),
         )
         self._by_name.setdefault(record.principal, {})[record.id] = principal
         self._records[record.id] = record
         self._principals[record.id] = self._by_digest[record.digest] = principal
-        self._headers = {}
 
     def remove(self, token_id: str) -> None:
         """Refuse a token from now on, whoever holds it."""
@@ -115,7 +115,6 @@ class Credentials:
             del self._by_name[record.principal][token_id]
             if not self._by_name[record.principal]:
                 del self._by_name[record.principal]
-            self._headers = {}
 
     def principal_of(self, secret: str, now: float) -> Principal | None:
         """Return who presents this token, None if it is unknown, revoked or expired."""
@@ -124,6 +123,14 @@ class Credentials:
         principal = self._by_digest.get(digest_of(secret))
         return principal if principal is not None and now < principal.expires else None
 
+    def void(self, principal: str, at: int) -> list[str]:
+        """Refuse a principal's tokens that were issued until ``at``; return their ids."""
+        mine = self._by_name.get(principal, ())
+        ended = [id_ for id_ in mine if self._records[id_].issued <= at]
+        for id_ in ended:
+            self.remove(id_)
+        return ended
+
     def known(self, principal: str, now: float) -> Principal | None:
         """Return who this principal is by one of its valid tokens, None if it has none."""
         for found in self._by_name.get(principal, {}).values():
@@ -131,23 +138,6 @@ class Credentials:
                 return found
         return None
 
-    def authorization(self, raw_header: bytes, now: float) -> Principal | None:
-        """Return who sends this Authorization header, None if it authenticates nobody."""
-        principal = self._headers.get(raw_header)
-        if principal is not None:
-            return principal if now < principal.expires else None
-        match = _BEARER.fullmatch(raw_header)
-        if match is None:
-            return None
-        principal = self.principal_of(match[1].decode(), now)
-        if principal is not None and len(raw_header) <= USUAL:
-            if len(self._headers) >= CACHE:
-                self._headers = {}
-            self._headers[raw_header] = principal
-        return principal
-
-    def live(self, principal: Principal, now: float) -> bool:
-        """Whether a principal may go on with what it has open: not revoked, not expired."""
-        if now >= principal.expires:
-            return False
-        return not principal.credential or self._principals.get(principal.credential) is principal
+    def holds(self, principal: Principal) -> bool:
+        """Whether a principal's token is still valid, but for its expiry."""
+        return self._principals.get(principal.credential) is principal

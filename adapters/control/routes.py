@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -11,6 +12,7 @@ from starlette.routing import Route
 from adapters.control.operations import OPERATIONS, WHOLE_NAME, Operation
 from gateway.calls import MAX_MESSAGE, ask
 from gateway.egress import NOBODY
+from gateway.identity import awaited
 from gateway.message import Call, Refusal, Status
 from gateway.problems import MEDIA_TYPE, document_of
 from gateway.site import Site

@@ -63,7 +63,7 @@ async def test_groups_are_the_same_in_all_protocols(site):
             pass
 
     route = site.site.view.find(Name(f"{BAND}/steps"))
-    principal = site.site.credentials.known("site:phone", site.time())
+    principal = site.site.identity.known("site:phone")
     site.channels.subscribe(route, principal, Member(), group="g").resume()
     member = await site.client("m")
     await member.subscribe("$share/g/Band/steps")

@@ -81,7 +81,7 @@ async def test_two_sites_follow_one_log(store, time):
         assert urls(two) == ["http://a.test/ask", "http://b.test/ask"]
         assert one.allowed(ANN, Action.CALL, ASK)
         assert two.allowed(ANN, Action.CALL, ASK)
-        assert one.credentials.known("user:ann", 0) is not None
+        assert one.identity.tokens.known("user:ann", 0) is not None
         await change(two, Deregistered(A), applied("no", rule("deny", Action.CALL)))
         await until(lambda: not one.allowed(ANN, Action.CALL, ASK))
         await until(lambda: shown(one) == shown(two))
@@ -109,7 +109,7 @@ async def test_a_site_that_starts_later_catches_up(store, time):
         async with running(store, time) as two:
             assert two.ready
             assert shown(two) == shown(one)
-            assert two.credentials.known("user:ann", 0) is not None
+            assert two.identity.tokens.known("user:ann", 0) is not None
             assert two.view.find(ASK).selection.sticky == "principal"
 
 
@@ -331,7 +331,7 @@ async def test_a_microservice_is_found_by_its_segment_in_a_name(site):
 
 async def test_what_is_open_with_an_expired_token_ends(site, time):
     ended = []
-    site.watchers.credential.append(ended.append)
+    site.watchers.credential.append(ended.extend)
     await change(site, issued("t", expires=time.unix + 10), issued("u", expires=time.unix + 1e6))
     await site.sweep_tokens()
     assert ended == []

@@ -133,7 +133,7 @@ def state(site) -> dict[str, object]:
     return {
         "routes": shown(site),
         "decisions": decisions,
-        "known": {t: site.credentials.known(t, 0) is not None for t in ("svc:a", "svc:b")},
+        "known": {t: site.identity.tokens.known(t, 0) is not None for t in ("svc:a", "svc:b")},
         "deliveries": site.policies.deliveries,
         "introspection": [r.id for r in site.registrations_of("R")],
         "leases": sorted(site._leases),

@@ -60,18 +60,18 @@ def targets(site, name=ASK):
 
 async def test_a_revoked_token_is_dead_at_once_even_when_the_disk_is_full(store, time, site):
     ended = []
-    site.watchers.credential.append(ended.append)
+    site.watchers.credential.append(ended.extend)
     await change(site, issued("t"))
     store.break_down()
     assert not await site.revoke("site:admin", "t")
-    assert site.credentials.known("user:ann", 0) is None
+    assert site.identity.tokens.known("user:ann", 0) is None
     assert ended == ["t"]
     assert "t" in site.catalog.tokens
     assert site.ledger.owed == 1
     store.recover()
     await until(lambda: site.ledger.owed == 0)
     async with running(store, time) as again:
-        assert again.credentials.known("user:ann", 0) is None
+        assert again.identity.tokens.known("user:ann", 0) is None
 
 
 async def test_a_revocation_is_durable_when_the_disk_writes(store, site):

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from adapters.http.serving.identifying import identify
 from adapters.http.serving.inbound import Inbound
 from adapters.http.upstream.mapping import BadArguments, read_named
 from gateway.exchange import Exchange
-from gateway.identity import Pending
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.view import Route
@@ -96,19 +96,9 @@ class Dispatcher:
         raw = head.authorization
         principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
         if principal is None:
-            self._identify(inbound, name, query, raw)
+            identify(self, self._site.identity, inbound, name, query)
             return
         self.go_on(inbound, name, query, principal)
-
-    def _identify(self, inbound: Inbound, name: Name, query: bytes, raw: bytes) -> None:
-        """Find out who sends an Authorization header that is not known yet, or not any more."""
-        identity = self._site.identity
-        held = Unidentified(self, inbound, name, query)
-        found = identity.header(raw, inbound.owner.peer, held.told)
-        if isinstance(found, Pending):
-            held.wait(found)
-        else:
-            held.told(found)
 
     def go_on(self, inbound: Inbound, name: Name, query: bytes, principal: Principal) -> None:
         """Go on with a request whose client is known."""
@@ -284,51 +274,6 @@ class Dispatcher:
                 self._hosts.clear()
             self._hosts.add(host)
         return known
-
-
-class Unidentified:
-    """A request whose client is being authenticated: nothing of its payload is read meanwhile."""
-
-    def __init__(
-        self, dispatcher: Dispatcher, inbound: Inbound, name: Name, query: bytes
-    ) -> None:
-        self._dispatcher = dispatcher
-        self._inbound = inbound
-        self._name = name
-        self._query = query
-        self._pending: Pending | None = None
-
-    def wait(self, pending: Pending) -> None:
-        """Stand in for the exchange until the answer is there."""
-        self._pending = pending
-        self._inbound.relay = self
-        self._inbound.pause()
-
-    def told(self, found: Principal | Refusal) -> None:
-        """Go on as who it is, or refuse."""
-        inbound = self._inbound
-        if self._pending is not None:
-            inbound.relay = None
-            inbound.resume()
-        if isinstance(found, Refusal):
-            inbound.refuse(found)
-        else:
-            self._dispatcher.go_on(inbound, self._name, self._query, found)
-
-    def body(self, data: bytes, end: bool) -> None:  # noqa: ARG002 (the request knows its end)
-        """Keep what had been read already."""
-        self._inbound.parts.append(data)
-
-    def cancel(self) -> None:
-        """The client is gone."""
-        if self._pending is not None:
-            self._pending.cancel()
-
-    def pause_reply(self) -> None:
-        """Nothing is on its way."""
-
-    def resume_reply(self) -> None:
-        """Nothing is on its way."""
 
 
 class NamedInBody:

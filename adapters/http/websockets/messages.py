@@ -10,9 +10,11 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from adapters.http.wire.payloads import is_json
+from adapters.http.wire import render
+from adapters.http.wire.payloads import is_json, members
 from gateway.cloudevents import MAX_ATTRIBUTES, http_fields
-from gateway.message import Fields, Refusal, Status
+from gateway.message import Fields, Origin, Refusal, Reply, Status
+from policy.jwt import TOKEN_BYTES
 
 SAFE = 2**53
 """Integers up to this are exact in every language's JSON."""
@@ -21,6 +23,7 @@ Text: TypeAlias = Annotated[str, Meta(max_length=2048)]
 Field: TypeAlias = Annotated[str, Meta(max_length=512, pattern=r"\A[ -~]*\Z")]
 """What can be a header field's value."""
 Attributes: TypeAlias = Annotated[dict[str, str], Meta(max_length=MAX_ATTRIBUTES)]
+EVENT_ID = b"Hilum-Event-Id: "
 TRACES = (b"traceparent", b"tracestate")
 _STATUSES = {status.slug: status for status in Status if status is not Status.CANCELLED}
 _TYPE = re.compile(r"[!-~]{1,127}/[ -~]{1,127}")
@@ -31,9 +34,12 @@ class Message(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", r
 
 
 class Auth(Message, frozen=True, tag="auth"):
-    """Authenticate, for clients that cannot send an Authorization header (browsers)."""
+    """Authenticate, for clients that cannot send an Authorization header (browsers).
 
-    token: Text
+    Later also: present a newer token of the same principal, before this one expires.
+    """
+
+    token: Annotated[str, Meta(max_length=TOKEN_BYTES)]
     id: Id | None = None
 
 
@@ -230,3 +236,27 @@ def _string(raw: Raw) -> str:
 
 def _bad(member: str, why: str) -> Refusal:
     return Refusal(Status.BAD_REQUEST, f"{member} {why}")
+
+
+def reply_of(key: int | str, head: Reply, body: bytes) -> dict[str, object]:
+    """Return the message that answers a call."""
+    document: dict[str, object] = {"op": "reply", "id": key, "status": head.status.slug}
+    if head.origin is Origin.PROVIDER:
+        document |= {"origin": "provider", "code": head.code}
+    for line in head.fields:
+        if line.startswith(EVENT_ID):
+            document["event"] = line.removeprefix(EVENT_ID).strip().decode()
+    return {**document, **members(head.content_type.decode("latin-1"), body)}
+
+
+def problem_of(refusal: Refusal) -> dict[str, object]:
+    """Return a refusal as members of a message, with its problem document (RFC 9457)."""
+    document = msgspec.Raw(render.refusal_document(refusal)[2].strip())
+    found: dict[str, object] = {"status": refusal.status.slug, "problem": document}
+    return {**found, "retryAfter": refusal.retry_after} if refusal.retry_after else found
+
+
+def too_many(limit: int, what: str) -> Refusal:
+    """Return the refusal of what a socket may not have more of."""
+    detail = f"one socket may have {limit} {what}: wait, or open another one"
+    return Refusal(Status.THROTTLED, detail, retry_after=1)

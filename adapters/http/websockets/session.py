@@ -1,6 +1,7 @@
 """One client of the WebSocket facade: what it asks, subscribes to and provides."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +12,8 @@ from adapters.http.wire.payloads import members
 from gateway.asking import Asking
 from gateway.channels import refuse_subscription
 from gateway.exchange import Exchange
-from gateway.message import Call, Event, Origin, Refusal, Reply, Status
+from gateway.identity import Pending
+from gateway.message import Call, Event, Refusal, Reply, Status
 from gateway.objects.answers import name_of, require
 from gateway.provided import Outstanding
 from gateway.refusals import denial, unknown
@@ -32,7 +34,6 @@ PROVIDED = 1024
 """What one socket may have open at the same time."""
 BACKLOG = 4 * 1024 * 1024
 """Bytes that wait for a client; with more it gets no calls to answer."""
-EVENT_ID = b"Hilum-Event-Id: "
 
 Key = int | str | None
 
@@ -58,6 +59,9 @@ class Session:
         self._calls: dict[object, Asking] = {}
         self._subscriptions: dict[int | str, _Subscribed] = {}
         self._provided: dict[Name, Source] = {}
+        self._pending: Pending | None = None
+        self._later: list[str] = []
+        """Messages that came while the client is being authenticated."""
         self._operations: dict[type, Callable[[Any], None]] = {
             messages.Auth: self._authenticate,
             messages.CallMethod: self._call_method,
@@ -75,6 +79,9 @@ class Session:
 
     def message(self, text: str) -> None:
         """Do what a message asks for."""
+        if self._pending is not None:
+            self._later.append(text)
+            return
         if self._site.time() >= self.principal.expires:
             self._connection.close(websocket.POLICY, "the credential has expired")
             return
@@ -100,6 +107,8 @@ class Session:
     def closed(self) -> None:
         """The connection is gone: so is everything that it had open."""
         self._sockets.remove(self)
+        if self._pending is not None:
+            self._pending.cancel()
         for asking in list(self._calls.values()):
             asking.cancel()
         for subscribed in list(self._subscriptions.values()):
@@ -118,7 +127,7 @@ class Session:
                 self._may_bind(name)
             except Refusal as refusal:
                 self._site.sessions.remove(name, self._provided.pop(name))
-                self.say({"op": "end", "name": name, **_problem(refusal)})
+                self.say({"op": "end", "name": name, **messages.problem_of(refusal)})
 
     # What its parts call
 
@@ -133,7 +142,7 @@ class Session:
     def ended(self, sub: int | str, refusal: Refusal) -> None:
         """The site ended a subscription."""
         self._subscriptions.pop(sub, None)
-        self.say({"op": "end", "sub": sub, **_problem(refusal)})
+        self.say({"op": "end", "sub": sub, **messages.problem_of(refusal)})
 
     # The providing side
 
@@ -157,16 +166,40 @@ class Session:
     # Operations
 
     def _authenticate(self, operation: messages.Auth) -> None:
-        if self.principal is not ANONYMOUS:
+        def told(found: Principal | Refusal) -> None:
+            self._pending = None
+            try:
+                self._identified(operation.id, found)
+            except Refusal as refusal:
+                self._refuse(operation.id, refusal)
+            later, self._later = self._later, []
+            for text in later:
+                self.message(text)
+            self._connection.go_on()
+
+        found = self._site.identity.bearer(operation.token, self._peer, told)
+        if isinstance(found, Pending):
+            self._pending = found
+            self._connection.hold()
+        else:
+            self._identified(operation.id, found)
+
+    def _identified(self, key: Key, found: Principal | Refusal) -> None:
+        """Go on as who the client is; who it was before, it has to stay."""
+        if isinstance(found, Refusal):
+            raise found
+        if self.principal is not ANONYMOUS and found.id != self.principal.id:
             detail = f"this socket is {self.principal.id}'s already: open another one"
             raise Refusal(Status.CONFLICT, detail)
-        principal = self._site.credentials.principal_of(operation.token, self._site.time())
-        if principal is None:
-            detail = "the token is not valid here: unknown, expired or revoked"
-            raise Refusal(Status.UNAUTHENTICATED, detail)
-        self.principal = principal
+        self.principal = found
         self._connection.limit = self._sockets.message_limit
-        self._accept(operation.id, principal=principal.id)
+        self._accept(key, principal=found.id)
+        for asking in self._calls.values():
+            asking.act_as(found)
+        refuse = partial(refuse_subscription, self._site.plane)
+        for subscribed in list(self._subscriptions.values()):
+            subscribed.subscription.act_as(found, refuse)
+        self.redecide()
 
     def _call_method(self, operation: messages.CallMethod) -> None:
         route = self._route(operation.name, Action.CALL, Kind.METHOD)
@@ -198,7 +231,7 @@ class Session:
         if sub in self._subscriptions:
             raise Refusal(Status.CONFLICT, f"there is a subscription {sub!r} already")
         if len(self._subscriptions) >= SUBSCRIPTIONS:
-            raise _too_many(SUBSCRIPTIONS, "subscriptions")
+            raise messages.too_many(SUBSCRIPTIONS, "subscriptions")
         if after and after != OLDEST and parse_event_id(after) is None:
             detail = f"after: {after!r} is no event id; use one such as 5f3a91c2-17"
             raise Refusal(Status.BAD_REQUEST, detail)
@@ -231,7 +264,7 @@ class Session:
         if name in self._provided:
             raise Refusal(Status.CONFLICT, f"this socket provides {name} already")
         if len(self._provided) >= PROVIDED:
-            raise _too_many(PROVIDED, "provided methods")
+            raise messages.too_many(PROVIDED, "provided methods")
         self._may_bind(name)
         wanted = RegistrationId(operation.microservice, operation.version, operation.instance)
         source = Source(self._registration(name, wanted), Endpoint(""), self._peer, self.id)
@@ -289,7 +322,7 @@ class Session:
         if slot in self._calls:
             raise Refusal(Status.CONFLICT, f"the call {key!r} is not answered yet")
         if len(self._calls) >= CALLS:
-            raise _too_many(CALLS, "unanswered calls")
+            raise messages.too_many(CALLS, "unanswered calls")
         call.length = len(payload)
         call.content_type = content_type
         if content_type:
@@ -297,7 +330,7 @@ class Session:
 
         def done(head: Reply, body: bytes) -> None:
             if self._calls.pop(slot, None) is not None and key is not None:
-                self.say(_reply(key, head, body))
+                self.say(messages.reply_of(key, head, body))
 
         def refused(refusal: Refusal) -> None:
             if self._calls.pop(slot, None) is not None:
@@ -330,7 +363,7 @@ class Session:
             self.say({"op": "reply", "id": key, "status": "ok", **what})
 
     def _refuse(self, key: Key, refusal: Refusal) -> None:
-        self.say({"op": "reply", "id": key, **_problem(refusal)})
+        self.say({"op": "reply", "id": key, **messages.problem_of(refusal)})
 
 
 class _Subscribed:
@@ -352,26 +385,3 @@ class _Subscribed:
 
     def ended(self, refusal: Refusal) -> None:
         self._session.ended(self._sub, refusal)
-
-
-def _reply(key: Key, head: Reply, body: bytes) -> dict[str, object]:
-    """Return the message that answers a call."""
-    document: dict[str, object] = {"op": "reply", "id": key, "status": head.status.slug}
-    if head.origin is Origin.PROVIDER:
-        document |= {"origin": "provider", "code": head.code}
-    for line in head.fields:
-        if line.startswith(EVENT_ID):
-            document["event"] = line.removeprefix(EVENT_ID).strip().decode()
-    return {**document, **members(head.content_type.decode("latin-1"), body)}
-
-
-def _problem(refusal: Refusal) -> dict[str, object]:
-    """Return a refusal as members of a message, with its problem document (RFC 9457)."""
-    document = msgspec.Raw(render.refusal_document(refusal)[2].strip())
-    found: dict[str, object] = {"status": refusal.status.slug, "problem": document}
-    return {**found, "retryAfter": refusal.retry_after} if refusal.retry_after else found
-
-
-def _too_many(limit: int, what: str) -> Refusal:
-    detail = f"one socket may have {limit} {what}: wait, or open another one"
-    return Refusal(Status.THROTTLED, detail, retry_after=1)

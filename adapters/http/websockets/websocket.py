@@ -79,6 +79,7 @@ class WebSocket(asyncio.Protocol):
         self.session: Session | None = None
         self.paused = owner.write_paused
         self.limit = limit
+        self.held = False
         self._owner = owner
         self._rota = rota
         self._received = bytearray()
@@ -101,14 +102,14 @@ class WebSocket(asyncio.Protocol):
     def work(self) -> bool:
         """Take a little of what came; return whether there is more to take now."""
         received, end = self._received, perf_counter() + TURN
-        while received and not self.paused:
+        while received and not (self.paused or self.held):
             piece = bytes(received[:PIECE])
             del received[:PIECE]
             self._take(piece)
             if perf_counter() >= end:
                 break
         self._heard = True
-        self._waits = bool(received) and not self.paused
+        self._waits = bool(received) and not (self.paused or self.held)
         self._regulate()
         return self._waits
 
@@ -159,6 +160,17 @@ class WebSocket(asyncio.Protocol):
         elif transport is not None:
             asyncio.get_running_loop().call_later(GOODBYE, transport.abort)
 
+    def hold(self) -> None:
+        """Take nothing from the client until ``go_on``, but for what one piece had already."""
+        self.held = True
+        self._regulate()
+
+    def go_on(self) -> None:
+        """Take what comes again."""
+        self.held = False
+        if not self._waits:
+            self._begin()
+
     def backlog(self) -> int:
         """Return how many bytes wait to be sent."""
         transport = self._owner.transport
@@ -185,7 +197,7 @@ class WebSocket(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read from the client only when all that came is done, and it reads what it is sent."""
-        deaf = self.paused or bool(self._received)
+        deaf = self.paused or self.held or bool(self._received)
         transport = self._owner.transport
         if deaf == self._deaf or transport is None or transport.is_closing():
             return

@@ -18,7 +18,7 @@ def principal_of(packet: Connect, site: Site, *, anonymous: bool) -> Principal |
         why = "authentication is needed: send a token as the password"
         return Connack(Reason.NOT_AUTHORIZED, why=why)
     secret = (packet.password or b"").decode("ascii", "replace")
-    principal = site.credentials.principal_of(secret, site.time())
+    principal = site.identity.tokens.principal_of(secret, site.time())
     if principal is None:
         why = "the password is no token that is valid here: unknown, expired or revoked"
         return Connack(Reason.BAD_USER_NAME_OR_PASSWORD, why=why)
