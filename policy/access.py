@@ -69,13 +69,18 @@ class AccessIndex:
         self.epoch = 0
         self.failures: dict[str, str] = {}
         self.first_uses: FirstUses | None = None
+        self.told: Callable[[Principal, Action, Name, Decision], None] | None = None
+        """Is told of every denial of ``check``, cached or not, and of allows with such a duty."""
+        self.tell_all = False
+        """Of every allow, too."""
         self._authority = authority
         self._aliases = aliases
         self._decided = decided
         self._protected = Pattern.parse("$site/policy/**", authority=authority)
         self._actions: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._policies: dict[str, _Compiled] = {}
-        self._cache: dict[tuple[Principal, Action, Name, str], Decision] = {}
+        self._quiet: dict[tuple[Principal, Action, Name, str], Decision] = {}
+        self._loud: dict[tuple[Principal, Action, Name, str], Decision] = {}
         self._cached = 0
 
     def put(self, kind: str, name: str, policy: Rules) -> None:
@@ -101,8 +106,15 @@ class AccessIndex:
 
     def check(self, principal: Principal, action: Action, name: Name, owner: str) -> Decision:
         """Decide as ``decide`` does, without group or endpoint: cached, with one reason only."""
+        decision = self._quiet.get((principal, action, name, owner))
+        if decision is not None:
+            return decision
+        return self._check(principal, action, name, owner)
+
+    def _check(self, principal: Principal, action: Action, name: Name, owner: str) -> Decision:
+        """Decide what is not cached, or what is to be told each time."""
         key = (principal, action, name, owner)
-        decision = self._cache.get(key)
+        decision = self._loud.get(key)
         if decision is None:
             question = Question(principal, action, name, owner)
             decision = self._evaluate(question)
@@ -111,15 +123,19 @@ class AccessIndex:
             self._cached += _ENTRY + len(name)
             if self._cached > CACHE:
                 self.forget()
-            self._cache[key] = decision
+            cache = self._loud if self._is_told(decision) else self._quiet
+            cache[key] = decision
         if decision is UNDECIDED and self.first_uses is not None:
-            return self.first_uses(principal, action, name, owner) or decision
+            decision = self.first_uses(principal, action, name, owner) or decision
+        if self.told is not None and self._is_told(decision):
+            self.told(principal, action, name, decision)
         return decision
 
     def forget(self) -> None:
         """Forget cached decisions: each is made afresh when it is next asked for."""
         self.epoch += 1
-        self._cache = {}
+        self._quiet = {}
+        self._loud = {}
         self._cached = 0
 
     def decide(self, question: Question) -> Decision:
@@ -170,6 +186,10 @@ class AccessIndex:
                 self.failures[rule.policy] = str(error)
                 found.append(rule.failed(error))
         return found
+
+    def _is_told(self, decision: Decision) -> bool:
+        duties = decision.obligations
+        return self.tell_all or not decision.allowed or (duties is not None and duties.log)
 
     def _is_protected(self, question: Question) -> bool:
         return (

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from policy import access
 from policy.access import AccessIndex
 from policy.decision import Decision, Question
-from policy.model import AccessPolicy, Action, LifecyclePolicy, Principal, Subject
+from policy.model import (
+    AccessPolicy,
+    Action,
+    LifecyclePolicy,
+    Obligations,
+    Principal,
+    Subject,
+)
 from policy.rules import condition_of
 from registry.names import Name, Pattern
 
@@ -395,6 +402,25 @@ def test_principals_that_share_an_id_are_not_confused() -> None:
     assert repr(Principal("x:y", "person")) == "Principal(x:y, person)"
 
 
+def test_each_denial_is_told_and_of_allows_those_with_a_duty() -> None:
+    logged = AccessPolicy(
+        "allow", ANYBODY, (Action.PUBLISH,), ("**",), obligations=Obligations(log=True)
+    )
+    built = index(quiet=allow("w/**"))
+    told: list[tuple[str, Action, bool]] = []
+    built.told = lambda who, action, _, decision: told.append((who.id, action, decision.allowed))
+    for _ in range(2):
+        built.check(phone, Action.CALL, NAME, "")
+        built.check(phone, Action.PUBLISH, NAME, "")
+    assert told == [("iot:phone", Action.PUBLISH, False)] * 2
+    told.clear()
+    built.put("AccessPolicy", "logged", logged)
+    built.tell_all = True
+    for _ in range(2):
+        built.check(phone, Action.CALL, NAME, "")
+    assert told == [("iot:phone", Action.CALL, True)] * 2
+
+
 def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "CACHE", 1000)
     built = index(a=allow("w/**"))
@@ -404,7 +430,7 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert built.check(phone, Action.CALL, name, "") is built.check(
             phone, Action.CALL, name, ""
         )
-    assert len(built._cache) < 5
+    assert len(built._loud) < 5
 
 
 # --- against the obvious evaluation ----------------------------------------------------------
