@@ -36,10 +36,12 @@ _START_SECONDS = 120.0
 class Hilum:
     """A running site; ``started`` is how many seconds it took until it was ready."""
 
-    def __init__(self, folder: Path, name: str = "Hilum", *, compiled: bool = False) -> None:
+    def __init__(
+        self, folder: Path, name: str = "Hilum", *, compiled: bool = False, more: str = ""
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "site.toml"
-        config.write_text(_CONFIG)
+        config.write_text(_CONFIG + more)
         tree = COMPILED if compiled else ROOT
         command = [
             *("/usr/bin/env", "-C", str(tree), f"PYTHONPATH={tree}"),
@@ -54,7 +56,9 @@ class Hilum:
         self.port = urlsplit(ready["http"]).port or 0
         self.mqtt_port = urlsplit(ready.get("mqtt", "")).port or 0
         self.coap_port = urlsplit(ready.get("coap", "")).port or 0
-        self.client = Client(ready["http"], Path(ready["token_file"]).read_text().strip())
+        self.url = ready["http"]
+        self.token = Path(ready["token_file"]).read_text().strip()
+        self.client = Client(self.url, self.token)
 
     def stop(self) -> None:
         """Stop the site; its state stays."""

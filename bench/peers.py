@@ -85,11 +85,14 @@ def start_guarded_nginx(folder: Path, upstream: int, tokens: Sequence[str]) -> P
     return _nginx_proxy(folder / "guarded", upstream, before, within)
 
 
-def start_envoy(folder: Path, upstream: int, tokens: Sequence[str]) -> Peer:
-    """Start Envoy with RBAC over the same tokens and a local rate limit, concurrency 1."""
+def start_envoy(folder: Path, upstream: int, tokens: Sequence[str], jwks: str = "") -> Peer:
+    """Start Envoy with RBAC over the same tokens and a local rate limit, concurrency 1.
+
+    With ``jwks`` it also verifies the tokens with these keys.
+    """
     port = free_port()
     path = folder / "envoy.json"
-    path.write_text(json.dumps(_envoy(port, upstream, tokens)))
+    path.write_text(json.dumps(_envoy(port, upstream, tokens, jwks)))
     command = [
         find_program("envoy"),
         *("-c", str(path), "--concurrency", "1", "--use-dynamic-base-id"),
@@ -143,7 +146,27 @@ def _nginx(name: str, folder: Path, http: str, core: int) -> Process:
     return Process(name, [*command, "-c", str(path)], core, folder / "log")
 
 
-def _envoy(port: int, upstream: int, tokens: Sequence[str]) -> dict[str, object]:
+def _jwt_filter(jwks: str) -> dict[str, object]:
+    """Return Envoy's filter that verifies tokens of the benchmark's issuer."""
+    extension = "type.googleapis.com/envoy.extensions.filters"
+    provider = {
+        "issuer": workload.ISSUER,
+        "audiences": [workload.AUDIENCE],
+        "local_jwks": {"inline_string": jwks},
+        "forward": True,
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+    }
+    return {
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": f"{extension}.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        },
+    }
+
+
+def _envoy(port: int, upstream: int, tokens: Sequence[str], jwks: str) -> dict[str, object]:
     """Return Envoy's configuration as JSON (its API, version 3)."""
     extension = "type.googleapis.com/envoy.extensions.filters"
     callers = [
@@ -181,6 +204,8 @@ def _envoy(port: int, upstream: int, tokens: Sequence[str]) -> dict[str, object]
             "typed_config": {"@type": f"{extension}.http.router.v3.Router"},
         },
     ]
+    if jwks:
+        filters.insert(0, _jwt_filter(jwks))
     manager = {
         "@type": (f"{extension}.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "relay",

@@ -19,10 +19,12 @@ from bench.results import Section, write
 MEASUREMENTS = {
     "relay_micro": "our own Python of a relayed call, without sockets",
     "relay": "the relay beside nginx and Envoy",
+    "guarded": "the relay with everything on: JWT, conditions, limits, breakers, traces",
     "catalog": "100,000 bindings: start, memory, changes, relay",
     "mqtt": "MQTT deliveries and idle sessions beside mosquitto",
     "coap": "CoAP requests beside libcoap's server, under OSCORE, and relayed",
     "cross": "calls from one protocol to another",
+    "revocation": "from a revocation to the last message, with 10,000 live sessions",
     "storm": "50 binding changes a second on names that carry 5,000 requests a second",
 }
 """Module in this folder -> what it measures. Each has ``measure(options) -> Section``."""

@@ -15,6 +15,8 @@ FRESH = "fresh"
 _BARE = len(json.dumps({"steps": 8421, "note": ""}))
 BODY = json.dumps({"steps": 8421, "note": "x" * (200 - _BARE)}).encode()
 CALLER_KIND = "device"
+ISSUER = "https://issuer.example"
+AUDIENCE = "hilum"
 SIZES = (16 * 1024, 1024 * 1024)
 """Bytes of the larger payloads."""
 
