@@ -94,14 +94,24 @@ class Lane:
         """Commit a message of ``size`` bytes to every limiter, or to none and say why not."""
         return self._admission.throttle(self.limiters, size, urgent=self.urgent)
 
-    def pace(self, size: int) -> float:
-        """Commit a message that is taken in any case; return how long to take no more."""
+    def pace(self, size: int, most: float) -> float:
+        """Commit a message on credit; return for how many seconds to take no more.
+
+        That is for senders who cannot be told. More than ``most`` seconds of credit nobody has:
+        then nothing is committed.
+        """
         now = self._admission.clock()
         wait = 0.0
         for state in self.limiters:
             if state.limiter is not None:
-                wait = max(wait, state.limiter.wait(now, size, self.urgent))
-                state.limiter.take(now, size)
+                late = state.limiter.wait(now, size, self.urgent)
+                if late:
+                    self._admission.count(state.quality.name)
+                    wait = max(wait, late)
+        if wait <= most:
+            for state in self.limiters:
+                if state.limiter is not None:
+                    state.limiter.take(now, size)
         return wait
 
     def owe(self, size: int) -> None:

@@ -88,13 +88,16 @@ class Places:
             if state.limiter is not None:
                 wait = state.limiter.wait(now, size, urgent)
                 if wait:
-                    name = state.quality.name
-                    self.throttled[name] = self.throttled.get(name, 0) + 1
+                    self.count(state.quality.name)
                     return state.refusal(wait)
         for state in states:
             if state.limiter is not None:
                 state.limiter.take(now, size)
         return None
+
+    def count(self, policy: str) -> None:
+        """Count a message that a policy refused or slowed down."""
+        self.throttled[policy] = self.throttled.get(policy, 0) + 1
 
     def let_in(self, waiters: Iterable[Waiter]) -> None:
         """Tell who has a place now, one after the other: no call stack grows with a queue."""

@@ -284,6 +284,9 @@ class Wire:
     def go_on(self):
         self.held = False
 
+    def rest(self, seconds):
+        self.held = True
+
     def read(self):
         """Return the packets that were written since the last time."""
         data = bytes(self.data)

@@ -434,11 +434,13 @@ def test_retries_come_from_a_budget():
 def test_what_is_taken_in_any_case_is_paced():
     guarded = stage(QualityPolicy(EVERY, messages=Rate(10, 1), bytes=Rate(100, 100)))
     lane = guarded.route().gate.lane(ANN)
-    assert lane.pace(10) == 0.0
-    assert lane.pace(10) == pytest.approx(0.1)
-    assert lane.pace(10) == pytest.approx(0.2)
+    assert lane.pace(10, 0.25) == 0.0
+    assert lane.pace(10, 0.25) == pytest.approx(0.1)
+    assert lane.pace(10, 0.25) == pytest.approx(0.2)
+    assert lane.pace(10, 0.25) == lane.pace(10, 0.25) == pytest.approx(0.3)
+    assert guarded.admission.throttled == {"p0": 4}
     refusal = lane.throttle(10)
     assert isinstance(refusal, Throttled)
     quiet = stage(places(1)).route().gate.lane(ANN)
-    assert quiet.pace(10) == 0.0
+    assert quiet.pace(10, 0.0) == 0.0
     quiet.owe(100)

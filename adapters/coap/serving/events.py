@@ -93,6 +93,10 @@ class Events:
     def _append(self, turn: Turn, route: Route, payload: bytes) -> None:
         source, qos = turn.client.principal.id, 1 if turn.reliable else 0
         try:
+            if route.gate is not None:
+                throttled = route.gate.lane(turn.client.principal).throttle(len(payload))
+                if throttled is not None:
+                    raise throttled
             result = self._channels.append(route, source, turn.asked.media_type, payload, qos)
         except Refusal as refusal:
             route.meter.observe(PUBLISH, refusal.status, 0.0)

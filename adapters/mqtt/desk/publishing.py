@@ -18,9 +18,11 @@ from adapters.mqtt.desk.calling import (
 from adapters.mqtt.desk.desk import Desk, puback_reason, why
 from adapters.mqtt.desk.joining import Client
 from adapters.mqtt.desk.names import RET, RPC, parse_ret, parse_rpc
-from adapters.mqtt.sessions.ports import LATER, Receipt
-from adapters.mqtt.wire.packets import Properties, Publish, Reason, Will
+from adapters.mqtt.sessions.ports import LATER, Receipt, Session
+from adapters.mqtt.wire.packets import V5, Properties, Publish, Reason, Will
+from gateway.admission import Gate
 from gateway.message import Call, EventId, Extras, Refusal, Status, Unsynced
+from gateway.places import Throttled
 from gateway.refusals import denial, unknown
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
@@ -30,6 +32,11 @@ from registry.names import InvalidName, Name
 
 EXTRAS = 16 * 1024
 """Bytes of an event's properties: channels keep them, and reckon by payloads."""
+REST = 1.0
+"""Seconds that nothing is read from a client which was told that it sends too much."""
+CREDIT = 30.0
+"""Seconds that a client which cannot be told may be ahead of its rate; then messages of QoS 0 are
+dropped, and for one of a higher QoS the connection ends without its acknowledgement."""
 OK = Status.OK
 PUBLISH = Action.PUBLISH
 CHANNEL = Kind.CHANNEL
@@ -101,6 +108,8 @@ class Publishing:
     ) -> int:
         """Publish to a channel that the client may publish to."""
         session = client.session
+        if route.gate is not None:
+            _admit(session, route, route.gate, packet)
         if route.validator is not None:
             _validate(route, packet.payload)
         content_type, extras, properties = "", None, packet.properties
@@ -259,6 +268,27 @@ class Publishing:
 
 
 _NOTHING = Extras()
+
+
+def _admit(session: Session, route: Route, gate: Gate, packet: Publish) -> None:
+    """Let a message pass, at the pace that quality policies allow; raises Refusal.
+
+    A client of 5.0 that waits for an acknowledgement is told (0x97). Who cannot be told is taken
+    at its word and rests: nothing is lost, and its own network pushes back.
+    """
+    lane = gate.lane(session.principal)
+    size = len(packet.payload)
+    if packet.qos and session.version == V5:
+        refusal = lane.throttle(size)
+        if refusal is not None:
+            session.rest(min(refusal.wait, REST))
+            raise _counted(route, refusal)
+        return
+    wait = lane.pace(size, CREDIT)
+    if wait:
+        session.rest(min(wait, CREDIT))
+    if wait > CREDIT:
+        raise _counted(route, Throttled("far more than a quality policy allows", wait))
 
 
 def _validate(route: Route, payload: bytes) -> None:

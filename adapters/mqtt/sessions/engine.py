@@ -47,6 +47,10 @@ class Wire(Protocol):
         """Take packets again."""
         ...
 
+    def rest(self, seconds: float) -> None:
+        """Take no packets from the client for ``seconds``."""
+        ...
+
 
 class Disk(Protocol):
     """Tells when the SessionStore has written; in the order of the calls."""

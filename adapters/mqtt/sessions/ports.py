@@ -155,6 +155,10 @@ class Session(Protocol):
         """Say DISCONNECT (3.1.1 says nothing) and close; ``Desk.disconnected`` is not called."""
         ...
 
+    def rest(self, seconds: float) -> None:
+        """Take nothing from the client for a while, so that it feels its network push back."""
+        ...
+
     def end(self) -> None:
         """The session is over: nothing is sent, queued or stored any more."""
         ...

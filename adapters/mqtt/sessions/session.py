@@ -173,6 +173,11 @@ class Session:
             self._detach()
             wire.part(reason, why)
 
+    def rest(self, seconds: float) -> None:
+        """Take nothing from the client for a while."""
+        if self.wire is not None:
+            self.wire.rest(seconds)
+
     def end(self) -> None:
         """The session is over: nothing is sent, queued or stored any more."""
         self._ended = True

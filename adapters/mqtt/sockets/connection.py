@@ -167,6 +167,11 @@ class Connection(Output):
         self._held -= 1
         asyncio.get_running_loop().call_soon(self._begin)
 
+    def rest(self, seconds: float) -> None:
+        """Take no packets from the client for ``seconds``."""
+        self.hold()
+        asyncio.get_running_loop().call_later(seconds, self.go_on)
+
     # The listener's side
 
     def work(self) -> bool:
