@@ -15,6 +15,7 @@ from gateway.refusals import denial, no_endpoint
 from gateway.terms import ATTEMPTS, Terms
 from gateway.validity import CHECKED, carries_payload, refuse_invalid, too_large
 from gateway.view import Route
+from policy.access import UNDECIDED
 from policy.decision import Decision
 from policy.model import Action
 from policy.resolution import Target
@@ -90,16 +91,12 @@ class Exchange:
         """Decide and send; called first, and once. What is wrong is answered by ``refuse``."""
         call, route, plane = self.call, self.route, self._plane
         decision = plane.access.check(call.principal, call.action, call.name, route.owner)
-        if not decision.allowed:
-            self._refuse(denial(plane.access, call, route, decision))
-            return
-        self._decision = decision
-        self.received = len(body)
-        self._held = body if self.received <= HELD else None
         self._ended = end
-        plane.live.add(self)
-        if route.gate is None or self._admit(route.gate, body):
-            self._go(body)
+        if decision.allowed:
+            plane.live.add(self)
+            self._permit(decision, body)
+        elif decision is not UNDECIDED or not self._hold(body):
+            self._refuse(denial(plane.access, call, route, decision))
 
     def body(self, data: bytes, end: bool) -> None:
         """Take more of the request's payload."""
@@ -144,7 +141,31 @@ class Exchange:
         """The endpoint that was asked last; None: none, or the gateway's own object."""
         return self._tried[-1] if self._tried else None
 
-    # What admission calls; ``refused`` too
+    # What the plane, first use and admission call; they call ``refused`` too
+
+    def expire(self) -> None:
+        """The deadline has passed without a reply."""
+        if self.done:
+            return
+        if self._tried and self._plane.now - self._sent >= FAIR_SECONDS:
+            self._blame(self._tried[-1])
+        self._stop(Refusal(Status.TIMEOUT, "no reply before the deadline"))
+
+    def revoke(self, refusal: Refusal) -> None:
+        """The caller may not do this any longer."""
+        if not self.done:
+            self._stop(refusal)
+
+    def decided(self, decision: Decision) -> None:
+        """A first use has been asked about."""
+        waiting, self._waiting = self._waiting, None
+        if self.done or waiting is None:
+            return
+        if decision.allowed:
+            self._let_go()
+            self._permit(decision, waiting)
+        else:
+            self._refuse(denial(self._plane.access, self.call, self.route, decision))
 
     def admitted(self) -> None:
         """There is a place for the call now."""
@@ -208,22 +229,34 @@ class Exchange:
             self._body_paused = False
             self._caller.resume()
 
-    # What the plane calls
-
-    def expire(self) -> None:
-        """The deadline has passed without a reply."""
-        if self.done:
-            return
-        if self._tried and self._plane.now - self._sent >= FAIR_SECONDS:
-            self._blame(self._tried[-1])
-        self._stop(Refusal(Status.TIMEOUT, "no reply before the deadline"))
-
-    def revoke(self) -> None:
-        """The caller's credential is no longer valid."""
-        if not self.done:
-            self._stop(Refusal(Status.UNAUTHENTICATED, "the credential is no longer valid"))
-
     # Inside
+
+    def _hold(self, body: bytes) -> bool:
+        """Wait for a decision about a first use (design 7); False: nobody is asked."""
+        try:
+            held = self._plane.hold(self)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return True
+        if held:
+            self._wait(body)
+        return held
+
+    def _permit(self, decision: Decision, body: bytes) -> None:
+        """Go on with a call that is allowed."""
+        gate = self.route.gate
+        self._decision = decision
+        self.received = len(body)
+        self._held = body if self.received <= HELD else None
+        if gate is None or self._admit(gate, body):
+            self._go(body)
+
+    def _wait(self, body: bytes) -> None:
+        """Keep what came, and take no more."""
+        self._waiting = body
+        if not self._ended:
+            self._body_paused = True
+            self._caller.pause()
 
     def _admit(self, gate: Gate, body: bytes) -> bool:
         """Ask what quality policies let pass; False: refused, or it waits for a place."""
@@ -234,13 +267,9 @@ class Exchange:
             self._refuse(refusal)
             return False
         self.deadline = terms.deadline(self.deadline, now)
-        if not terms.waits:
-            return True
-        self._waiting = body
-        if not self._ended:
-            self._body_paused = True
-            self._caller.pause()
-        return False
+        if terms.waits:
+            self._wait(body)
+        return not terms.waits
 
     def _go(self, body: bytes) -> None:
         """Send what may be sent, once it is known to be valid."""
@@ -330,12 +359,10 @@ class Exchange:
         """A provider's 5xx counts against it (RFC 9110 section 15.6), anything else for it."""
         if head.code >= 500:
             self._blame(target)
-            return
-        health = target.health
-        if self._terms is not None:
+        elif self._terms is not None:
             self._terms.judged()
             target.succeeded()
-        elif health.failures or health.ejected_until:
+        elif target.health.failures or target.health.ejected_until:
             target.succeeded()
 
     def _blame(self, target: Target) -> None:

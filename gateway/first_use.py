@@ -123,6 +123,8 @@ class FirstUse:
         self._warned = float("-inf")
         # The answer that those who waited are being told: it may be kept no longer than that.
         self._telling: tuple[Key, Decision] | None = None
+        self.woke: Callable[[], None] = _nothing
+        """Told after every answer: time has passed, and measurements should know."""
         access.first_uses = self.look
 
     @property
@@ -318,6 +320,7 @@ class FirstUse:
     def _finish(self, key: Key, held: _Held, task: asyncio.Task[Decision]) -> None:
         """Tell who waits: in their order, and unless a rule says otherwise by now."""
         self._tasks.discard(task)
+        self.woke()
         decision = _STOPPED if task.cancelled() else task.result()
         principal, action, name = key
         del self._held[key]
@@ -350,6 +353,10 @@ class FirstUse:
         self._told = False
         self._put_off = False
         self._redecide()
+
+
+def _nothing() -> None:
+    pass
 
 
 _TO_CONTROLLER = Decision(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
-from gateway.message import Status
-from gateway.ports import Provider
+from gateway.message import Refusal, Status
+from gateway.ports import FirstUses, Provider
 from gateway.view import View
 from policy.access import AccessIndex
+from registry.names import Name
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
@@ -24,8 +25,23 @@ class Plane:
         self.live: set[Exchange] = set()
         self.now = 0.0
         self.admission: Admission | None = None
+        self.first_use: FirstUses | None = None
         self.ended: Callable[[Exchange, Status, float], None] | None = None
         """Is told of every exchange that ends: how, and after how many seconds."""
+
+    def hold(self, exchange: "Exchange") -> bool:
+        """Hold an exchange that no rule decides about; False: nobody is to be asked.
+
+        Raises Refusal when too many are held already.
+        """
+        first_use, call, owner = self.first_use, exchange.call, exchange.route.owner
+        if first_use is None:
+            return False
+        then = exchange.decided
+        held = first_use.hold(call.principal, call.action, call.name, owner, then)
+        if held:
+            self.live.add(exchange)
+        return held
 
     def sweep(self, now: float) -> None:
         """End every exchange whose deadline has passed."""
@@ -38,4 +54,18 @@ class Plane:
     def end_of(self, credentials: Container[str]) -> None:
         """End every exchange of credentials that are no longer valid."""
         for exchange in [e for e in self.live if e.call.principal.credential in credentials]:
-            exchange.revoke()
+            exchange.revoke(_VOID)
+
+    def redecide(self, principal: str, covers: Callable[[Name], bool]) -> None:
+        """End what a principal has under way with names, as far as it is not allowed any more."""
+        refusal = Refusal(Status.DENIED, "the right to do this was taken back")
+        check = self.access.check
+        for exchange in tuple(self.live):
+            call, owner = exchange.call, exchange.route.owner
+            if call.principal.id != principal or not covers(call.name):
+                continue
+            if not check(call.principal, call.action, call.name, owner).allowed:
+                exchange.revoke(refusal)
+
+
+_VOID = Refusal(Status.UNAUTHENTICATED, "the credential is no longer valid")

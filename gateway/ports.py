@@ -4,14 +4,16 @@
 Relay ports never call back within the call that invoked them.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.message import Call, Mark, Refusal, Reply, Status
 from gateway.view import Route
 from policy.decision import Decision
+from policy.model import Action, Principal
 from policy.resolution import Target
+from registry.names import Name
 
 
 class Permit:
@@ -107,6 +109,28 @@ class Provider(Protocol):
 
     def send(self, permit: Permit, answer: Answer, body: bytes, end: bool) -> Sink:
         """Send a call; ``end`` says that ``body`` is all of its payload."""
+        ...
+
+
+class FirstUses(Protocol):
+    """Who decides what no rule decides: a controller, which has to be asked (design 7)."""
+
+    def hold(
+        self,
+        principal: Principal,
+        action: Action,
+        name: Name,
+        owner: str,
+        then: Callable[[Decision], None],
+    ) -> bool:
+        """Ask about a use that no rule decides; ``then`` gets the decision, later and once.
+
+        False: nobody is to be asked. Raises Refusal when too many wait already.
+        """
+        ...
+
+    def stands(self, principal: Principal, action: Action, name: Name, owner: str) -> bool:
+        """Whether what is open may stay so although nothing decides: it is being asked again."""
         ...
 
 

@@ -234,7 +234,7 @@ def test_a_call_without_a_reply_ends_at_its_deadline(stage):
     assert stage.played()[1:] == ["a cancel", "caller refuse timeout"]
     assert not stage.plane.live
     exchange.expire()
-    exchange.revoke()
+    exchange.revoke(Refusal(Status.UNAUTHENTICATED, "it is over"))
     assert caller.answers == 1
 
 
