@@ -50,8 +50,14 @@ class Source(Protocol):
 
 
 Then = Callable[[Principal | Refusal], None]
+Identify = Callable[[object], Principal | None]
+"""Returns whom a connection's certificate stands for, None without one; raises Refusal."""
 Watcher = Callable[[str, str, Refusal], None]
 """Is told of a failure: the source, the user or "", and what was answered."""
+
+
+def by_nothing(_connection: object) -> None:
+    """Identify nobody: the listener asks for no certificates."""
 
 
 class Pending:
@@ -97,6 +103,8 @@ class Authentication:
         self.sources: list[Source] = [self.tokens, self.records, self.jwts]
         """Adapters that know principals in ways of their own add themselves."""
         self.watchers: list[Watcher] = []
+        self.others: list[Callable[[Principal], bool]] = []
+        """Who knows principals of other authorities, and whether they may go on."""
         self.failures = 0
         self._time = time
         self._clock = clock

@@ -208,20 +208,20 @@ class Site:
 
     async def revoke(self, actor: str, *ids: str) -> bool:
         """End credentials and all that is open with them now; return whether that is durable."""
-        self._end_open(self._credentials.end(ids))
+        self.end_open(self._credentials.end(ids))
         return await self.ledger.withdraw(("ids", *ids), actor, partial(withdrawn, ids))
 
     async def revoke_principal(self, actor: str, principal: str) -> bool:
         """The same for whatever was issued to a principal until now, by whomever."""
         at = int(self.time())
-        self._end_open(self._credentials.end_principal(self.catalog, principal, at))
+        self.end_open(self._credentials.end_principal(self.catalog, principal, at))
         plan = partial(withdrawn_principal, principal, at)
         return await self.ledger.withdraw(("principal", principal), actor, plan)
 
     async def sweep_tokens(self) -> None:
         """Once a second: end what is open with expired credentials, forget those long expired."""
         now = self.time()
-        self._end_open(self._credentials.expired(now))
+        self.end_open(self._credentials.expired(now))
         old = self._credentials.forgotten(now)
         for start in range(0, len(old), AT_ONCE):
             some = tuple(old[start : start + AT_ONCE])
@@ -309,7 +309,7 @@ class Site:
             case PolicyDeleted(kind, name):
                 return self.policies.remove(kind, name)
             case _:
-                self._end_open(self._credentials.react(change))
+                self.end_open(self._credentials.react(change))
         return []
 
     def _registered(self, id_: RegistrationId) -> None:
@@ -324,7 +324,8 @@ class Site:
         for tell in self.watchers.registrations:
             tell(id_)
 
-    def _end_open(self, credentials: Collection[str]) -> None:
+    def end_open(self, credentials: Collection[str]) -> None:
+        """End what is open with credentials that count no longer."""
         if not credentials:
             return
         ended = frozenset(credentials)
