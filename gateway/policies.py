@@ -26,6 +26,18 @@ from policy.patterns import PatternIndex
 from registry.model import PolicyRecord
 from registry.names import Name, Pattern
 
+DECIDING = frozenset(
+    {
+        "AccessPolicy",
+        "LifecyclePolicy",
+        "Role",
+        "Attribute",
+        "ObjectAttributes",
+        "Environment",
+        "FirstUsePolicy",
+    }
+)
+"""Kinds of policies that decide what a principal may do."""
 _Other = (
     ResolutionPolicy
     | TopicSpace

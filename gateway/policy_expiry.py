@@ -7,6 +7,7 @@ Change that withdraws it is written yet.
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 
+from gateway.ledger import Plan
 from gateway.policies import PolicyBook
 from registry.catalog import Catalog
 from registry.changes import Change, PolicyDeleted
@@ -47,23 +48,30 @@ class PolicyExpiry:
             self.lasting += 1
         return self._book.remove(kind, name)
 
-    def due(self) -> list[Key]:
-        """Return the policies that have ended since the last time."""
-        now, due = self._unix(), []
-        while self._ends and self._ends[0][0] <= now:
+    def take_out(self, keys: Iterable[Key]) -> list[Pattern]:
+        """Take policies out of force before the log says so; return as ``remove`` does."""
+        return [pattern for key in keys for pattern in self._book.remove(*key)]
+
+    def due(self, limit: int) -> list[Key]:
+        """Return policies that have ended since the last time."""
+        now = self._unix()
+        due: list[Key] = []
+        while self._ends and self._ends[0][0] <= now and len(due) < limit:
             end, key = heappop(self._ends)
             if self._of.get(key) == end:
                 due.append(key)
         return due
 
 
-def revisions(catalog: Catalog, keys: Iterable[Key]) -> dict[Key, int]:
-    """Return policies that exist and their revisions."""
-    policies = catalog.policies
-    return {key: policies[key].revision for key in keys if key in policies}
+def withdrawal(catalog: Catalog, keys: Iterable[Key]) -> Plan:
+    """Return the plan that deletes policies, unless somebody applies them again before."""
+    expected = {key: r.revision for key in keys if (r := catalog.policies.get(key)) is not None}
 
+    def plan(newest: Catalog) -> Sequence[Change]:
+        return [
+            PolicyDeleted(*key)
+            for key, revision in expected.items()
+            if (record := newest.policies.get(key)) is not None and record.revision == revision
+        ]
 
-def withdrawn(expected: dict[Key, int], catalog: Catalog) -> Sequence[Change]:
-    """Return what withdraws policies, unless somebody has applied them again since."""
-    there = revisions(catalog, expected)
-    return [PolicyDeleted(*key) for key, revision in expected.items() if there.get(key) == revision]
+    return plan

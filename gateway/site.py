@@ -20,7 +20,8 @@ from gateway.installer import Installer
 from gateway.introspection import Introspection
 from gateway.ledger import Entered, Ledger, Plan
 from gateway.message import Status, Unwritten
-from gateway.policies import PolicyBook, is_deny
+from gateway.policies import DECIDING, PolicyBook, is_deny
+from gateway.policy_expiry import PolicyExpiry, withdrawal
 from gateway.ports import Provider, Store
 from gateway.sessions import Sessions
 from gateway.view import Compiler, Route, View
@@ -100,6 +101,7 @@ class Site:
         self.ledger = Ledger(store, lambda: int(clocks.unix() * 1000), snapshot_every)
         self.catalog = self.ledger.catalog
         self.policies = PolicyBook(identity.authority, identity.aliases, clocks.loop)
+        self.dynamic = PolicyExpiry(self.policies, clocks.unix)
         self.identity = Authentication(clocks.unix, clocks.loop)
         self.view = View()
         self.plane = Plane(self.view, self.policies.access, local)
@@ -135,7 +137,7 @@ class Site:
         """Replay the log, compile everything, then follow."""
         await self.ledger.replay(await self._store.head())
         for record in self.catalog.policies.values():
-            self.policies.put(record)
+            self.dynamic.put(record)
         self._credentials.load(self.catalog)
         for id_ in self.catalog.registrations:
             self._registered(id_)
@@ -260,6 +262,18 @@ class Site:
         lift()
         return True
 
+    async def withdraw(self, actor: str, keys: Sequence[tuple[str, str]]) -> bool:
+        """Take policies (kind, name) out of force now; return whether that is durable yet."""
+        plan = withdrawal(self.catalog, keys)
+        await self._decided_anew({kind for kind, _ in keys}, self.dynamic.take_out(keys))
+        return not keys or await self.ledger.withdraw(("policies", *keys), actor, plan)
+
+    async def sweep_policies(self) -> None:
+        """Once a second: take out what has ended; the log hears of it as soon as it can."""
+        while due := self.dynamic.due(AT_ONCE):
+            self.ledger.owe(("policies", *due), SYSTEM, withdrawal(self.catalog, due))
+            await self._decided_anew({kind for kind, _ in due}, self.dynamic.take_out(due))
+
     def _deny(self, records: Sequence[PolicyRecord]) -> Callable[[], None]:
         lift = self.policies.deny(records)
         self._tell(self.watchers.access)
@@ -290,24 +304,35 @@ class Site:
             kinds |= {kind for kind, _ in touched.policies}
             for id_ in touched.registrations:
                 self._registered(id_)
-        if kinds & {"AccessPolicy", "LifecyclePolicy"}:
+        await self._decided_anew(kinds, patterns, names, gone)
+
+    async def _decided_anew(
+        self,
+        kinds: set[str],
+        patterns: Iterable[Pattern],
+        names: Iterable[Name] = (),
+        gone: Container[Name] = (),
+    ) -> None:
+        """Let traffic follow policies of these kinds, and names, that have changed."""
+        if kinds & DECIDING:
             self._tell(self.watchers.access)
         if kinds & {"QualityPolicy", "Role"}:
             self.admission.forget(self._own.values())
         if kinds & {"TopicSpace", "QualityPolicy"}:
             self._free.forget()
             self._tell(self.watchers.spaces)
-        names.update(await self._installer.matching(patterns))
-        await self._refresh(names, gone)
+        touched = dict.fromkeys(names)
+        touched.update(await self._installer.matching(patterns))
+        await self._refresh(touched, gone)
         if "Binding" in kinds:
             self._tell(self.watchers.deliveries)
 
     def _react(self, change: Change) -> list[Pattern]:
         match change:
             case PolicyApplied(record):
-                return self.policies.put(record)
+                return self.dynamic.put(record)
             case PolicyDeleted(kind, name):
-                return self.policies.remove(kind, name)
+                return self.dynamic.remove(kind, name)
             case _:
                 self.end_open(self._credentials.react(change))
         return []
