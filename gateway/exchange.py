@@ -90,6 +90,8 @@ class Exchange:
     def begin(self, body: bytes, end: bool) -> None:
         """Decide and send; called first, and once. What is wrong is answered by ``refuse``."""
         call, route, plane = self.call, self.route, self._plane
+        if plane.tracer is not None:
+            plane.tracer.begin(call)
         decision = plane.access.check(call.principal, call.action, call.name, route.owner)
         self._ended = end
         if decision.allowed:
@@ -244,11 +246,10 @@ class Exchange:
 
     def _permit(self, decision: Decision, body: bytes) -> None:
         """Go on with a call that is allowed."""
-        gate = self.route.gate
         self._decision = decision
         self.received = len(body)
         self._held = body if self.received <= HELD else None
-        if gate is None or self._admit(gate, body):
+        if self.route.gate is None or self._admit(self.route.gate, body):
             self._go(body)
 
     def _wait(self, body: bytes) -> None:
@@ -389,9 +390,8 @@ class Exchange:
         self.route.meter.observe(self.call.action, status, seconds)
         if plane.ended is not None:
             plane.ended(self, status, seconds)
-        terms = self._terms
-        if terms is not None:
-            terms.end(self.received, self.sent, answered=self._head is not None)
+        if self._terms is not None:
+            self._terms.end(self.received, self.sent, answered=self._head is not None)
 
     def _let_go(self) -> None:
         """Take payload again that a provider which is not asked any more did not want."""

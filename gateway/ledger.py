@@ -75,6 +75,10 @@ class Ledger:
         self._snapshot_every = snapshot_every
         self._snapshot_at = 0
         self.catalog = Catalog()
+        self.heard: Callable[[int, Batch], None] | None = None
+        """Is told of each entry as it comes into force, those of a replay too."""
+        self.hindrance: Callable[[], str] | None = None
+        """Returns why nothing may be changed now, "" when it may."""
         self.seq = 0
         self._draft: Catalog = Draft(self.catalog)
         # What was planned on top of ``seq``, in the order of the log: the tail of the draft.
@@ -102,6 +106,9 @@ class Ledger:
 
         Raises the plan's Refusal, or Unwritten when the store cannot write.
         """
+        why = "" if self.hindrance is None else self.hindrance()
+        if why:
+            raise Unwritten(Status.UNAVAILABLE, f"nothing was changed: {why}", retry_after=5)
         for _ in range(TRIES):
             changes = tuple(plan(self._draft))
             if not changes:
@@ -228,6 +235,8 @@ class Ledger:
                 gone = frozenset(n for n in touched.names if n not in self.catalog.names)
                 entered.append(Entered(change, touched, gone))
             self.seq = entry.seq
+            if self.heard is not None:
+                self.heard(entry.seq, batch)
             self._arrived(entry)
         return entered
 

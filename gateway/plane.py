@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from gateway.admission import Admission
 from gateway.message import Refusal, Status
 from gateway.ports import FirstUses, Provider
+from gateway.tracing import Tracer
 from gateway.view import View
 from policy.access import AccessIndex
 from registry.names import Name
@@ -26,6 +27,7 @@ class Plane:
         self.now = 0.0
         self.admission: Admission | None = None
         self.first_use: FirstUses | None = None
+        self.tracer: Tracer | None = None
         self.ended: Callable[[Exchange, Status, float], None] | None = None
         """Is told of every exchange that ends: how, and after how many seconds."""
 

@@ -4,7 +4,7 @@ from itertools import islice
 
 from gateway.message import Call, Refusal, Status
 from gateway.view import Route, View
-from policy.access import AccessIndex
+from policy.access import UNDECIDED, AccessIndex
 from policy.decision import Decision
 from policy.limits import retry_after
 from policy.model import ANONYMOUS, Action
@@ -16,6 +16,8 @@ SIBLINGS = 1000
 
 def denial(access: AccessIndex, call: Call, route: Route, decision: Decision) -> Refusal:
     """Refuse a call that policy denies."""
+    if decision is UNDECIDED and access.first_uses is not None and access.told is not None:
+        access.told(call.principal, call.action, call.name, decision)
     closed = _closed(call)
     if not access.check(call.principal, Action.DESCRIBE, call.name, route.owner).allowed:
         return closed

@@ -45,7 +45,6 @@ class Span:
     """What a sampled call did; ids are lower-case hexadecimal, times Unix nanoseconds."""
 
     __slots__ = (
-        "attempts",
         "began",
         "call",
         "ended",
@@ -71,7 +70,6 @@ class Span:
         self.microservice = ""
         self.provider = ""
         """The kind of endpoint that was asked last, "" when none was."""
-        self.attempts = 0
 
 
 class Tracer:

@@ -127,6 +127,8 @@ class AccessIndex:
             cache[key] = decision
         if decision is UNDECIDED and self.first_uses is not None:
             decision = self.first_uses(principal, action, name, owner) or decision
+        if decision is UNDECIDED and self.first_uses is not None:
+            return decision  # a controller may be asked yet; ``denial`` tells
         if self.told is not None and self._is_told(decision):
             self.told(principal, action, name, decision)
         return decision

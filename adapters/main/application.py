@@ -26,14 +26,17 @@ from adapters.http.upstream.probe import Prober
 from adapters.http.upstream.provider import HttpProvider
 from adapters.http.websockets.socket import Sockets
 from adapters.main.devices import Devices
+from adapters.main.first_use import FirstUses
 from adapters.main.outbound import Outbound
+from adapters.main.seeing import Seeing
 from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
 from gateway.bootstrap import bootstrap
-from gateway.channels import Channels, refuse_subscription
+from gateway.channels import Channels
 from gateway.deliveries import Deliveries
 from gateway.egress import Egress
+from gateway.holding import refuse_standing
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
 from gateway.settings import Config, Listen, Remote
@@ -86,6 +89,8 @@ class Application:
             limit=config.limits.message,
         )
         local.woke = self.site.look_at_clock
+        self.seeing = Seeing(self.site, config)
+        await self.seeing.start(self.store)
         self._wire(local)
         self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
@@ -107,6 +112,7 @@ class Application:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.first_uses.close()
         await self.deliveries.close()
         await self.outbound.close()
         await self.channels.close()
@@ -114,6 +120,7 @@ class Application:
         await self.site.stop()
         await self.store.close()
         await self.events.close()
+        await asyncio.to_thread(self.seeing.close)
 
     async def _replay(self) -> None:
         """Start the site without the garbage collector: a replay makes much that lives, no garbage.
@@ -164,6 +171,8 @@ class Application:
             random=secrets.token_bytes,
         )
 
+        self.first_uses = FirstUses(site, local, config, self._principal_of)
+
     def _principal_of(self, owner: str) -> Principal | None:
         """Return who an owner is now, by a token or a security context; None: by nothing."""
         known = self.site.identity.known(owner)
@@ -196,6 +205,8 @@ class Application:
             ),
             *self.devices.gauges(),
             *self.outbound.gauges(),
+            *self.first_uses.gauges(),
+            *self.seeing.gauges(),
         ]
 
     def _watch(self) -> None:
@@ -204,7 +215,7 @@ class Application:
         watchers = site.watchers
         watchers.gone.append(channels.forget)
         watchers.credential.append(channels.end_of)
-        watchers.access.append(lambda: channels.redecide(partial(refuse_subscription, site.plane)))
+        watchers.access.append(lambda: channels.redecide(partial(refuse_standing, site.plane)))
         watchers.credential.append(self.sockets.end_of)
         watchers.access.append(self.sockets.redecide)
         watchers.spaces.append(lambda: channels.look_at_spaces(site.view.find))
@@ -259,9 +270,12 @@ class Application:
             self.http.sweep(clock())
             self.devices.sweep()
             self.outbound.sweep()
+            self.seeing.sweep()
             due = self.site.due(clock())
             if due:
                 await self.site.expire(due)
+            await self.site.sweep_policies()
+            self.first_uses.tick()
             await self.site.sweep_tokens()
 
 

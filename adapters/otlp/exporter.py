@@ -123,7 +123,6 @@ class Exporter:
             "hilum.name": call.name,
             "hilum.status": span.status.slug,
             "hilum.microservice": span.microservice,
-            "hilum.attempts": span.attempts,
             "enduser.id": call.principal.id,
         }
         if span.provider:

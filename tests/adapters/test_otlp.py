@@ -29,7 +29,6 @@ def span(status=Status.OK, parent=b"", began=1_000_000_000):
     one.status = status
     one.microservice = "plans"
     one.provider = "mqtt"
-    one.attempts = 2
     return one
 
 
@@ -55,7 +54,6 @@ def test_a_span_arrives_as_it_was(collector):
         "hilum.name": "site/plan/check",
         "hilum.status": "ok",
         "hilum.microservice": "plans",
-        "hilum.attempts": 2,
         "hilum.provider": "mqtt",
         "enduser.id": "user:ann",
     }
