@@ -9,8 +9,10 @@ import logging
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from functools import partial
 from random import random
+from time import process_time
 from typing import NamedTuple
 
+from gateway.accounts import Accounts
 from gateway.admission import Admission
 from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.exchange import Plane
@@ -107,6 +109,8 @@ class Site:
         self.plane = Plane(self.view, self.policies.access, local)
         self.admission = Admission(self.policies.qualities, clocks.loop, random)
         self.plane.admission = self.admission
+        self.accounts = Accounts(process_time, clocks.unix)
+        self.plane.ended = self.accounts.ended
         self.sessions = Sessions(self._session_changed)
         self.watchers = Watchers()
         self.ready = False
@@ -273,6 +277,10 @@ class Site:
         while due := self.dynamic.due(AT_ONCE):
             self.ledger.owe(("policies", *due), SYSTEM, withdrawal(self.catalog, due))
             await self._decided_anew({kind for kind, _ in due}, self.dynamic.take_out(due))
+
+    def redecide(self) -> None:
+        """Have everything that is open decided anew."""
+        self._tell(self.watchers.access)
 
     def _deny(self, records: Sequence[PolicyRecord]) -> Callable[[], None]:
         lift = self.policies.deny(records)

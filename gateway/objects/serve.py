@@ -1,9 +1,10 @@
 """Puts the site's own objects in place: their Routes and their handlers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from gateway.channels import Channels
 from gateway.deliveries import Deliveries
+from gateway.objects.accounts import AccountsObject
 from gateway.objects.answers import CheckEndpoint
 from gateway.objects.channel import ChannelObject
 from gateway.objects.describe import DescribeObject
@@ -29,7 +30,9 @@ SAFE = frozenset(
         "policy/explain",
         "policy/test",
         "policy/schema",
+        "policy/decide-schema",
         "token/list",
+        "accounts/list",
         "channel/history",
         "channel/deadletters",
     }
@@ -58,17 +61,25 @@ def serve_objects(
         "policy": PolicyObject(site, check_endpoint).handlers() | PolicyQuestions(site).handlers(),
         "token": TokenObject(site, random).handlers(),
         "channel": channel.handlers(),
+        "accounts": AccountsObject(site, site.accounts).handlers(),
     }
-    routes = []
     for obj, handlers in objects.items():
-        for method, handler in handlers.items():
-            name = Name(f"{site.authority}/$site/{obj}/{method}")
-            local.serve(name, handler)
-            routes.append(_route(site, name, safe=f"{obj}/{method}" in SAFE))
-    site.own(routes)
+        serve_object(site, local, obj, handlers)
     local.serve_action(Action.PUBLISH, channel.publish)
     local.serve_action(Action.SUBSCRIBE, channel.last)
     local.serve_action(Action.DESCRIBE, describe.describe)
+
+
+def serve_object(
+    site: Site, local: LocalProvider, obj: str, handlers: Mapping[str, Handler]
+) -> None:
+    """Give one of the site's own objects methods."""
+    routes = []
+    for method, handler in handlers.items():
+        name = Name(f"{site.authority}/$site/{obj}/{method}")
+        local.serve(name, handler)
+        routes.append(_route(site, name, safe=f"{obj}/{method}" in SAFE))
+    site.own(routes)
 
 
 def _route(site: Site, name: Name, *, safe: bool) -> Route:
