@@ -38,6 +38,7 @@ from adapters.coap.wire.codec import (
 )
 from adapters.coap.wire.options import recognised
 from gateway.message import Refusal, Status
+from policy.model import Principal
 
 SOON: Final = 0.05
 """Seconds after which a request whose answer is not there yet is acknowledged (section 5.2.2)."""
@@ -51,7 +52,10 @@ NO_OPTIONS: Final = Asked()
 
 
 class Messages:
-    """The message layer of one socket. ``clock`` is the loop's, ``random`` as random.random."""
+    """The message layer of one socket. ``clock`` is the loop's, ``random`` as random.random.
+
+    ``proved`` returns who has proved to be at an address, where a layer below asks for that.
+    """
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Messages:
         send: Send,
         key: bytes,
         peers: int,
+        proved: Callable[[Address], Principal | None] | None = None,
     ) -> None:
         self.service = service
         self.send = send
@@ -75,6 +80,7 @@ class Messages:
         self._clock = clock
         self._random = random
         self._most = peers
+        self._proved = proved
         self._plane = service.plane
         self.known: dict[bytes, Asked] = {}
         """What options mean that came before, by their bytes."""
@@ -160,6 +166,12 @@ class Messages:
         # An ID that comes again after its time was counted twice.
         self.kept = sum(len(peer.recent) for peer in self.peers.values())
 
+    def forget(self, address: Address) -> None:
+        """Forget an address, and what it has open."""
+        peer = self.peers.get(address)
+        if peer is not None:
+            self._forget(peer)
+
     # Inside
 
     def _forget_answers(self) -> None:
@@ -239,7 +251,10 @@ class Messages:
     def _new_peer(self, address: Address) -> Peer:
         if len(self.peers) >= self._most:
             self._make_room()
-        peer = Peer(address, self.service.stranger, int(self._random() * 65536))
+        principal = self._proved(address) if self._proved is not None else None
+        peer = Peer(address, principal or self.service.stranger, int(self._random() * 65536))
+        if principal is not None:
+            peer.verified = float("inf")
         if len(self.peers) < self._most:
             self.peers[address] = peer
         return peer

@@ -5,11 +5,13 @@ A security context is a folder: ``settings.json`` and ``secret.json`` as aiocoap
 them (sequence numbers are kept beside them), and ``principal.json``, which says whose it is:
 
     {"principal": "device:thermometer", "kind": "device"}
+
+With a ``record`` in it the context counts as long as the site has a credential of that id.
 """
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +41,8 @@ BAD_OPTION: Final = code_of("4.02")
 NOT_ALLOWED: Final = code_of("4.05")
 _OUTER: Final = (POST, FETCH)
 
+Holder = Callable[[str], Principal | None]
+
 
 class Unprotectable(Exception):
     """A request that no context opens; ``code`` and ``detail`` are for the client."""
@@ -47,6 +51,10 @@ class Unprotectable(Exception):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+class _Unrecorded(Exception):
+    """A context that the site has no credential for."""
 
 
 class Sealed(NamedTuple):
@@ -96,10 +104,14 @@ class SecureClient(Client):
 
 
 class Contexts:
-    """The security contexts in a folder, each in a folder of its own."""
+    """The security contexts in a folder, each in a folder of its own.
 
-    def __init__(self, folder: Path) -> None:
+    ``holder`` returns who has the context of a name by the site's records.
+    """
+
+    def __init__(self, folder: Path, holder: Holder) -> None:
         self._folder = folder
+        self._holder = holder
         self.clients: dict[str, SecureClient] = {}
         self._by_id: dict[tuple[bytes, bytes], SecureClient] = {}
         self._principals: dict[str, Principal] = {}
@@ -115,10 +127,19 @@ class Contexts:
         for name in sorted(there - self.clients.keys() - self._faulty):
             try:
                 self._load(name)
+            except _Unrecorded:
+                continue  # it may be recorded in a moment
             except (OSError, ValueError, KeyError, TypeError, Error) as error:
                 self._faulty.add(name)
                 log.warning("the OSCORE context %s cannot be used: %s", name, error)
         return gone
+
+    def drop(self, name: str) -> SecureClient | None:
+        """Forget a context whose credential is over; return who had it, if anybody."""
+        client = self.clients.get(name)
+        if client is not None:
+            self._forget(client)
+        return client
 
     def known(self, principal: str) -> Principal | None:
         """Return who this principal is by one of its contexts, None if it has none."""
@@ -170,14 +191,19 @@ class Contexts:
         id_, kind = str(said["principal"]), str(said.get("kind", "device"))
         if not is_principal(id_) or not is_kind(kind) or kind == "anonymous":
             raise ValueError(f"principal.json: {id_!r} of kind {kind!r} is no principal")
+        principal = Principal(id_, kind, method="oscore", credential=f"oscore:{name}")
+        if "record" in said:
+            recorded = self._holder(name)
+            if recorded is None:
+                raise _Unrecorded
+            principal = recorded
         context = _read(folder)
         key = (context.recipient_id, context.id_context or b"")
         if key in self._by_id:
             _release(context)
             raise ValueError(f"its ids are those of {self._by_id[key].name}")
-        principal = Principal(id_, kind, method="oscore", credential=f"oscore:{name}")
         self.clients[name] = self._by_id[key] = SecureClient(name, context, principal)
-        self._principals.setdefault(id_, principal)
+        self._principals.setdefault(principal.id, principal)
 
     def _forget(self, client: SecureClient) -> None:
         del self.clients[client.name]

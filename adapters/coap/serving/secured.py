@@ -1,6 +1,7 @@
 """Requests inside requests: what is served and answered under OSCORE (RFC 8613 section 8)."""
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.coap.serving.asked import Asked, Bad, read_options
@@ -118,17 +119,28 @@ class Security:
 
     def refresh(self) -> None:
         """Look for new contexts, and end what those have open that are gone."""
-        refusal = Refusal(Status.UNAUTHENTICATED, "the security context is gone")
         for client in self._contexts.refresh():
             log.warning("the OSCORE context %s is gone", client.name)
-            self._service.transfers.forget(client)
-            self._service.plane.end_of({client.principal.credential})
-            for observation in tuple(client.observations.values()):
-                observation.end(refusal)
+            self._end(client)
+
+    def end_of(self, credentials: Collection[str]) -> None:
+        """End the contexts whose credentials are over."""
+        for credential in credentials:
+            method, _, name = credential.partition(":")
+            client = self._contexts.drop(name) if method == "oscore" else None
+            if client is not None:
+                self._end(client)
 
     def known(self, principal: str) -> Principal | None:
         """Return who this principal is by one of its contexts, None if it has none."""
         return self._contexts.known(principal)
+
+    def _end(self, client: SecureClient) -> None:
+        refusal = Refusal(Status.UNAUTHENTICATED, "the security context is gone")
+        self._service.transfers.forget(client)
+        self._service.plane.end_of(frozenset({client.principal.credential}))
+        for observation in tuple(client.observations.values()):
+            observation.end(refusal)
 
     def close(self) -> None:
         """Give the contexts back to the disk."""

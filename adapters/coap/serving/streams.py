@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 from adapters.coap.serving.conversation import Conversation
 from adapters.coap.wire.frames import BASE_SIZE, OVERHEAD, Frame, FrameError, Frames, frame_bytes
 from gateway.egress import NOBODY
+from gateway.message import Refusal
 from gateway.rota import Rota
 from gateway.unfinished import LEAST
 
@@ -41,6 +42,14 @@ class StreamConnection(asyncio.Protocol):
         self.conversation = Conversation(
             self._service, address[0] if address else NOBODY, self._say, self.close
         )
+        try:
+            certified = self._listener.identify(transport)
+        except Refusal as refusal:
+            self._listener.opened(self)
+            self.conversation.abort(refusal.detail)
+            return
+        if certified is not None:
+            self.conversation.client.principal = certified
         if self._listener.opened(self):
             self.conversation.begin()
         else:

@@ -85,6 +85,11 @@ class Datagrams:
 
 async def bind(service: Service, host: str, port: int, peers: int) -> Datagrams:
     """Bind an address; raises OSError."""
+    return Datagrams(service, await bound_socket(host, port), peers)
+
+
+async def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound and does not block; raises OSError."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     family, kind, protocol, _, address = found[0]
@@ -95,4 +100,4 @@ async def bind(service: Service, host: str, port: int, peers: int) -> Datagrams:
     except OSError as error:
         bound.close()
         raise OSError(error.errno, f"UDP {host} port {port}: {error.strerror}") from None
-    return Datagrams(service, bound, peers)
+    return bound

@@ -9,7 +9,7 @@ from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.view import Route
-from policy.model import ANONYMOUS, Action, Principal
+from policy.model import Action, Principal
 from registry.model import Kind
 from registry.names import InvalidName, Name, join, parse_name
 
@@ -94,7 +94,7 @@ class Dispatcher:
             inbound.fault(421, f"this site is not {host[:HOST_BYTES].decode('latin-1')}")
             return
         raw = head.authorization
-        principal = self._authorize(raw, self._time()) if raw else ANONYMOUS
+        principal = self._authorize(raw, self._time()) if raw else inbound.owner.certified
         if principal is None:
             identify(self, self._site.identity, inbound, name, query)
             return

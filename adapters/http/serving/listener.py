@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from heapq import nsmallest
 from operator import attrgetter
 from typing import NamedTuple, cast
@@ -15,6 +15,7 @@ from adapters.http.serving.server import ServerConnection
 from adapters.http.wire import render
 from adapters.http.wire.heads import HeadMemory, RequestHead
 from gateway.farewell import stop_accepting
+from gateway.identity import Identify, by_nothing
 from gateway.message import Call
 from gateway.rota import Rota
 from gateway.settings import Limits
@@ -63,6 +64,7 @@ class Listener:
         self.socket = takeovers.socket
         self._end_takeovers = takeovers.drain
         self.socket_name = Name(f"{site.authority}/{SOCKET}")
+        self.identify: Identify = by_nothing
         self.date = render.date_line(site.time())
         self.memory: HeadMemory[RequestHead] = HeadMemory()
         self.draining = False
@@ -115,6 +117,12 @@ class Listener:
         self.connections.discard(connection)
         if not self.connections:
             self._empty.set()
+
+    def end_of(self, credentials: Collection[str]) -> None:
+        """Close the connections whose certificates are among credentials that ended."""
+        for connection in list(self.connections):
+            if connection.certified.credential in credentials:
+                connection.abort()
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let what is open end, then close (graceful shutdown)."""

@@ -12,6 +12,8 @@ from adapters.http.serving.reading import RequestReader
 from adapters.http.wire.heads import RequestHead
 from adapters.http.wire.parser import HttpParserError, HttpParserUpgrade
 from gateway.egress import NOBODY
+from gateway.message import Refusal
+from policy.model import ANONYMOUS
 
 if TYPE_CHECKING:
     from adapters.http.serving.listener import Listener
@@ -30,6 +32,7 @@ class ServerConnection(RequestReader):
     """A protocol of the loop (asyncio.Protocol by its methods) and of the HTTP parser."""
 
     __slots__ = (
+        "certified",
         "closing",
         "idle_since",
         "leave_at",
@@ -48,6 +51,8 @@ class ServerConnection(RequestReader):
         self.unsent = 0
         self.unsent_since = 0.0
         self.leave_at = 0.0
+        self.certified = ANONYMOUS
+        """Whom the client's certificate stands for."""
         self.closing = False
         self.pumping = False
         self.write_paused = False
@@ -63,6 +68,11 @@ class ServerConnection(RequestReader):
         self.peer = address[0] if address else NOBODY
         self.heard = self.idle_since = self.listener.clock()
         self.listener.opened(self)
+        try:
+            self.certified = self.listener.identify(transport) or ANONYMOUS
+        except Refusal:  # the log says why
+            self.closing = True
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone: cancel what it had open."""
