@@ -31,6 +31,7 @@ LIBRARIES = {
     "cryptography": "policy/site_ca.py",
     "httptools": "adapters/http/*.py",
     "joserfc": "policy/jwt.py",
+    "mbedtls": "adapters/coap/serving/dtls.py",
     "mypy_extensions": "*",  # marks for the optional compiled form
     "mqtt5": "adapters/mqtt/wire/codec5.py",
     "msgspec": "*",  # the house's data types and JSON, as dataclasses are: decision 0001
