@@ -31,7 +31,10 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
 
     Without ``describe`` the answer is that of a denied call, so that nobody can probe for names.
     """
-    if not access.check(call.principal, Action.DESCRIBE, call.name, "").allowed:
+    decision = access.check(call.principal, Action.DESCRIBE, call.name, "")
+    if not decision.allowed:
+        if access.told is not None:
+            access.told(call.principal, call.action, call.name, decision)
         return _closed(call)
     above = Name(call.name.rpartition("/")[0])
     siblings = islice(view.children.get(above, ()), SIBLINGS)

@@ -75,6 +75,7 @@ class AuditWriter:
         self._told_lost = 0
         self._descriptor = -1
         self._size = 0
+        self._stale = False  # whether the head on disk is an older one
         self._anchored = time.monotonic()
         self._wake = threading.Event()
         self._ending = False
@@ -144,6 +145,9 @@ class AuditWriter:
         while self._fill():
             self._rotate()
             self._append()
+        if self._stale:
+            write_head(self._folder, self.head, self.changes)
+            self._stale = False
         self._anchor(ANCHOR_SECONDS)
 
     def _fill(self) -> bool:
@@ -169,7 +173,6 @@ class AuditWriter:
         self._put(b"".join(parts), head)
         self.written += len(self._lot)
         self._lot = []
-        write_head(self._folder, head, self.changes)
 
     def _put(self, data: bytes, head: Head) -> None:
         """Append whole records; on an error the file is as long as it was before."""
@@ -182,6 +185,7 @@ class AuditWriter:
             raise
         self._size += len(data)
         self.head = head
+        self._stale = True
 
     def _rotate(self) -> None:
         """Begin a new file when there is none or the last one is long enough."""
@@ -208,7 +212,7 @@ class AuditWriter:
         body = {"event": "pruned", "first": first_of(first), "before": before}
         data, head = seal(self.head, _now(), body)
         self._put(data, head)
-        write_head(self._folder, head, self.changes)
+        write_head(self._folder, head, self.changes)  # before what it was may be gone
         for path in old:
             path.unlink()
 

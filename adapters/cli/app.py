@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import typer
 
 from adapters.cli import (
+    accounts,
+    audit,
     deadletters,
     policies,
     questions,
@@ -29,6 +31,7 @@ class Command(NamedTuple):
 
 
 GROUPS = {
+    "audit": "The audit log.",
     "policy": "Ask about policies, test them, exchange them.",
     "registry": "What exists.",
     "token": "Bearer tokens.",
@@ -172,6 +175,29 @@ COMMANDS = (
             "hilum token revoke 3f9a01c2d4e5f607",
             "hilum token revoke --principal service:weather",
         ),
+    ),
+    Command(
+        "audit verify",
+        audit.check,
+        OPERATION,
+        (
+            "hilum audit verify",
+            "hilum audit verify /var/lib/hilum/audit --output json",
+            "hilum audit verify copy/ --anchor "
+            "17:f4a7c1d08be2f4a7c1d08be2f4a7c1d08be2f4a7c1d08be2f4a7c1d08be2f4a7",
+        ),
+    ),
+    Command(
+        "audit tail",
+        audit.tail,
+        OPERATION,
+        ("hilum audit tail --count 50", "hilum audit tail --follow --output json"),
+    ),
+    Command(
+        "accounts",
+        accounts.accounts,
+        OPERATION,
+        ("hilum accounts", "hilum accounts --bindings --output json", "hilum accounts --csv"),
     ),
     Command("deadletter list", deadletters.list_letters, OPERATION, ("hilum deadletter list",)),
     Command(

@@ -121,3 +121,22 @@ def test_a_name_among_a_hundred_thousand_is_looked_for_among_a_thousand(stage):
 def test_no_endpoint_says_whether_the_service_is_gone_or_unhealthy(stage):
     assert "fails its health checks" in no_endpoint(stage.route()).detail
     assert "not registered now" in no_endpoint(stage.route("news")).detail
+
+
+def test_who_probes_for_names_is_told_of_as_one_that_is_denied(stage):
+    told = []
+    stage.access.told = lambda who, action, name, decision: told.append((who, action, name))
+    missing(stage, BOB, MISSING)
+    assert (BOB, Action.CALL, MISSING) in told
+
+
+def test_a_call_that_no_rule_decides_is_told_of_when_it_is_refused(stage):
+    """Not when it is decided: a controller may allow it yet."""
+    told = []
+    stage.access.told = lambda who, action, name, decision: told.append((action, name))
+    stage.access.first_uses = lambda *_: None
+    name = Name(f"{PLAN}/make")
+    decision = stage.access.check(BOB, Action.CALL, name, "")
+    assert told == []
+    denial(stage.access, Call(Action.CALL, name, BOB, 0.0), stage.view.find(name), decision)
+    assert told == [(Action.CALL, name)]
