@@ -1,0 +1,1 @@
+"""Conditions: a small, total language over attributes of subject, object and environment."""

@@ -1,0 +1,64 @@
+"""Attributes that conditions may use, and their types."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from policy.model import Attribute
+
+WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class Type(NamedTuple):
+    """A type; ``values`` are those of an ordered domain, the lowest first."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.values[:5])}" if self.values else f"a {self.name}"
+
+
+STRING: Final = Type("string")
+NUMBER: Final = Type("number")
+BOOLEAN: Final = Type("boolean")
+SET: Final = Type("set")
+PATH: Final = Type("path")
+TIME: Final = Type("time")
+DATE: Final = Type("date")
+WEEKDAY: Final = Type("ordered", WEEKDAYS)
+
+BUILT_IN: Final[Mapping[str, Type]] = {
+    "subject.id": STRING,
+    "subject.kind": STRING,
+    "subject.realm": STRING,
+    "subject.method": STRING,
+    "subject.roles": SET,
+    "object.name": PATH,
+    "object.kind": STRING,
+    "object.owner": STRING,
+    "object.microservice": STRING,
+    "object.version": STRING,
+    "environment.time": TIME,
+    "environment.weekday": WEEKDAY,
+    "environment.date": DATE,
+    "environment.threat": NUMBER,
+    "environment.site": STRING,
+}
+"""What every site knows: times are the site's local ones."""
+
+_DECLARED: Final = {t.name: t for t in (STRING, NUMBER, BOOLEAN, SET, PATH)}
+
+
+def type_of(attribute: Attribute) -> Type:
+    """Return the type that a declaration gives an attribute."""
+    return _DECLARED.get(attribute.type) or Type("ordered", attribute.values)
+
+
+class Schema:
+    """The attributes there are, by name: built in and declared."""
+
+    __slots__ = ("types",)
+
+    def __init__(self, declared: Iterable[Attribute] = ()) -> None:
+        self.types: dict[str, Type] = {a.attribute: type_of(a) for a in declared}
+        self.types.update(BUILT_IN)
