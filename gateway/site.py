@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from functools import partial
 from random import random
-from time import process_time
 from typing import NamedTuple
 
 from gateway.accounts import Accounts
@@ -108,9 +107,7 @@ class Site:
         self.view = View()
         self.plane = Plane(self.view, self.policies.access, local)
         self.admission = Admission(self.policies.qualities, clocks.loop, random)
-        self.plane.admission = self.admission
-        self.accounts = Accounts(process_time, clocks.unix)
-        self.plane.ended = self.accounts.ended
+        self.plane.admission, self.accounts = self.admission, Accounts(clocks.unix)
         self.sessions = Sessions(self._session_changed)
         self.watchers = Watchers()
         self.ready = False

@@ -81,13 +81,15 @@ class Source(NamedTuple):
 
 
 class Target:
-    """One compiled choice of a Selection. ``prepared`` belongs to the adapter that sends to it.
+    """One compiled choice of a Selection. ``prepared`` belongs to the adapter that sends to it,
+    ``account`` to who counts.
 
     ``provider`` says which provider sends there. ``site`` is set for a redirect to another site's
     gateway, which resolves the name itself. A ``guard`` ejects in the place of ``passive``.
     """
 
     __slots__ = (
+        "account",
         "endpoint",
         "guard",
         "health",
@@ -118,6 +120,7 @@ class Target:
         self.passive = passive
         self.site = site
         self.guard: Guard | None = None
+        self.account: object | None = None
         self.provider = _provider(source, site)
         self.prepared: object | None = None
         self.seed = crc32(str(self).encode())

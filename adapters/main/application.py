@@ -20,14 +20,15 @@ from adapters.control.server import ControlServer
 from adapters.descriptors import allow_descriptors
 from adapters.http.serving.events import EventStreams
 from adapters.http.serving.listener import Listener, Takeovers
-from adapters.http.serving.tls import server_context, watch_certificate
 from adapters.http.upstream.assertion import service_key
 from adapters.http.upstream.probe import Prober
 from adapters.http.upstream.provider import HttpProvider
 from adapters.http.websockets.socket import Sockets
+from adapters.main.certificates import Certificates
 from adapters.main.devices import Devices
 from adapters.main.first_use import FirstUses
 from adapters.main.outbound import Outbound
+from adapters.main.quality import Quality
 from adapters.main.seeing import Seeing
 from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
@@ -45,8 +46,6 @@ from policy.model import Principal
 
 log = logging.getLogger("hilum")
 
-ALPN_MQTT = ("mqtt", "http/1.1")
-"""What clients of MQTT, and of MQTT over WebSocket, ask for in TLS (IANA ALPN registry)."""
 SWEEP_SECONDS = 0.1
 """How exact deadlines are (design 4)."""
 SWITCH_SECONDS = 0.0005
@@ -91,16 +90,21 @@ class Application:
         local.woke = self.site.look_at_clock
         self.seeing = Seeing(self.site, config)
         await self.seeing.start(self.store)
+        self.quality = Quality(self.site, state)
         self._wire(local)
         self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()
+        await self.quality.start()
         self.deliveries.reconcile(self.site.policies.deliveries)
         self.outbound.start()
+        await self.certificates.start()
         await self._listen()
+        self._tasks += [loop.create_task(work) for work in self.certificates.work()]
         self._tasks.append(loop.create_task(self.prober.run()))
         self._tasks.append(loop.create_task(self._sweep(loop.time)))
         self._tasks.append(loop.create_task(self._slow()))
+        self._tasks.append(loop.create_task(self.quality.run()))
 
     async def stop(self) -> None:
         """Drain the listeners, then close the stores."""
@@ -117,6 +121,7 @@ class Application:
         await self.outbound.close()
         await self.channels.close()
         self.http.close()
+        await self.quality.close()
         await self.site.stop()
         await self.store.close()
         await self.events.close()
@@ -151,7 +156,10 @@ class Application:
         site.plane.providers["http"] = self.http
         self.takeovers = self._take_over()
         self.outbound = Outbound(site, self.channels, self.egress, key, config, self._principal_of)
-        self.devices = Devices(site, self.channels, self.events.sessions, config)
+        self.certificates = Certificates(site, config)
+        self.devices = Devices(
+            site, self.channels, self.events.sessions, config, self.certificates
+        )
         self.deliveries = Deliveries(
             site.plane,
             self.channels,
@@ -207,6 +215,7 @@ class Application:
             *self.outbound.gauges(),
             *self.first_uses.gauges(),
             *self.seeing.gauges(),
+            *self.quality.gauges(),
         ]
 
     def _watch(self) -> None:
@@ -225,18 +234,15 @@ class Application:
         config, site = self.config, self.site
         clock = asyncio.get_running_loop().time
         self.listener = Listener(site, config.limits, self.takeovers, clock)
-        tls = server_context(config.http)
-        if tls is not None:
-            self._tasks.append(asyncio.create_task(watch_certificate(tls, config.http)))
-        self.http_port = await self.listener.listen(config.http.host, config.http.port, tls)
+        site.watchers.credential.append(self.listener.end_of)
+        tls = self.certificates.tls(config.http)
+        self.listener.identify = tls.identify
+        self.http_port = await self.listener.listen(config.http.host, config.http.port, tls.context)
         self.egress.own(self.http_port)
         await self._listen_to_devices()
-        control_tls = server_context(config.control)
-        if control_tls is not None:
-            watching = watch_certificate(control_tls, config.control)
-            self._tasks.append(asyncio.create_task(watching))
+        control_tls = self.certificates.tls(config.control)
         self.control = ControlServer(
-            site, config.control, config.site.state, self._gauges(), control_tls
+            site, config.control, config.site.state, self._gauges(), control_tls.context
         )
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)
@@ -245,15 +251,12 @@ class Application:
 
     async def _listen_to_devices(self) -> None:
         config, devices = self.config, self.devices
-        tls = server_context(config.mqtt, ALPN_MQTT) if config.mqtt.enabled else None
-        if tls is not None:
-            self._tasks.append(asyncio.create_task(watch_certificate(tls, config.mqtt, ALPN_MQTT)))
-        await devices.listen(tls)
+        await devices.listen()
         if devices.mqtt_port:
             log.info("MQTT on %s port %d", config.mqtt.host, devices.mqtt_port)
         if devices.coap_port:
             log.info("CoAP on %s port %d", config.coap.host, devices.coap_port)
-        for port in (devices.mqtt_port, devices.mqtt_websocket_port, devices.coap_port):
+        for port in devices.ports():
             self.egress.own(port)
 
     async def _sweep(self, clock: Callable[[], float]) -> None:

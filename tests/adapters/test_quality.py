@@ -29,7 +29,7 @@ async def test_mqtt_5_hears_of_the_quota_and_what_was_acknowledged_is_delivered(
     async with mqtt_site(tmp_path) as site:
         listener = await site.client("listener")
         await listener.subscribe(STEPS)
-        await site.policy("calm", limited(1, 3))
+        await site.policy("calm", limited(0.1, 3))
         sender = await site.client("sender")
         codes = [await sender.publish(STEPS, f"{n}", qos=1) for n in range(4)]
         assert codes == [0, 0, 0, QUOTA_EXCEEDED]

@@ -31,6 +31,7 @@ class Events:
         self._service = service
         self._plane = service.plane
         self._channels = channels
+        self._accounts = service.site.accounts
         self._observers = observers
         self.observing: dict[Turn, Observation] = {}
 
@@ -102,6 +103,10 @@ class Events:
             route.meter.observe(PUBLISH, refusal.status, 0.0)
             turn.refuse(refusal)
             return
+        accounts = self._accounts
+        for account in (accounts.of("principal", source), accounts.of("binding", route.name)):
+            account.events += 1
+            account.received += len(payload)
         if isinstance(result, EventId):
             route.meter.observe(PUBLISH, Status.OK, 0.0)
             turn.changed()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from adapters.mqtt.desk.calling import Calls
 from adapters.mqtt.desk.desk import Desk
@@ -10,12 +11,15 @@ from adapters.mqtt.desk.providing import Offers
 from adapters.mqtt.desk.scanning import Steps
 from adapters.mqtt.sessions.ports import Session, Shared
 from adapters.mqtt.wire.packets import Attributes, Filter, Will
+from gateway.accounts import Account, Used
+from gateway.channels import refuse_subscription
 from gateway.message import Event, EventId, Refusal
 from gateway.subscriptions import Gap, Subscription
 from gateway.view import Route
 from policy.model import Principal
 from registry.names import Name
 
+UNUSED = Account(Used())
 AWAY = 1 << 40
 """The load of a group's member whose client is not there: it gets events when nobody else is."""
 
@@ -213,7 +217,9 @@ class Client:
     """
 
     __slots__ = (
+        "account",
         "behind",
+        "binding",
         "calls",
         "changed",
         "desk",
@@ -251,12 +257,23 @@ class Client:
         # The channel that it published to last, and the epoch in which it was allowed to.
         self.last_topic = ""
         self.last_route: Route | None = None
+        self.account = self.binding = UNUSED
+        """What ``last_route`` is counted on."""
         self.last_epoch = 0
 
     @property
     def principal(self) -> Principal:
         """Who it is."""
         return self.session.principal
+
+    def act_as(self, principal: Principal) -> None:
+        """It has authenticated again: what it has open is decided for its new credential."""
+        self.last_route = None
+        refuse = partial(refuse_subscription, self.desk.site.plane)
+        for joined in self.all_joined():
+            joined.subscription.act_as(principal, refuse)
+        if self.calls is not None:
+            self.calls.act_as(principal)
 
     # Channels
 

@@ -101,6 +101,9 @@ class Publishing:
             raise _counted(route, denial(self._access, call, route, decision))
         client.last_topic, client.last_route = topic, route
         client.last_epoch = self._access.epoch
+        accounts = self._desk.site.accounts
+        client.account = accounts.of("principal", principal.id)
+        client.binding = accounts.of("binding", name)
         return self._to_channel(client, route, packet, receipt)
 
     def _to_channel(
@@ -119,6 +122,13 @@ class Publishing:
         mark = None
         if receipt is not None and route.channel is not None and route.channel.durable:
             mark = receipt.take_mark()
+        size = len(packet.payload)
+        account = client.account
+        account.events += 1
+        account.received += size
+        account = client.binding
+        account.events += 1
+        account.received += size
         result = self._append(
             route,
             session.principal.id,
@@ -237,6 +247,7 @@ class Publishing:
         reason: int = 0,
     ) -> int:
         """Refuse a message. A Response Topic hears of it too, whatever the message was for."""
+        self._desk.site.accounts.of("principal", client.principal.id).errors += 1
         to = return_of(packet.properties)
         if to is not NOWHERE:
             self._calls_of(client).answer(to, refusal)
