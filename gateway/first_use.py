@@ -6,7 +6,7 @@ Calls to controllers and by them are never held, so that asking cannot lead to a
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -202,6 +202,12 @@ class FirstUse:
             if who.id == principal and covers(name):
                 held.revoked = True
         self._tell()
+
+    def end_of(self, credentials: Container[str]) -> None:
+        """Credentials count no longer: whoever waits by one of them is denied."""
+        for (who, _, _), held in self._held.items():
+            if who.credential in credentials:
+                held.revoked = True
 
     def void(self) -> None:
         """Policies changed: believe nothing that was answered before."""

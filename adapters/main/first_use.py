@@ -37,6 +37,7 @@ class FirstUses:
         self.close = self.first_use.close
         self.first_use.woke = site.look_at_clock
         site.plane.first_use = self.first_use
+        site.watchers.credential.append(self.first_use.end_of)
         site.watchers.access.insert(0, self._look)
         handlers = FirstUseObject(site, self.first_use, rules, controllers).handlers()
         serve_object(site, local, "policy", handlers)

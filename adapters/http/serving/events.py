@@ -27,10 +27,12 @@ from adapters.http.wire.payloads import json_of, text_of
 from gateway.channels import Channels, refuse_subscription
 from gateway.cloudevents import attributes
 from gateway.exchange import Plane
+from gateway.holding import held
 from gateway.message import Call, Event, Refusal, Reply, Status
 from gateway.rota import in_slices
 from gateway.subscriptions import OLDEST, Gap, Subscription, parse_event_id
 from gateway.view import Route
+from policy.decision import Decision
 
 HEARTBEAT = 15.0
 """Seconds between comments that keep a stream alive and find out who is gone."""
@@ -62,7 +64,25 @@ class EventStreams:
         self._rendered: dict[tuple[bool, bool], bytes] = {}
 
     def stream(self, inbound: Inbound, call: Call, route: Route) -> None:
-        """Answer a request with the events of a channel."""
+        """Answer a request with the events of a channel, once a first use is decided."""
+        waiting = Waiting()
+
+        def go_on(_: Decision) -> None:
+            if inbound.relay is waiting and not waiting.gone:
+                inbound.relay = None
+                self._stream(inbound, call, route)
+
+        try:
+            is_held = held(self._plane, call.principal, call.action, route.name, go_on)
+        except Refusal as refusal:
+            inbound.refuse(refusal)
+            return
+        if is_held:
+            inbound.relay = waiting
+        else:
+            self._stream(inbound, call, route)
+
+    def _stream(self, inbound: Inbound, call: Call, route: Route) -> None:
         try:
             wish = read_wish(call.query, inbound.head.last_event)
             refusal = refuse_subscription(self._plane, call.principal, route.name, wish.group)
@@ -130,6 +150,28 @@ class EventStreams:
     def _beat_one(self, stream: "_Stream") -> None:
         if stream in self._streams:  # still
             stream.beat()
+
+
+class Waiting:
+    """The relay of a request that waits for a decision."""
+
+    __slots__ = ("gone",)
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    def body(self, data: bytes, end: bool) -> None:
+        """The payload of a GET means nothing."""
+
+    def cancel(self) -> None:
+        """The client is gone."""
+        self.gone = True
+
+    def pause_reply(self) -> None:
+        """Nothing is on its way."""
+
+    def resume_reply(self) -> None:
+        """Nothing is on its way."""
 
 
 class _Stream:

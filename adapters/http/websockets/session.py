@@ -12,6 +12,7 @@ from adapters.http.wire.payloads import members
 from gateway.asking import Asking
 from gateway.channels import refuse_subscription
 from gateway.exchange import Exchange
+from gateway.holding import held
 from gateway.identity import Pending
 from gateway.message import Call, Event, Refusal, Reply, Status
 from gateway.objects.answers import name_of, require
@@ -19,6 +20,7 @@ from gateway.provided import Outstanding
 from gateway.refusals import denial, unknown
 from gateway.subscriptions import OLDEST, Gap, Subscription, parse_event_id
 from gateway.view import Route
+from policy.decision import Decision
 from policy.model import ANONYMOUS, Action, Principal
 from policy.resolution import Source
 from registry.model import Endpoint, Kind, RegistrationId
@@ -239,7 +241,10 @@ class Session:
             detail = "after: a group does not resume, its members share the events"
             raise Refusal(Status.BAD_REQUEST, detail)
         route = self._route(operation.name, Action.SUBSCRIBE, Kind.CHANNEL)
-        refusal = refuse_subscription(self._site.plane, self.principal, route.name, group)
+        plane, again = self._site.plane, partial(self._subscribe_again, operation)
+        if not group and held(plane, self.principal, Action.SUBSCRIBE, route.name, again):
+            return
+        refusal = refuse_subscription(plane, self.principal, route.name, group)
         status = Status.OK if refusal is None else refusal.status
         route.meter.observe(Action.SUBSCRIBE, status, 0.0)
         if refusal is not None:
@@ -251,6 +256,14 @@ class Session:
         )
         if not self._connection.paused:
             subscribed.subscription.resume()
+
+    def _subscribe_again(self, operation: messages.Subscribe, _: Decision) -> None:
+        """A first use has been decided."""
+        if self._connection.session is self:
+            try:
+                self._subscribe(operation)
+            except Refusal as refusal:
+                self._refuse(operation.id, refusal)
 
     def _unsubscribe(self, operation: messages.Unsubscribe) -> None:
         subscribed = self._subscriptions.pop(operation.sub, None)
