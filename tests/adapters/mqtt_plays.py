@@ -9,6 +9,7 @@ from adapters.mqtt.sessions.ports import LATER, Admission, Answer, Settings
 from adapters.mqtt.sessions.session import Session
 from adapters.mqtt.wire.fields import Reader
 from adapters.mqtt.wire.packets import (
+    AUTH,
     CONNACK,
     DISCONNECT,
     PUBACK,
@@ -22,6 +23,7 @@ from adapters.mqtt.wire.packets import (
     Connect,
     Publish,
 )
+from gateway.identity import Pending
 from gateway.message import Event, EventId, Extras
 from gateway.ports import StoreError
 from gateway.session_port import Mark, StoredMessage, StoredSession
@@ -121,7 +123,7 @@ def _packet(first, reader, version):
         found = properties_of(reader, version)
         reasons = tuple(reader.take(reader.stop - reader.at))
         return Got(kind, number, reasons=reasons, properties=found)
-    if kind == DISCONNECT:
+    if kind in (DISCONNECT, AUTH):
         reason = reader.byte() if reader.at < reader.stop else 0
         return Got(kind, reason=reason, properties=properties_of(reader, version))
     assert reader.at == reader.stop
@@ -308,6 +310,8 @@ class Desk:
         self.calls = []
         self.takes_marks = False
         self.refuses = None
+        self.slow = False
+        self.waiting = None
         self.sequence = 0
         self.numbers = 0
         self.now_ms = 1_000_000
@@ -320,7 +324,19 @@ class Desk:
 
     # The Desk port
 
-    def connect(self, packet, link):
+    def identify(self, packet, link, then):
+        if self.slow:
+            self.waiting = Pending(then)
+            return self.waiting
+        return SOMEBODY
+
+    def identify_again(self, packet, link, then):
+        return self.identify(packet, link, then)
+
+    def renew(self, session, principal):
+        session.principal = principal
+
+    def connect(self, packet, link, principal=SOMEBODY):
         if self.refuses is not None:
             return Connack(self.refuses, why="not today")
         session = self.sessions.get(packet.client_id)

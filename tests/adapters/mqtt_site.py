@@ -97,6 +97,9 @@ class MqttSite:
     async def revoke(self, token: str) -> None:
         await self.change(TokenRevoked(token.split("_")[1]))
 
+    async def revoke_principal(self, principal: str) -> None:
+        await self.site.revoke_principal("site:test", principal)
+
     async def register(
         self,
         name: str = "Band",

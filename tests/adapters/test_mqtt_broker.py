@@ -33,7 +33,7 @@ class TestAuthentication:
     async def test_the_log_says_who_is_not_let_in_but_no_password(self, site, caplog):
         caplog.set_level("INFO", "hilum.mqtt")
         await site.refused("lamp", token="hlm_nonsense")
-        assert "client 'lamp' is not let in: the password is no token" in caplog.text
+        assert "client 'lamp' is not let in: no bearer token that is valid" in caplog.text
         assert "nonsense" not in caplog.text
 
     async def test_anonymous_clients_may_do_what_policy_says(self, tmp_path):
@@ -67,7 +67,7 @@ class TestAuthentication:
         client = await site.client("a", token=await site.issue("device:a", lifetime=60))
         site.ahead = 61
         await site.site.sweep_tokens()
-        assert await asyncio.wait_for(client.gone, 5) == 0x87
+        assert await asyncio.wait_for(client.gone, 5) == 0xA0
 
 
 class TestClientIds:

@@ -7,6 +7,7 @@ import pytest
 
 from adapters.mqtt.sessions.ports import LATER, Settings
 from adapters.mqtt.wire.packets import (
+    AUTH,
     CONNACK,
     DISCONNECT,
     PINGRESP,
@@ -16,7 +17,9 @@ from adapters.mqtt.wire.packets import (
     PUBREC,
     SUBACK,
 )
+from gateway.message import Refusal, Status
 from tests.adapters import mqtt_bytes as wire
+from tests.adapters.mqtt_plays import SOMEBODY
 from tests.adapters.mqtt_sockets import Site, until
 
 
@@ -98,15 +101,78 @@ async def test_the_desk_may_refuse():
         assert site.desk.published == []
 
 
-async def test_enhanced_authentication_is_refused():
+async def test_packets_behind_connect_wait_until_the_client_is_known():
+    async with Site(Settings(cloudevents=False, connect_seconds=1.0, strangers=1)) as site:
+        site.desk.slow = True
+        client = await site.client()
+        client.write(wire.connect(), wire.publish("a", b"1"), wire.publish("b", b"2")[:3])
+        await until(lambda: site.desk.waiting is not None)
+        client.write(wire.publish("b", b"2")[3:], *(wire.publish("c", b"3") for _ in range(99)))
+        stranger = await site.client()
+        await site.client()
+        assert await stranger.read() is None  # of two strangers the older one gives way
+        site.sweep(5.0)
+        assert site.desk.published == []
+        site.desk.waiting.settle(SOMEBODY)
+        assert (await client.read()).reason == 0
+        await until(lambda: len(site.desk.published) == 101)
+
+
+async def test_a_client_that_leaves_while_it_waits_is_forgotten():
+    async with Site() as site:
+        site.desk.slow = True
+        client = await site.client()
+        client.write(wire.connect())
+        await until(lambda: site.desk.waiting is not None)
+        await client.close()
+        await until(lambda: not site.desk.waiting.wanted)
+        assert site.desk.sessions == {}
+
+
+def auth(reason=0x19, method="bearer", data=b"t"):
+    props = b"\x15" + wire.string(method) + b"\x16" + len(data).to_bytes(2, "big") + data
+    return wire.packet(0xF0, bytes([reason]), wire.properties(props))
+
+
+async def test_a_client_authenticates_again():
     async with Site() as site:
         client = await site.client()
-        client.write(wire.connect(props=b"\x15" + wire.string("SCRAM-SHA-1")))
-        assert (await client.read()).reason == 0x8C
-        client = await site.connected()
-        client.write(wire.packet(0xF0, b"\x19", wire.properties(b"\x15" + wire.string("X"))))
+        client.write(wire.connect(props=b"\x15" + wire.string("bearer")))
+        connack = await client.read()
+        assert (connack.reason, connack.properties[0x15]) == (0, "bearer")
+        client.write(auth())
         got = await client.read()
-        assert (got.kind, got.reason) == (DISCONNECT, 0x82)
+        assert (got.kind, got.reason, got.properties[0x15]) == (AUTH, 0, "bearer")
+        site.desk.slow = True
+        client.write(auth(), wire.publish("a", b"1"))
+        await until(lambda: site.desk.waiting is not None)
+        assert site.desk.published == []
+        site.desk.waiting.settle(SOMEBODY)
+        assert (await client.read()).kind == AUTH
+        await until(lambda: len(site.desk.published) == 1)
+        client.write(auth())
+        await until(lambda: site.desk.waiting.wanted)
+        site.desk.waiting.settle(Refusal(Status.UNAUTHENTICATED, "no"))
+        got = await client.read()
+        assert (got.kind, got.reason) == (DISCONNECT, 0x87)
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "reason"),
+    [
+        (None, auth(), 0x82),
+        ("bearer", auth(method="other"), 0x82),
+        ("bearer", auth(reason=0x18), 0x82),
+    ],
+)
+async def test_auth_that_does_not_fit(method, sent, reason):
+    async with Site() as site:
+        client = await site.client()
+        client.write(wire.connect(props=b"\x15" + wire.string(method) if method else b""))
+        assert (await client.read()).reason == 0
+        client.write(sent)
+        got = await client.read()
+        assert (got.kind, got.reason) == (DISCONNECT, reason)
 
 
 @pytest.mark.parametrize(

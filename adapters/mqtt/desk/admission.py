@@ -1,6 +1,11 @@
-"""Who a client is, and whether its identifier will do (MQTT 5.0 section 3.1)."""
+"""Who a client is, and whether its identifier will do (MQTT 5.0 sections 3.1 and 4.12)."""
+
+from collections.abc import Callable
+from typing import Final
 
 from adapters.mqtt.wire.packets import V5, Connack, Connect, Reason
+from gateway.identity import Answer, Pending
+from gateway.message import Refusal, Status
 from gateway.site import Site
 from policy.model import ANONYMOUS, Principal
 
@@ -8,21 +13,49 @@ CLIENT_ID = 256
 """Characters of a client identifier."""
 NOBODY = Principal("anonymous:mqtt", ANONYMOUS.kind)
 """Clients without a token, where they are allowed."""
+BEARER: Final = "bearer"
+"""The one authentication method: its data is a token."""
+_REASONS = {
+    Status.THROTTLED: Reason.CONNECTION_RATE_EXCEEDED,
+    Status.UNAVAILABLE: Reason.SERVER_BUSY,
+}
+
+Identified = Principal | Connack | Pending
 
 
-def principal_of(packet: Connect, site: Site, *, anonymous: bool) -> Principal | Connack:
-    """Return who a client is, or why it is nobody: its password is a token of the site."""
-    if packet.password is None and packet.username is None:
+def identify(
+    packet: Connect,
+    site: Site,
+    peer: str,
+    then: Callable[[Principal | Connack], None],
+    *,
+    anonymous: bool,
+) -> Identified:
+    """Find out who a client is, or why it is nobody; a Pending: ``then`` is told later."""
+
+    def told(found: Principal | Refusal) -> None:
+        then(_connack(found) if isinstance(found, Refusal) else found)
+
+    found: Answer
+    if packet.authentication_method is not None:
+        if packet.authentication_method != BEARER:
+            why = f"the authentication method here is {BEARER}, with a token as its data"
+            return Connack(Reason.BAD_AUTHENTICATION_METHOD, why=why)
+        found = site.identity.bearer(text_of(packet.authentication_data), peer, told)
+    elif packet.password is None and packet.username is None:
         if anonymous:
             return NOBODY
         why = "authentication is needed: send a token as the password"
         return Connack(Reason.NOT_AUTHORIZED, why=why)
-    secret = (packet.password or b"").decode("ascii", "replace")
-    principal = site.identity.tokens.principal_of(secret, site.time())
-    if principal is None:
-        why = "the password is no token that is valid here: unknown, expired or revoked"
-        return Connack(Reason.BAD_USER_NAME_OR_PASSWORD, why=why)
-    return principal
+    else:
+        user, secret = packet.username or "", text_of(packet.password)
+        found = site.identity.password(user, secret, peer, told)
+    return _connack(found) if isinstance(found, Refusal) else found
+
+
+def text_of(secret: bytes | None) -> str:
+    """Return a secret as text; what is no UTF-8 fits nothing."""
+    return (secret or b"").decode("utf-8", "surrogateescape")
 
 
 def refuse_id(packet: Connect) -> Connack | None:
@@ -33,3 +66,8 @@ def refuse_id(packet: Connect) -> Connack | None:
     elif not client_id and packet.version != V5 and not packet.clean_start:
         why = "a session that is kept needs a client identifier"  # [MQTT-3.1.3-8] of 3.1.1
     return Connack(Reason.CLIENT_IDENTIFIER_NOT_VALID, why=why) if why else None
+
+
+def _connack(refusal: Refusal) -> Connack:
+    reason = _REASONS.get(refusal.status, Reason.BAD_USER_NAME_OR_PASSWORD)
+    return Connack(reason, why=refusal.detail)

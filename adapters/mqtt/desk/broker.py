@@ -7,13 +7,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Container
 from itertools import count
-from typing import Protocol
 
 import msgspec
 
 from adapters.mqtt.desk.absence import Absences
-from adapters.mqtt.desk.admission import NOBODY, principal_of, refuse_id
-from adapters.mqtt.desk.desk import Desk, DeskSettings
+from adapters.mqtt.desk.admission import NOBODY, Identified, identify, refuse_id, text_of
+from adapters.mqtt.desk.desk import Desk, DeskSettings, NewSession, later
 from adapters.mqtt.desk.joining import Client
 from adapters.mqtt.desk.names import REPLY, Names
 from adapters.mqtt.desk.publishing import Publishing
@@ -24,6 +23,7 @@ from adapters.mqtt.sessions.shares import Shares
 from adapters.mqtt.wire.packets import (
     FOR_EVER,
     V5,
+    Auth,
     Connack,
     Connect,
     Publish,
@@ -32,6 +32,8 @@ from adapters.mqtt.wire.packets import (
     Unsubscribe,
 )
 from gateway.channels import Channels
+from gateway.identity import Answer as Answered
+from gateway.message import Refusal, Status
 from gateway.provided import SessionProvider
 from gateway.rota import SLICE, in_slices
 from gateway.session_port import SessionStore, StoredSession
@@ -39,24 +41,6 @@ from gateway.site import Site
 from policy.model import Principal
 
 _log = logging.getLogger("hilum.mqtt")
-
-
-class NewSession(Protocol):
-    """Makes the engine's part of a session."""
-
-    def __call__(
-        self,
-        *,
-        key: str,
-        client_id: str,
-        principal: Principal,
-        number: int,
-        durable: bool,
-        expiry: int,
-        version: int,
-    ) -> Session:
-        """Make one; arguments as in ``ports.Session``, its id is ``mqtt-<number>``."""
-        ...
 
 
 class Broker:
@@ -118,9 +102,11 @@ class Broker:
         for client in ended:
             client.suspended = True
             if client.session.connected:
-                why = "the token is not valid any more"
-                client.session.disconnect(Reason.NOT_AUTHORIZED, why)
-                self._gone(client, Reason.NOT_AUTHORIZED, None)
+                expired = self._site.time() >= client.principal.expires
+                why = "the credential has expired" if expired else "the credential was revoked"
+                reason = Reason.MAXIMUM_CONNECT_TIME if expired else Reason.NOT_AUTHORIZED
+                client.session.disconnect(reason, why)
+                self._gone(client, reason, None)
 
     def redecide(self) -> None:
         """Policies changed: open what became allowed, withdraw offers that are not any more."""
@@ -142,11 +128,31 @@ class Broker:
 
     # What sessions call: ports.Desk
 
-    def connect(self, packet: Connect, link: Link) -> Admission | Connack:
-        """Authenticate, then find, make or take over the session; or refuse."""
-        principal = principal_of(packet, self._site, anonymous=self._settings.anonymous)
-        if isinstance(principal, Connack):
-            return principal
+    def identify(
+        self, packet: Connect, link: Link, then: Callable[[Principal | Connack], None]
+    ) -> Identified:
+        """Find out who a client is."""
+        anonymous = self._settings.anonymous
+        return identify(packet, self._site, link.peer, then, anonymous=anonymous)
+
+    def identify_again(
+        self, packet: Auth, link: Link, then: Callable[[Principal | Refusal], None]
+    ) -> Answered:
+        """Find out who a client is that authenticates again."""
+        return self._site.identity.bearer(text_of(packet.data), link.peer, then)
+
+    def renew(self, session: Session, principal: Principal) -> Refusal | None:
+        """Go on with a session by a newer credential of its principal."""
+        client = self._clients[session]
+        if (principal.id, principal.kind) != (session.principal.id, session.principal.kind):
+            return Refusal(Status.DENIED, f"this session is {session.principal.id}'s")
+        session.principal = principal
+        client.act_as(principal)
+        self._subscribing.reopen(client, decide=True)
+        return None
+
+    def connect(self, packet: Connect, link: Link, principal: Principal) -> Admission | Connack:
+        """Find, make or take over the session; or refuse."""
         refusal = refuse_id(packet)
         if refusal is not None:
             return refusal
@@ -391,8 +397,3 @@ class Broker:
             return NOBODY if self._settings.anonymous else None
         principal = self._site.identity.known(record.principal)
         return principal if principal is not None and principal.kind == record.kind else None
-
-
-def later(do: Callable[[], None]) -> None:
-    """Do something soon, but not within the call that goes on now."""
-    asyncio.get_running_loop().call_soon(do)

@@ -17,6 +17,7 @@ from gateway.exchange import Exchange
 from gateway.message import Call, Fields, Origin, Refusal, Reply, Status
 from gateway.problems import MEDIA_TYPE, document_of
 from gateway.view import Route
+from policy.model import Principal
 
 STATUS = "hilum-status"
 ORIGIN = "hilum-origin"
@@ -87,6 +88,12 @@ class Calls:
         exchange = Exchange(self._desk.site.plane, call, route, calling.asking)
         calling.asking.begin(exchange, packet.payload)
         return calling.refusal
+
+    def act_as(self, principal: Principal) -> None:
+        """The client has authenticated again."""
+        for calling in self._open:
+            if calling.asking is not None:
+                calling.asking.act_as(principal)
 
     def cancel(self) -> None:
         """The client is gone: nobody waits for replies."""

@@ -1,17 +1,20 @@
 """What the desk's parts share: the site, its channels, and what a client may have."""
 
+import asyncio
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
 from adapters.mqtt.desk.names import Names
+from adapters.mqtt.sessions.ports import Session
 from adapters.mqtt.sessions.shares import Shares
 from adapters.mqtt.wire.packets import Reason
 from gateway.channels import Channels
 from gateway.message import Refusal, Status
 from gateway.session_port import SessionStore
 from gateway.site import Site
+from policy.model import Principal
 
 WEEK = 7 * 86_400
 
@@ -57,6 +60,24 @@ class Desk(NamedTuple):
     matches: Shares
 
 
+class NewSession(Protocol):
+    """Makes the engine's part of a session."""
+
+    def __call__(
+        self,
+        *,
+        key: str,
+        client_id: str,
+        principal: Principal,
+        number: int,
+        durable: bool,
+        expiry: int,
+        version: int,
+    ) -> Session:
+        """Make one; arguments as in ``ports.Session``, its id is ``mqtt-<number>``."""
+        ...
+
+
 _PUBACK = frozenset({0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
 _SUBACK = frozenset({0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2})
 _INSTEAD = {Status.TOO_LARGE: Reason.QUOTA_EXCEEDED, Status.NOT_FOUND: Reason.TOPIC_FILTER_INVALID}
@@ -78,6 +99,11 @@ def why(refusal: Refusal) -> str:
     if refusal.status is Status.UNAUTHENTICATED:
         return "authentication is needed: connect with a token as the password"
     return refusal.detail
+
+
+def later(do: Callable[[], None]) -> None:
+    """Do something soon, but not within the call that goes on now."""
+    asyncio.get_running_loop().call_soon(do)
 
 
 def _reason(status: Status, allowed: frozenset[int]) -> int:

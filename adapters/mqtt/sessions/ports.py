@@ -5,12 +5,14 @@ knows principals, names, policies and channels.
 """
 
 from asyncio import Future
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
-from adapters.mqtt.wire.packets import Connack, Connect, Publish, Subscribe, Unsubscribe
-from gateway.message import Event, Mark
+from adapters.mqtt.wire.packets import Auth, Connack, Connect, Publish, Subscribe, Unsubscribe
+from gateway.identity import Pending
+from gateway.message import Event, Mark, Refusal
 from gateway.session_port import StoredSession
 from policy.model import Principal
 
@@ -194,8 +196,27 @@ class Answer(NamedTuple):
 class Desk(Protocol):
     """What stands behind the sessions. None of it blocks; nothing raises."""
 
-    def connect(self, packet: Connect, link: Link) -> Admission | Connack:
-        """Authenticate, then find, make or take over the session; or refuse.
+    def identify(
+        self, packet: Connect, link: Link, then: Callable[[Principal | Connack], None]
+    ) -> Principal | Connack | Pending:
+        """Find out who a client is, or why it is nobody.
+
+        Pending: ``then`` is told later, once, unless it is cancelled.
+        """
+        ...
+
+    def identify_again(
+        self, packet: Auth, link: Link, then: Callable[[Principal | Refusal], None]
+    ) -> Principal | Refusal | Pending:
+        """The same for a client that authenticates again."""
+        ...
+
+    def renew(self, session: Session, principal: Principal) -> Refusal | None:
+        """Go on with a session by a newer credential of the same principal; or refuse."""
+        ...
+
+    def connect(self, packet: Connect, link: Link, principal: Principal) -> Admission | Connack:
+        """Find, make or take over the session of a client; or refuse.
 
         A session that is taken over gets ``disconnect`` from here before it is returned.
         """

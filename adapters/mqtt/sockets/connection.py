@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, cast
 
 from adapters.mqtt.sessions.ports import Admission
 from adapters.mqtt.sessions.session import Session
+from adapters.mqtt.sockets.entrance import Entrance
 from adapters.mqtt.sockets.greeting import keep_alive_of, nearest, welcome
 from adapters.mqtt.sockets.output import Output
 from adapters.mqtt.wire.codec import PINGRESP_BYTES, Decoder, encode
 from adapters.mqtt.wire.packets import (
     V5,
     Ack,
+    Auth,
     Connack,
     Connect,
     Disconnect,
@@ -51,6 +53,7 @@ class Connection(Output):
         "_at",
         "_closed",
         "_decoder",
+        "_entrance",
         "_expiry",
         "_grace",
         "_heard",
@@ -70,6 +73,7 @@ class Connection(Output):
         self.peer = ""
         self.secure = False
         self._decoder = Decoder(listener.settings.maximum_packet)
+        self._entrance = Entrance(self, listener.desk)
         self._session: Session | None = None
         self._expiry = 0
         # What was received and not decoded yet, how far it is done; then what was not worked off.
@@ -104,6 +108,7 @@ class Connection(Output):
         if self._received or self._packets or self._held:
             self._received = self._received[self._at :] + data
             self._at = 0
+            self._regulate()
         elif len(data) <= SLICE:
             self._take(data, perf_counter() + TURN)
             if self._packets:
@@ -203,8 +208,9 @@ class Connection(Output):
         elif self._paused:
             if now - self._since > STALLED:
                 self.abort()
-        elif self._session is not None and (
-            self._heard or self._held or self._received or self._packets
+        elif self._entrance.waits or (
+            self._session is not None
+            and (self._heard or self._held or self._received or self._packets)
         ):
             # Who is not listened to cannot be heard.
             self._heard = False
@@ -231,7 +237,10 @@ class Connection(Output):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not self._closed and (self._received or self._packets or self._held or self._paused):
+        held = self._received or self._packets or self._held
+        if self._entrance.waits:  # only who is listened to can be heard to leave
+            held = len(self._received) > SLICE
+        if not self._closed and (held or self._paused):
             transport.pause_reading()
         elif not transport.is_reading():
             transport.resume_reading()
@@ -270,7 +279,7 @@ class Connection(Output):
             session = self._session
             if session is None:
                 if isinstance(packet, Connect):  # the decoder lets nothing else be the first
-                    self._connect(packet)
+                    self._entrance.connect(packet)
             elif isinstance(packet, Publish):
                 session.publish(packet)
             elif isinstance(packet, Ack):
@@ -294,18 +303,17 @@ class Connection(Output):
             session.unsubscribe(packet)
         elif isinstance(packet, Disconnect):
             self._disconnect(packet)
-        else:
-            raise Malformed(Reason.PROTOCOL_ERROR, "AUTH without an authentication method")
+        elif isinstance(packet, Auth):
+            self._entrance.authenticate(session, packet)
 
-    def _connect(self, packet: Connect) -> None:
-        """Take CONNECT (section 3.1.4)."""
+    def wait(self) -> None:
+        """Hold on while the client is authenticated: it is no stranger that says nothing."""
+        self._listener.admitted(self)
+        self.hold()
+
+    def admit(self, packet: Connect, answer: Admission | Connack) -> None:
+        """Answer CONNECT (section 3.1.4)."""
         listener, settings = self._listener, self._listener.settings
-        answer: Admission | Connack
-        if packet.authentication_method is not None:
-            why = "there is no enhanced authentication here: use a token as the password"
-            answer = Connack(Reason.BAD_AUTHENTICATION_METHOD, why=why)
-        else:
-            answer = listener.desk.connect(packet, self)
         if self._closed:
             return
         if isinstance(answer, Connack):
@@ -366,6 +374,7 @@ class Connection(Output):
 
     def _forget(self) -> None:
         """Drop what came and was not worked off."""
+        self._entrance.close()
         self._received = b""
         self._packets = []
         self._decoder.held = None

@@ -27,6 +27,7 @@ def welcome(
         assigned_client_id=answer.assigned_client_id,
         alias_maximum=settings.alias_maximum,
         keep_alive=keep_alive,
+        authentication_method=packet.authentication_method,
         response_info=answer.response_info if packet.wants_response_info else "",
     )
 

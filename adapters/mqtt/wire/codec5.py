@@ -17,6 +17,7 @@ from adapters.mqtt.wire.packets import (
     PUBREC,
     PUBREL,
     Ack,
+    Auth,
     Connack,
     Disconnect,
     Malformed,
@@ -86,11 +87,18 @@ def _encode(packet: Packet) -> bytes:
                 server_reference=packet.server_reference or None,
                 **_said(packet),
             ).write()
+        case Auth():
+            return mqtt5.AuthPacket(
+                reason_code=_code(mqtt5.AuthReasonCode, packet.reason),
+                authentication_method=packet.method,
+                authentication_data=packet.data,
+                **_said(packet),
+            ).write()
         case _:
             raise ValueError(f"a server sends no {type(packet).__name__}")
 
 
-def _said(packet: Ack | Connack | Suback | Unsuback | Disconnect) -> dict[str, Any]:
+def _said(packet: Ack | Auth | Connack | Suback | Unsuback | Disconnect) -> dict[str, Any]:
     return {"reason_str": packet.why or None, "user_properties": list(packet.attributes) or None}
 
 
