@@ -10,6 +10,7 @@ from adapters.coap.wire import options as o
 from adapters.coap.wire.codec import code_of
 from adapters.coap.wire.formats import content_type_of
 from adapters.coap.wire.options import Options, option_bytes, recognised, uint
+from adapters.coap.wire.traces import fields_of, traceparent_of
 from gateway.site import Site
 from registry.names import InvalidName, Name, parse_name
 
@@ -92,6 +93,7 @@ class Asked:
         "queries",
         "query",
         "size1",
+        "traceparent",
     )
 
     def __init__(self) -> None:
@@ -113,6 +115,7 @@ class Asked:
         self.no_response = 0
         self.echo = b""
         self.size1 = 0
+        self.traceparent = b""
         self.hops = 0
         self.key = b""
         """What requests have in common that ask for the same (RFC 7252 section 5.6), as bytes."""
@@ -186,7 +189,7 @@ def _read_form(asked: Asked, number: int, content_format: int) -> None:
     asked.fields += (b"Content-Type", b": ", found, b"\r\n")
 
 
-def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901 (one case each)
+def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901, PLR0912 (one case each)
     if number == o.OBSERVE:
         asked.observe = uint(value)
     elif number == o.OSCORE:
@@ -207,6 +210,9 @@ def _read_rare(asked: Asked, number: int, value: bytes) -> None:  # noqa: C901 (
         asked.no_response = uint(value)
     elif number == o.SIZE1:
         asked.size1 = uint(value)
+    elif number == o.TRACEPARENT:
+        asked.traceparent = traceparent_of(value)
+        asked.fields += fields_of(asked.traceparent)
     elif number == o.HOP_LIMIT:
         _count_hops(asked, value[0])
     elif number in (o.PROXY_URI, o.PROXY_SCHEME):

@@ -171,7 +171,7 @@ class Service:
         if route is not None and route.method is not None and route.method.timeout:
             timeout = min(route.method.timeout, self._limits.timeout_cap) / 1000
             timeout = min(timeout, EXCHANGE_LIFETIME)
-        return Call(
+        call = Call(
             CALL,
             asked.name,
             client.principal,
@@ -184,6 +184,8 @@ class Service:
             asked.hops,
             _peer(asked, client, now),
         )
+        call.traceparent = asked.traceparent
+        return call
 
     def _admits(self, turn: Turn, payload: bytes) -> bool:
         """Take what is more than a plain request of a stranger; return whether to go on with it."""

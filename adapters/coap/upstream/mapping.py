@@ -19,6 +19,7 @@ from adapters.coap.wire.formats import (
     to_json,
 )
 from adapters.coap.wire.options import Options, ordered, uint
+from adapters.coap.wire.traces import option_value
 from gateway.message import WIRE, Call, Origin, Reply, Status
 from registry.urls import Url
 
@@ -89,6 +90,9 @@ def request(code: int, fixed: Options, call: Call, payload: bytes, *, cbor: bool
         options.append((o.CONTENT_FORMAT, format_value(OCTETS if number < 0 else number)))
     if accept >= 0:
         options.append((o.ACCEPT, format_value(accept)))
+    trace = option_value(call.traceparent) if call.traceparent else b""
+    if trace:
+        options.append((o.TRACEPARENT, trace))
     return Request(code, ordered(options), payload)
 
 

@@ -1,7 +1,7 @@
 """The provider of CoAP endpoints: from a permit to a request on a line, and back.
 
 ``Hilum-Principal`` has no room here: a server that has to know who calls is told over HTTP, or
-trusts the gateway. Neither do traces go further.
+trusts the gateway.
 """
 
 import asyncio

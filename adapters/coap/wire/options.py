@@ -30,6 +30,8 @@ SIZE1: Final = 60
 ECHO: Final = 252
 NO_RESPONSE: Final = 258
 REQUEST_TAG: Final = 292
+TRACEPARENT: Final = 65020
+"""Ours too, elective, safe to forward, not of a cache's key: ``adapters.coap.wire.traces``."""
 HILUM_ORIGIN: Final = 65000
 """Ours, elective, empty, in the range for experiments: the provider made this error, not Hilum."""
 
@@ -70,6 +72,7 @@ DEFINITIONS: Final = {
     ECHO: Definition(1, 40),
     NO_RESPONSE: Definition(0, 1),
     REQUEST_TAG: Definition(0, 8, repeatable=True),
+    TRACEPARENT: Definition(26, 26),
 }
 """RFC 7252 table 4, RFC 7641, 7959, 7967, 8613, 8768 and 9175."""
 

@@ -136,6 +136,7 @@ class Dispatcher:
             head.hops,
             inbound.owner.peer,
         )
+        call.traceparent = head.traceparent
         if route is None or (named and route.kind is not METHOD):
             self._without_route(inbound, call)
             return

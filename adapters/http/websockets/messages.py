@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from adapters.http.wire import render
 from adapters.http.wire.payloads import is_json, members
 from gateway.cloudevents import MAX_ATTRIBUTES, http_fields
-from gateway.message import Fields, Origin, Refusal, Reply, Status
+from gateway.message import Call, Fields, Origin, Refusal, Reply, Status
 from policy.jwt import TOKEN_BYTES
 
 SAFE = 2**53
@@ -198,15 +198,15 @@ def payload_of(load: Load) -> tuple[bytes, bytes]:
     return _string(load.payload).encode(), kind.encode()
 
 
-def fields_of(operation: CallMethod | Publish) -> Fields:
-    """Return what else a caller or publisher said, as header fields."""
+def fill(call: Call, operation: CallMethod | Publish) -> None:
+    """Note what else a caller or publisher said, as header fields."""
     if isinstance(operation, Publish):
-        return http_fields(operation.attributes) if operation.attributes else []
-    flat: Fields = []
+        call.fields = http_fields(operation.attributes) if operation.attributes else []
+        return
+    call.traceparent = operation.traceparent.encode()
     for name, value in zip(TRACES, (operation.traceparent, operation.tracestate), strict=True):
         if value:
-            flat += (name, b": ", value.encode(), b"\r\n")
-    return flat
+            call.fields += (name, b": ", value.encode(), b"\r\n")
 
 
 def trace_of(fields: Fields) -> dict[str, object]:

@@ -210,14 +210,14 @@ class Session:
         wanted = operation.timeout or own or limits.timeout
         payload, content_type = messages.payload_of(operation)
         call = self._new_call(route, route.action, min(wanted, limits.timeout_cap))
-        call.fields = messages.fields_of(operation)
+        messages.fill(call, operation)
         self._ask(operation.id, route, call, payload, content_type)
 
     def _publish(self, operation: messages.Publish) -> None:
         route = self._route(operation.name, Action.PUBLISH, Kind.CHANNEL)
         payload, content_type = messages.payload_of(operation)
         call = self._new_call(route, Action.PUBLISH)
-        call.fields = messages.fields_of(operation)
+        messages.fill(call, operation)
         self._ask(operation.id, route, call, payload, content_type)
 
     def _get(self, operation: messages.Get) -> None:

@@ -14,19 +14,20 @@ CRLF = b"\r\n"
 # compared for every field of every message.
 PASS: Final = 0
 ACCEPT: Final = 1
-TYPE: Final = 2
+TRACE: Final = 2
+TYPE: Final = 3
 """Up to here a field passes on, whether or not the gateway reads it too."""
-DROP: Final = 3
-HOST: Final = 4
-LENGTH: Final = 5
-TRANSFER: Final = 6
-CONNECTION: Final = 7
-EXPECT: Final = 8
-AUTHORIZATION: Final = 9
-TIMEOUT: Final = 10
-HOPS: Final = 11
-UPGRADE: Final = 12
-LAST_EVENT: Final = 13
+DROP: Final = 4
+HOST: Final = 5
+LENGTH: Final = 6
+TRANSFER: Final = 7
+CONNECTION: Final = 8
+EXPECT: Final = 9
+AUTHORIZATION: Final = 10
+TIMEOUT: Final = 11
+HOPS: Final = 12
+UPGRADE: Final = 13
+LAST_EVENT: Final = 14
 
 _HOP_BY_HOP = (
     b"keep-alive",
@@ -65,6 +66,7 @@ REQUEST: dict[bytes, int] = {
     b"content-type": TYPE,
     b"upgrade": UPGRADE,
     b"last-event-id": LAST_EVENT,
+    b"traceparent": TRACE,
 }
 
 RESPONSE: dict[bytes, int] = {

@@ -19,6 +19,7 @@ from adapters.http.wire.fields import (
     LAST_EVENT,
     LENGTH,
     TIMEOUT,
+    TRACE,
     TRANSFER,
     TYPE,
     UPGRADE,
@@ -57,6 +58,7 @@ class RequestHead:
         "plain",
         "target",
         "timeout",
+        "traceparent",
         "transfer",
         "upgrade_to",
         "verb",
@@ -81,6 +83,8 @@ class RequestHead:
         self.accept = b""
         self.last_event = b""
         self.upgrade_to = b""
+        self.traceparent = b""
+        """Two of them are none (W3C Trace Context section 3.2)."""
         self.timeout = 0
         self.hops = 0
 
@@ -100,6 +104,8 @@ class RequestHead:
             self.authorization = value
         elif special == ACCEPT:
             self.accept = value
+        elif special == TRACE:
+            self.traceparent = b"-" if self.traceparent else value
         else:
             self._note_rare(special, value)
 
@@ -134,6 +140,7 @@ class RequestHead:
         head.keep_alive, head.plain = self.keep_alive, self.plain
         head.http10, head.expect = self.http10, self.expect
         head.accept, head.timeout, head.hops = self.accept, self.timeout, self.hops
+        head.traceparent = self.traceparent
         head.length = len(payload)
         head.content_type = content_type
         head.fields = without(self.fields, b"content-type")

@@ -22,7 +22,8 @@ from policy.model import Principal
 STATUS = "hilum-status"
 ORIGIN = "hilum-origin"
 """User properties of a reply: how the call ended, and who says so."""
-TRACES = {"traceparent": b"Traceparent", "tracestate": b"Tracestate"}
+TRACE_NAME = b"Traceparent"
+TRACES = {"traceparent": TRACE_NAME, "tracestate": b"Tracestate"}
 """User properties that are passed on to the provider (W3C Trace Context)."""
 
 _FIELD = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,510}[\x21-\x7e])?")
@@ -152,6 +153,8 @@ class Calls:
         call.peer = peer
         call.content_type = content_type_of(properties).encode()
         call.fields = _fields(call.content_type, properties)
+        if TRACE_NAME in call.fields:
+            call.traceparent = call.fields[call.fields.index(TRACE_NAME) + 2]
         if route.selection is not None and route.selection.sticky == "principal":
             call.sticky = principal.id.encode()
         return call
