@@ -28,6 +28,15 @@ class _Loaded(NamedTuple):
     anchors: list[Anchor]
 
 
+class NoTls:
+    """A listener without TLS."""
+
+    context = None
+
+    def identify(self, _: object) -> None:
+        """Return nobody."""
+
+
 class Tls:
     """TLS of one listener. ``time`` gives Unix seconds.
 

@@ -1,4 +1,4 @@
-"""The first start: an administrator's token and the two policies a site begins with (design 7)."""
+"""The first start: an administrator's token and the policies a site begins with (design 7)."""
 
 import asyncio
 import logging
@@ -15,6 +15,8 @@ from registry.changes import Batch, PolicyApplied, TokenIssued, encode
 
 log = logging.getLogger("hilum.bootstrap")
 
+NEWCOMER = "newcomer"
+"""The kind of who presents a claim token."""
 ADMIN = "site:admin"
 ADMIN_TTL = 10 * 365 * 24 * 3600
 
@@ -30,8 +32,16 @@ SELF_SERVICE = AccessPolicy(
     effect="allow",
     subjects=(Subject(kind="service"), Subject(kind="device")),
     actions=(Action.CALL,),
-    names=("$site/registry/**",),
-    description="Services and devices reach the registry, where each name is decided again.",
+    names=("$site/registry/**", "$site/identity/rotate"),
+    description="Services and devices reach the registry, where each name is decided again, and "
+    "change their own credentials.",
+)
+PROVISIONING = AccessPolicy(
+    effect="allow",
+    subjects=(Subject(kind=NEWCOMER),),
+    actions=(Action.CALL,),
+    names=("$site/identity/claim",),
+    description="Who has a claim token may exchange it for a credential, and do nothing else.",
 )
 
 
@@ -46,7 +56,11 @@ async def bootstrap(
         random, principal=ADMIN, kind=ADMINISTRATOR, now=now, lifetime=ADMIN_TTL, note="first"
     )
     await asyncio.to_thread(_write, token_file, secret)
-    policies = {"administrators": ADMINISTRATORS, "self-service": SELF_SERVICE}
+    policies = {
+        "administrators": ADMINISTRATORS,
+        "self-service": SELF_SERVICE,
+        "provisioning": PROVISIONING,
+    }
     changes = [
         PolicyApplied(
             to_record(ManifestDoc("AccessPolicy", name, {}, 0, spec), owner=SYSTEM, revision=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.settings import Coap, Config, Issuer, Listen
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
+from policy.identity import is_principal
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
 from registry.urls import WEB, InvalidUrl, parse_url
@@ -118,11 +119,17 @@ def _tls_problems(table: str, listen: Listen) -> Iterator[str]:
     for setting, path in files.items():
         if path is not None and not path.is_file():
             yield f"[{table}] {setting}: there is no file {quoted(str(path))}"
-    if listen.client_certificates != "none" and (certificate is None or listen.client_ca is None):
+    if listen.client_certificates != "none" and certificate is None:
+        yield f"[{table}] client_certificates: needs tls_certificate and tls_key"
+    if (listen.client_ca is None) != (not listen.client_realm):
         yield (
-            f"[{table}] client_certificates: needs tls_certificate, tls_key and client_ca, the "
-            "authorities that issue them"
+            f"[{table}] client_realm: belongs to client_ca, authorities that are not the site's "
+            "own: whom they certify is in a realm of their own"
         )
+    if listen.client_realm and not is_principal(f"{listen.client_realm}:x"):
+        yield f"[{table}] client_realm: {quoted(listen.client_realm)} is no realm: use a-z, 0-9, -"
+    if listen.client_crl is not None and listen.client_ca is None:
+        yield f"[{table}] client_crl: belongs to client_ca"
 
 
 def _coap_problems(coap: Coap) -> Iterator[str]:

@@ -6,6 +6,7 @@ aiocoap reads it. All of this waits for the disk: call it in a thread.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from typing import Final, NamedTuple
 
 from gateway.authority import write_secret
 from policy.site_ca import derive
+
+log = logging.getLogger("hilum.identity")
 
 SITE_ID: Final = "00"
 """The site's own id in all contexts that it makes, in hexadecimal."""
@@ -70,20 +73,31 @@ class DeviceKeys:
     def __init__(self, state: Path) -> None:
         self.psk_folder = state / "psk"
         self.oscore_folder = state / "oscore"
+        self._keys: dict[str, bytes] = {}
+
+    def load(self) -> None:
+        """Read the pre-shared keys, which are in memory from now on: nobody waits for them."""
+        try:
+            entries = [
+                entry for entry in self.psk_folder.iterdir() if _IDENTITY.fullmatch(entry.name)
+            ]
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            try:
+                self._keys[entry.name] = bytes.fromhex(entry.read_text("ascii"))
+            except (OSError, ValueError) as error:
+                log.warning("the pre-shared key %s cannot be used: %s", entry.name, error)
 
     def put_psk(self, identity: str, key: bytes) -> None:
         """Keep a pre-shared key."""
         self.psk_folder.mkdir(mode=0o700, exist_ok=True)
         write_secret(self.psk_folder / _checked(identity), key.hex().encode() + b"\n")
+        self._keys[identity] = key
 
     def psk(self, identity: str) -> bytes | None:
-        """Return a pre-shared key, None if there is none."""
-        if not _IDENTITY.fullmatch(identity):
-            return None
-        try:
-            return bytes.fromhex((self.psk_folder / identity).read_text("ascii"))
-        except (OSError, ValueError):
-            return None
+        """Return a pre-shared key, None if there is none. It does not wait."""
+        return self._keys.get(identity)
 
     def put_oscore(self, name: str, keys: OscoreKeys, principal: dict[str, str]) -> None:
         """Keep a security context; it is there as a whole or not at all."""
@@ -113,6 +127,7 @@ class DeviceKeys:
         if not _IDENTITY.fullmatch(name):
             return
         if method == "psk":
+            self._keys.pop(name, None)
             (self.psk_folder / name).unlink(missing_ok=True)
         elif method == "oscore":
             shutil.rmtree(self.oscore_folder / name, ignore_errors=True)

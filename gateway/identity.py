@@ -7,6 +7,7 @@ told to wait, by its source address.
 
 import asyncio
 import re
+from asyncio import BaseTransport
 from collections.abc import Callable, Iterable
 from functools import partial
 from hashlib import sha256
@@ -50,7 +51,7 @@ class Source(Protocol):
 
 
 Then = Callable[[Principal | Refusal], None]
-Identify = Callable[[object], Principal | None]
+Identify = Callable[[BaseTransport], Principal | None]
 """Returns whom a connection's certificate stands for, None without one; raises Refusal."""
 Watcher = Callable[[str, str, Refusal], None]
 """Is told of a failure: the source, the user or "", and what was answered."""

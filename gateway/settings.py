@@ -12,6 +12,20 @@ from msgspec import Meta, Struct, field
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1 << 40)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Algorithm = Literal[
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+]
+"""Of signatures by public keys (RFC 7518, RFC 9864): no others are believed."""
 Milliseconds = Annotated[int, Meta(ge=1, le=86_400_000)]
 
 
@@ -40,8 +54,9 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
     """A listener's address and TLS files; port 0 lets the kernel choose.
 
-    ``client_ca`` are the authorities whose certificates clients may show, ``client_crl`` what they
-    revoked; who shows one is ``client_realm:`` and the subject that its URI names.
+    With ``client_certificates`` clients may show, or have to show, certificates of the site's own
+    authority. ``client_ca`` are other authorities, ``client_crl`` what they revoked; who shows one
+    of theirs is ``client_realm:`` and the subject that its URI names.
     """
 
     host: str = "127.0.0.1"
@@ -178,7 +193,7 @@ class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
     realm: str
     audience: str
     jwks_uri: str = ""
-    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    algorithms: tuple[Algorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
     leeway: Annotated[float, Meta(ge=0, le=300)] = 30.0
     kind: str = "user"
     kind_claim: str = ""

@@ -1,11 +1,11 @@
 """What speaks to devices beside HTTP: the MQTT server, the CoAP listener."""
 
 import asyncio
-import ssl
 from importlib import metadata
 
-from adapters.coap.serving.listener import CoapListener, CoapSettings
+from adapters.coap.serving.listener import CoapListener, CoapSettings, Secrets
 from adapters.control.metrics import Gauge
+from adapters.main.certificates import Certificates
 from adapters.mqtt.server import MqttServer
 from gateway.channels import Channels
 from gateway.session_port import SessionStore
@@ -13,12 +13,21 @@ from gateway.settings import Config
 from gateway.site import Site
 from policy.model import Principal
 
+ALPN_MQTT = ("mqtt", "http/1.1")
+ALPN_COAP = ("coap",)
+"""What clients ask for in TLS: of MQTT, also over WebSocket, and of CoAP (IANA ALPN registry)."""
+
 
 class Devices:
     """The listeners for devices; a port is 0 where none is open."""
 
     def __init__(
-        self, site: Site, channels: Channels, sessions: SessionStore, config: Config
+        self,
+        site: Site,
+        channels: Channels,
+        sessions: SessionStore,
+        config: Config,
+        certificates: Certificates,
     ) -> None:
         self._config = config
         clock = asyncio.get_running_loop().time
@@ -30,17 +39,25 @@ class Devices:
             oscore=config.site.state / "oscore" if config.coap.enabled else None,
             tcp=config.coap.tcp,
             websocket_port=config.coap.websocket_port,
+            tls_port=config.coap.tls_port,
+            dtls_port=config.coap.dtls_port,
             multicast=config.coap.multicast,
         )
-        self._coap = CoapListener(site, channels, coap, config.limits)
+        tls = certificates.tls(config.coap if config.coap.enabled else None, ALPN_COAP)
+        proofs = Secrets(tls.context, tls.identify, certificates.keys.psk)
+        self._coap = CoapListener(site, channels, coap, config.limits, proofs)
+        certificates.issuer.made.append(self._coap.look_for_contexts)
+        self._tls = certificates.tls(config.mqtt if config.mqtt.enabled else None, ALPN_MQTT)
+        self._mqtt.listener.identify = self._tls.identify
         site.watchers.access.append(self._coap.redecide)
         self._clock = clock
-        self.mqtt_port = self.mqtt_websocket_port = self.coap_port = 0
+        self.mqtt_port = self.mqtt_websocket_port = 0
+        self.coap_port = self.coap_tls_port = self.coap_dtls_port = 0
 
-    async def listen(self, mqtt_tls: ssl.SSLContext | None) -> None:
+    async def listen(self) -> None:
         """Restore sessions, which go on also when nothing listens, then listen."""
         config = self._config
-        websocket_port = config.mqtt.websocket_port
+        websocket_port, mqtt_tls = config.mqtt.websocket_port, self._tls.context
         await self._mqtt.start()
         if config.mqtt.enabled:
             self.mqtt_port = await self._mqtt.listen(mqtt_tls)
@@ -48,6 +65,13 @@ class Devices:
             self.mqtt_websocket_port = await self._mqtt.listen_websocket(websocket_port, mqtt_tls)
         if config.coap.enabled:
             self.coap_port = await self._coap.listen(config.coap.host, config.coap.port)
+            self.coap_tls_port = self._coap.tls_port
+            self.coap_dtls_port = self._coap.dtls_port
+
+    def ports(self) -> list[int]:
+        """Return the ports that are open, and zeros."""
+        mqtt = [self.mqtt_port, self.mqtt_websocket_port]
+        return [*mqtt, self.coap_port, self.coap_tls_port, self.coap_dtls_port]
 
     def tick(self) -> None:
         """Every 0.1 s: what is due soon."""

@@ -32,6 +32,7 @@ SAFE = frozenset(
         "policy/schema",
         "policy/decide-schema",
         "token/list",
+        "identity/list",
         "accounts/list",
         "channel/history",
         "channel/deadletters",

@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from adapters.http.serving import tls
+from adapters import tls
+from gateway.authority import AuthorityFolder
+from gateway.certificates import Trust
 from gateway.settings import Limits, Listen, Upstream
 from tests.adapters.relay import Relay, Talk, echo, running_relay, service
 from tests.adapters.wire import Client, connected, problem_of
@@ -57,13 +61,15 @@ async def secure(port: int, pem: Path = FIRST, host: str = "localhost") -> Async
 
 @contextlib.asynccontextmanager
 async def secured(folder: Path, files: Files, limits: Limits | None = None) -> AsyncIterator[Relay]:
-    context = tls.server_context(files.listen)
+    authority = AuthorityFolder(folder / "ca", random=secrets.token_bytes, time=time.time)
+    trust = Trust(lambda _: None, lambda *_: False, lambda _: None)
+    made = tls.Tls(files.listen, tls.HTTP, authority, trust, time.time)
     async with (
-        running_relay(folder, limits or Limits(), tls=context) as relay,
+        running_relay(folder, limits or Limits(), tls=made.context) as relay,
         service(echo()) as url,
     ):
         await relay.method("Echo/say", f"{url}/")
-        watching = asyncio.ensure_future(tls.watch_certificate(context, files.listen))
+        watching = asyncio.ensure_future(made.watch())
         try:
             yield relay
         finally:
@@ -151,7 +157,7 @@ async def test_a_certificate_is_replaced_while_traffic_flows(
         assert await serial(relay.port) == 1
         files.put(SECOND, key=False)
         async with asyncio.timeout(10):
-            while "the old certificate goes on" not in caplog.text:  # noqa: ASYNC110 (a log)
+            while "what was loaded goes on" not in caplog.text:  # noqa: ASYNC110 (a log)
                 await asyncio.sleep(0.02)
         assert await serial(relay.port) == 1
         files.put(SECOND)

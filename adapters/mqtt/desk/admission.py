@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from adapters.mqtt.sessions.ports import Link
 from adapters.mqtt.wire.packets import V5, Connack, Connect, Reason
 from gateway.identity import Answer, Pending
 from gateway.message import Refusal, Status
@@ -26,12 +27,15 @@ Identified = Principal | Connack | Pending
 def identify(
     packet: Connect,
     site: Site,
-    peer: str,
+    link: Link,
     then: Callable[[Principal | Connack], None],
     *,
     anonymous: bool,
 ) -> Identified:
-    """Find out who a client is, or why it is nobody; a Pending: ``then`` is told later."""
+    """Find out who a client is, or why it is nobody; a Pending: ``then`` is told later.
+
+    A token or password counts before the connection's certificate: it was said on purpose.
+    """
 
     def told(found: Principal | Refusal) -> None:
         then(_connack(found) if isinstance(found, Refusal) else found)
@@ -41,7 +45,9 @@ def identify(
         if packet.authentication_method != BEARER:
             why = f"the authentication method here is {BEARER}, with a token as its data"
             return Connack(Reason.BAD_AUTHENTICATION_METHOD, why=why)
-        found = site.identity.bearer(text_of(packet.authentication_data), peer, told)
+        found = site.identity.bearer(text_of(packet.authentication_data), link.peer, told)
+    elif packet.password is None and link.certified is not None:
+        return link.certified
     elif packet.password is None and packet.username is None:
         if anonymous:
             return NOBODY
@@ -49,7 +55,7 @@ def identify(
         return Connack(Reason.NOT_AUTHORIZED, why=why)
     else:
         user, secret = packet.username or "", text_of(packet.password)
-        found = site.identity.password(user, secret, peer, told)
+        found = site.identity.password(user, secret, link.peer, told)
     return _connack(found) if isinstance(found, Refusal) else found
 
 

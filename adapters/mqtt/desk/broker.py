@@ -133,7 +133,7 @@ class Broker:
     ) -> Identified:
         """Find out who a client is."""
         anonymous = self._settings.anonymous
-        return identify(packet, self._site, link.peer, then, anonymous=anonymous)
+        return identify(packet, self._site, link, then, anonymous=anonymous)
 
     def identify_again(
         self, packet: Auth, link: Link, then: Callable[[Principal | Refusal], None]

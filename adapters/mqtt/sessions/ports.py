@@ -62,6 +62,11 @@ class Link(Protocol):
         """Whether the connection is encrypted."""
         ...
 
+    @property
+    def certified(self) -> Principal | None:
+        """Whom the client's certificate stands for."""
+        ...
+
 
 class Receipt(Protocol):
     """The acknowledgement that one PUBLISH with QoS 1 or 2 waits for."""
@@ -119,6 +124,10 @@ class Session(Protocol):
     @property
     def slow(self) -> bool:
         """Whether ``Desk.paused`` was called, and not yet ``resumed``."""
+        ...
+
+    def hold(self) -> Callable[[], None]:
+        """Take no more packets from the client until what this returns is called, once."""
         ...
 
     def deliver(

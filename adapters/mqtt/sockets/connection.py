@@ -27,8 +27,10 @@ from adapters.mqtt.wire.packets import (
     Unsubscribe,
 )
 from gateway.egress import NOBODY
+from gateway.message import Refusal
 from gateway.rota import TURN
 from gateway.unfinished import LEAST
+from policy.model import Principal
 
 if TYPE_CHECKING:
     from adapters.mqtt.sockets.listener import MqttListener
@@ -64,6 +66,7 @@ class Connection(Output):
         "_session",
         "_since",
         "_waits",
+        "certified",
         "peer",
         "secure",
     )
@@ -72,6 +75,7 @@ class Connection(Output):
         super().__init__(listener)
         self.peer = ""
         self.secure = False
+        self.certified: Principal | None = None
         self._decoder = Decoder(listener.settings.maximum_packet)
         self._entrance = Entrance(self, listener.desk)
         self._session: Session | None = None
@@ -99,6 +103,11 @@ class Connection(Output):
         self.secure = transport.get_extra_info("sslcontext") is not None
         self._since = self._listener.clock()
         self._listener.opened(self)
+        try:
+            self.certified = self._listener.identify(transport)
+        except Refusal:  # the log says why
+            self._closed = True
+            self.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent: at once when it is little, else in turns."""

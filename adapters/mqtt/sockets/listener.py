@@ -14,6 +14,7 @@ from adapters.mqtt.sockets.flusher import Flusher
 from adapters.mqtt.sockets.websocket import WebSocket
 from adapters.mqtt.wire.packets import Reason
 from gateway.farewell import stop_accepting
+from gateway.identity import Identify, by_nothing
 from gateway.rota import Rota, in_slices
 from gateway.unfinished import Unfinished
 
@@ -38,6 +39,7 @@ class MqttListener:
         self.settings = engine.settings
         self.desk = desk
         self.clock = clock
+        self.identify: Identify = by_nothing
         self.rota = Rota()
         self.flusher = Flusher()
         self.unfinished = Unfinished(self.settings.unfinished, _crowded)
