@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from gateway.places import Held, Places, Quality, State, Throttled, Ticket, Waiting
 from policy.breaker import Breaker, Ejections, Guard, RetryBudget
 from policy.concurrency import NORMAL
+from policy.exhaustion import Watch
 from policy.model import Principal, QualityPolicy, Subject
 from policy.patterns import PatternIndex
 from registry.names import Name
@@ -20,6 +21,8 @@ STATES: Final = 65_536
 """Flows that limits are remembered of."""
 LOOKS: Final = 64
 """How many of these are looked at for one that is as good as new, when there is no more room."""
+WATCHED: Final = 4096
+"""Names that are watched for exhaustion at once."""
 LANES: Final = 65_536
 """Lanes that are kept compiled."""
 
@@ -59,6 +62,7 @@ class Lane:
         "_targets",
         "bound",
         "budget",
+        "clock",
         "key",
         "limiters",
         "limits",
@@ -66,10 +70,12 @@ class Lane:
         "states",
         "timeout",
         "urgent",
+        "watches",
     )
 
     def __init__(self, admission: "Admission", key: tuple[Name, str], found: Sequence[Quality]):
         self._admission = admission
+        self.clock = admission.clock
         self.key = key
         name, principal = key
         self.bound = [q for q in found if "binding" in q.spec.per and _limits_each(q.spec)]
@@ -84,6 +90,7 @@ class Lane:
         self.budget: RetryBudget | None = next(budgets, None)
         timeouts = (q.spec.timeout / 1000 for q in found if q.spec.timeout)
         self.timeout = next(timeouts, 0.0)
+        self.watches = [admission.watch(q, name) for q in found if q.spec.shed is not None]
         self._targets: dict[object, list[State]] = {}
 
     def ticket(self, waiting: Waiting) -> Ticket:
@@ -143,6 +150,12 @@ class Lane:
             return refusal
         return held
 
+    def observe(self, seconds: float, *, failed: bool) -> None:
+        """Tell who watches for exhaustion that a call ended."""
+        waiting = sum(limit.waits for limit in self.limits)
+        for watch in self.watches:
+            watch.observe(seconds, failed=failed, waiting=waiting)
+
     def is_current(self) -> bool:
         """Return whether all that it refers to is still kept."""
         return not any(state.gone for state in self.states)
@@ -198,6 +211,7 @@ class Admission(Places):
         self.epoch = 1
         self.evictions = 0
         self.overflows = 0
+        self.watches: dict[tuple[str, int, Name], Watch] = {}
         self._qualities = qualities
         self._random = random
         self._room = states
@@ -268,6 +282,21 @@ class Admission(Places):
                 return self._shared.setdefault(key[:2], State(quality))
             state = self._states[key] = State(quality)
         return state
+
+    def watch(self, quality: Quality, name: Name) -> Watch:
+        """Return who watches a name for exhaustion, as a policy wants it."""
+        key = (quality.name, quality.revision, name)
+        watch = self.watches.get(key)
+        if watch is None:
+            assert quality.spec.shed is not None
+            if len(self.watches) >= WATCHED:
+                del self.watches[next(iter(self.watches))]
+            watch = self.watches[key] = Watch(quality.spec.shed, self.clock())
+        return watch
+
+    def quality(self, name: Name, policy: str) -> Quality | None:
+        """Return a policy that covers a name."""
+        return next((q for q in self._qualities.matching(name) if q.name == policy), None)
 
     def remember(self) -> None:
         """Count a lane that is kept; too many are forgotten at once."""

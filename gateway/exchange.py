@@ -12,7 +12,7 @@ from gateway.places import Throttled
 from gateway.plane import Plane as Plane  # noqa: PLC0414 - what exchanges happen on
 from gateway.ports import Caller, Permit, Sink
 from gateway.refusals import denial, no_endpoint
-from gateway.terms import ATTEMPTS, Terms
+from gateway.terms import ATTEMPTS, FAULTS, Terms
 from gateway.validity import CHECKED, carries_payload, refuse_invalid, too_large
 from gateway.view import Route
 from policy.access import UNDECIDED
@@ -27,8 +27,6 @@ FAIR_SECONDS = 1.0
 """A deadline sooner than this says nothing about the endpoint that missed it."""
 CALL: Final = Action.CALL
 NEVER = float("inf")
-FAULTS = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
-"""Failures that count against an endpoint's health."""
 RETRIED = (*FAULTS, Status.THROTTLED)
 
 
@@ -391,7 +389,7 @@ class Exchange:
         if plane.ended is not None:
             plane.ended(self, status, seconds)
         if self._terms is not None:
-            self._terms.end(self.received, self.sent, answered=self._head is not None)
+            self._terms.end(self.received, self.sent, status, answered=self._head is not None)
 
     def _let_go(self) -> None:
         """Take payload again that a provider which is not asked any more did not want."""

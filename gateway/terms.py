@@ -6,21 +6,25 @@ An exchange has terms only when a policy covers its name.
 from typing import Final
 
 from gateway.admission import Lane
+from gateway.message import Status
 from gateway.places import Held, Throttled, Ticket, Waiting
 from policy.resolution import Selection, Target
 
 ATTEMPTS: Final = 3
 """How often one call is tried at most, when no policy says so."""
+FAULTS: Final = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
+"""Failures that count against an endpoint's health."""
 
 
 class Terms:
     """One call's terms; ``size`` is what is known of its payload's length, in bytes."""
 
-    __slots__ = ("_bound", "_lane", "_size", "_ticket", "_unjudged")
+    __slots__ = ("_began", "_bound", "_lane", "_size", "_ticket", "_unjudged")
 
     def __init__(self, lane: Lane, size: int) -> None:
         self._lane = lane
         self._size = size
+        self._began = 0.0
         self._ticket: Ticket | None = None
         self._bound: Held | None = None
         self._unjudged: Target | None = None
@@ -63,6 +67,8 @@ class Terms:
                     refusal = held
                     continue
                 self._bound = held
+            if self._lane.watches:
+                self._began = self._lane.clock()
             if target.guard is not None:
                 target.guard.begin(now)
                 self._unjudged = target
@@ -89,9 +95,11 @@ class Terms:
         if bound is not None:
             bound.end(learn=answered)
 
-    def end(self, received: int, sent: int, *, answered: bool) -> None:
+    def end(self, received: int, sent: int, status: Status, *, answered: bool) -> None:
         """The call ended: give everything back, and pay for bytes that were not known before."""
         self.leave(answered=answered)
+        if self._began:
+            self._lane.observe(self._lane.clock() - self._began, failed=status in FAULTS)
         more = sent + max(received - self._size, 0)
         if more:
             self._lane.owe(more)

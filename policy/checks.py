@@ -25,6 +25,7 @@ from policy.model import (
     Subject,
     TopicSpace,
 )
+from policy.quality import check_quality
 from registry.checks import Findings
 from registry.documents import Path
 from registry.model import Endpoint
@@ -79,6 +80,8 @@ def _other(
     if isinstance(policy, Role | QualityPolicy):
         for index, subject in enumerate(policy.subjects):
             _subject(spec, ("subjects", index), subject)
+    if isinstance(policy, QualityPolicy):
+        check_quality(policy, spec.add)
     if isinstance(policy, TopicSpace | ObjectAttributes | QualityPolicy):
         return replace(policy, names=spec.names(policy.names))
     return policy

@@ -10,6 +10,7 @@ from adapters.control.metrics import Gauge
 from adapters.store.accounts import AccountFile
 from gateway.accounts import KEPT, Kind
 from gateway.ports import StoreError
+from gateway.shedding import Shedding
 from gateway.site import Site
 
 log = logging.getLogger("hilum")
@@ -27,6 +28,7 @@ class Quality:
         self._site = site
         self._file = AccountFile(state / "accounts.db")
         self._failing = False
+        self._shedding = Shedding(site)
         site.plane.ended = site.accounts.ended
 
     async def start(self) -> None:
@@ -36,10 +38,15 @@ class Quality:
             log.warning("%s", finding)
 
     async def run(self) -> None:
-        """Write accounts now and then."""
+        """Write accounts now and then, and look for what nears exhaustion."""
+        flushed = 0.0
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self._flush()
+            await asyncio.sleep(1.0)
+            await self._shedding.look()
+            flushed += 1.0
+            if flushed >= FLUSH_SECONDS:
+                flushed = 0.0
+                await self._flush()
 
     async def close(self) -> None:
         """Write what was not written yet."""
