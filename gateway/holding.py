@@ -7,6 +7,7 @@ from gateway.message import Refusal
 from gateway.plane import Plane
 from policy.access import UNDECIDED
 from policy.decision import Decision
+from policy.first_use import FIRST_USE
 from policy.model import Action, Principal
 from registry.names import Name
 
@@ -28,6 +29,11 @@ def held(
     if plane.access.check(principal, action, name, route.owner) is not UNDECIDED:
         return False
     return first_use.hold(principal, action, name, route.owner, then)
+
+
+def is_first_use(decision: Decision) -> bool:
+    """Whether a controller made a decision: it holds no longer than the next check says."""
+    return decision.reasons[0].policy.startswith(FIRST_USE)
 
 
 def refuse_standing(

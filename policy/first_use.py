@@ -15,6 +15,7 @@ from registry.documents import InvalidDocument, decode
 
 ANSWER_BYTES: Final = 256 * 1024
 """Bytes of an answer, the policies in it included."""
+FIRST_USE: Final = "FirstUsePolicy/"
 ENVIRONMENT: Final = "environment."
 CLOCK: Final = frozenset({"time", "date", "hour", "minute", "weekday"})
 """What of the environment moves by itself; without ``until`` it is looked at once a minute."""
@@ -35,7 +36,7 @@ class Covering(NamedTuple):
     @property
     def label(self) -> str:
         """The policy as reasons name it."""
-        return f"FirstUsePolicy/{self.name}"
+        return f"{FIRST_USE}{self.name}"
 
 
 class FirstUseQuestion(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from adapters.coap.serving.asked import parameters
@@ -13,6 +14,7 @@ from gateway.message import EventId, Refusal, Status
 from gateway.refusals import denial
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
+from policy.access import UNDECIDED
 from policy.model import Action
 
 if TYPE_CHECKING:
@@ -65,6 +67,9 @@ class Events:
         decision = access.check(principal, PUBLISH, route.name, route.owner)
         if decision.allowed and route.validator is None and turn.asked.plain:
             self._append(turn, route, payload)
+            return
+        again = partial(self._publish, turn, route, payload)
+        if decision is UNDECIDED and self._service.holds(turn, route, PUBLISH, again):
             return
         refusal = self._refuse_event(turn, route, payload)
         asked = turn.asked
@@ -156,6 +161,9 @@ class Events:
                 self._last(turn, route)
                 return
         group = parameters(asked.queries).get("group", "") if asked.queries else ""
+        again = partial(self._read, turn, route)
+        if not group and self._service.holds(turn, route, SUBSCRIBE, again):
+            return
         refusal = refuse_subscription(self._plane, client.principal, route.name, group)
         status = Status.OK if refusal is None else refusal.status
         route.meter.observe(SUBSCRIBE, status, 0.0)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.coap.serving.asked import Asked, Bad, Block, digest
@@ -27,11 +28,13 @@ from adapters.coap.wire.options import uint_value
 from gateway.channels import Channels
 from gateway.egress import NOBODY
 from gateway.exchange import Exchange
+from gateway.holding import held
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.settings import Limits
 from gateway.site import Site
 from gateway.view import Route
+from policy.decision import Decision
 from policy.model import Action, Principal
 from registry.model import Kind
 
@@ -249,6 +252,8 @@ class Service:
             turn.refuse(unknown(self.plane.access, self.plane.view, call))
             return False
         action = Action.PUBLISH if route.kind is Kind.CHANNEL else route.action
+        if self.holds(turn, route, action, partial(self.start, turn, turn.payload)):
+            return False
         decision = self.plane.access.check(call.principal, action, call.name, route.owner)
         if not decision.allowed:
             turn.refuse(denial(self.plane.access, call, route, decision))
@@ -287,6 +292,30 @@ class Service:
             turn.empty_links()
 
     # Parts of the service call these
+
+    def holds(self, turn: Turn, route: Route, action: Action, again: Callable[[], None]) -> bool:
+        """Whether a request waits for a first use: then ``again`` serves it; or is refused."""
+
+        def decided(_: Decision) -> None:
+            self._guarded(turn, again)
+
+        try:
+            return held(self.plane, turn.client.principal, action, route.name, decided)
+        except Refusal as refusal:
+            route.meter.observe(action, refusal.status, 0.0)
+            turn.refuse(refusal)
+            return True
+
+    def _guarded(self, turn: Turn, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Refusal as refusal:
+            turn.refuse(refusal)
+        except Bad as bad:
+            turn.fault(bad.code, bad.detail)
+        except Exception:
+            log.exception("a request for %s failed inside the gateway", turn.asked.name)
+            turn.refuse(Refusal(Status.INTERNAL, BROKEN))
 
     def spawn(self, turn: Turn, work: Coroutine[Any, Any, None]) -> None:
         """Do what may have to wait for the disk."""

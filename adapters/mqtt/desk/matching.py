@@ -14,10 +14,11 @@ from adapters.mqtt.desk.joining import Client, Entry, Joined
 from adapters.mqtt.desk.providing import Offers
 from adapters.mqtt.desk.scanning import Scans, Steps
 from adapters.mqtt.wire.topics import FilterIndex
+from gateway.holding import held
 from gateway.message import Event, Refusal
 from gateway.subscriptions import OLDEST
 from gateway.view import Route
-from policy.decision import Question
+from policy.decision import Decision, Question
 from policy.model import Action
 from registry.model import Kind
 from registry.names import Name, Pattern, is_reserved
@@ -113,6 +114,21 @@ class Matching:
                 self.join(entry, route, after)
             except Refusal as refusal:
                 _log.warning("%s: %s", client.session.key, refusal.detail)
+        elif entry.wild is None and not entry.group:
+            self._match_later(entry, route, after)
+
+    def _match_later(self, entry: Entry, route: Route, after: str) -> None:
+        """Open a channel when a first use is decided, if anybody is to be asked about it."""
+
+        def decided(decision: Decision) -> None:
+            if decision.allowed:
+                self.match(entry, route, after)
+
+        plane, principal = self._desk.site.plane, entry.client.principal
+        try:
+            held(plane, principal, Action.SUBSCRIBE, route.name, decided)
+        except Refusal as refusal:
+            _log.warning("%s: %s", entry.client.session.key, refusal.detail)
 
     def join(self, entry: Entry, route: Route, after: str = "") -> None:
         """Open a channel under a filter, which is allowed; raises Refusal if there are too many."""

@@ -21,11 +21,14 @@ from adapters.mqtt.desk.names import RET, RPC, parse_ret, parse_rpc
 from adapters.mqtt.sessions.ports import LATER, Receipt, Session
 from adapters.mqtt.wire.packets import V5, Properties, Publish, Reason, Will
 from gateway.admission import Gate
+from gateway.holding import held, is_first_use
 from gateway.message import Call, EventId, Extras, Refusal, Status, Unsynced
 from gateway.places import Throttled
 from gateway.refusals import denial, unknown
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
+from policy.access import UNDECIDED
+from policy.decision import Decision
 from policy.model import Action
 from registry.model import Kind
 from registry.names import InvalidName, Name
@@ -37,6 +40,8 @@ REST = 1.0
 CREDIT = 30.0
 """Seconds that a client which cannot be told may be ahead of its rate; then messages of QoS 0 are
 dropped, and for one of a higher QoS the connection ends without its acknowledgement."""
+NEVER = -1
+"""No epoch: the next message is decided anew."""
 OK = Status.OK
 PUBLISH = Action.PUBLISH
 CHANNEL = Kind.CHANNEL
@@ -97,14 +102,34 @@ class Publishing:
         principal = client.session.principal
         decision = self._access.check(principal, PUBLISH, name, route.owner)
         if not decision.allowed:
+            if decision is UNDECIDED and self._is_held(client, name, packet, receipt):
+                return LATER
             call = Call(PUBLISH, name, principal, 0.0)
             raise _counted(route, denial(self._access, call, route, decision))
         client.last_topic, client.last_route = topic, route
-        client.last_epoch = self._access.epoch
+        client.last_epoch = NEVER if is_first_use(decision) else self._access.epoch
         accounts = self._desk.site.accounts
         client.account = accounts.of("principal", principal.id)
         client.binding = accounts.of("binding", name)
         return self._to_channel(client, route, packet, receipt)
+
+    def _is_held(
+        self, client: Client, name: Name, packet: Publish, receipt: Receipt | None
+    ) -> bool:
+        """Whether a message waits for a first use; nothing overtakes it meanwhile."""
+        session = client.session
+
+        def decided(_: Decision) -> None:
+            self.received -= 1
+            reason = self.publish(client, packet, receipt)
+            if receipt is not None and reason != LATER:
+                receipt.done(reason)
+            go_on()
+
+        if not held(self._desk.site.plane, session.principal, PUBLISH, name, decided):
+            return False
+        go_on = session.hold()
+        return True
 
     def _to_channel(
         self, client: Client, route: Route, packet: Publish, receipt: Receipt | None

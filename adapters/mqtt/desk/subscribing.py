@@ -4,14 +4,16 @@ A filter without wildcards is decided when it comes. Under a wildcard each chann
 decided by itself, also one that appears later; after a change of policy all are decided again.
 """
 
+from functools import partial
 from typing import Any
 
 from adapters.mqtt.desk.desk import Desk, suback_reason, why
+from adapters.mqtt.desk.holding import Holding
 from adapters.mqtt.desk.joining import Client, Entry
 from adapters.mqtt.desk.matching import Matching
 from adapters.mqtt.desk.names import CALL, REPLY, RET, RPC, called
 from adapters.mqtt.desk.providing import Offers
-from adapters.mqtt.sessions.ports import Answer
+from adapters.mqtt.sessions.ports import LATER, Answer
 from adapters.mqtt.wire.packets import Filter, Properties, Publish, Reason, Subscribe, Unsubscribe
 from adapters.mqtt.wire.topics import has_wildcard, parse_share
 from gateway.asking import Asking
@@ -42,19 +44,31 @@ class Subscribing:
         """Subscribe to what the filters say."""
         reasons: list[int] = []
         said = ""
+        looked = partial(self.matching.looked, client)
+        again = partial(self._reason, client, packet)
+        holding = Holding(self._desk, client, reasons, lambda o: again(o)[0], looked)
         for options in packet.filters[:FILTERS]:
-            try:
-                reasons.append(self._subscribe(client, options, packet))
-            except InvalidName as error:
-                reasons.append(int(Reason.TOPIC_FILTER_INVALID))
-                said = said or str(error)
-            except Refusal as refusal:
-                reasons.append(suback_reason(refusal.status))
-                said = said or why(refusal)
+            reason, because = again(options, holding)
+            if reason != LATER:
+                reasons.append(reason)
+                said = said or because
         if len(packet.filters) > FILTERS:
             reasons += [Reason.QUOTA_EXCEEDED] * (len(packet.filters) - FILTERS)
             said = said or f"one SUBSCRIBE may have {FILTERS} filters: send several"
-        return Answer(reasons, said, self.matching.looked(client))
+        return Answer(reasons, said, holding.settling or looked())
+
+    def _reason(
+        self, client: Client, packet: Subscribe, options: Filter, holding: Holding | None = None
+    ) -> tuple[int, str]:
+        """Subscribe to a filter; return the reason code (or LATER), and why if it is refused."""
+        try:
+            if holding is not None and holding.holds(options):
+                return LATER, ""
+            return self._subscribe(client, options, packet), ""
+        except InvalidName as error:
+            return Reason.TOPIC_FILTER_INVALID, str(error)
+        except Refusal as refusal:
+            return suback_reason(refusal.status), why(refusal)
 
     def subscribed(self, client: Client, packet: Subscribe) -> None:
         """SUBACK is on its way: send last values and descriptions."""

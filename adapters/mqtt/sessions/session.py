@@ -245,6 +245,14 @@ class Session:
         unsuback = Unsuback(packet.packet_id, answer.reasons)
         self._when_settled(answer, before, partial(self.say, unsuback))
 
+    def hold(self) -> Callable[[], None]:
+        """Take no more packets from the client until what this returns is called, once."""
+        wire = self.wire
+        if wire is None:
+            return _nothing
+        wire.hold()
+        return wire.go_on
+
     def closed(self, reason: int, expiry: int | None) -> None:
         """The connection is gone (``Desk.disconnected``)."""
         if self.wire is not None:
@@ -358,3 +366,7 @@ class Session:
     def _subscribed(self, packet: Subscribe, reasons: list[int], why: str) -> None:
         self.say(Suback(packet.packet_id, reasons, why))
         self.desk.subscribed(self, packet, reasons)
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,242 @@
+"""First uses on a running site: callers and controllers on real sockets (design 7, S3 III-F)."""
+
+import asyncio
+import json
+from itertools import count
+
+import pytest
+import pytest_asyncio
+
+from tests.adapters.live import LiveSite, live_site
+from tests.adapters.relay import read_request, service
+from tests.adapters.sockets import Client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_objects = count(1)
+
+
+class Desk:
+    """A policy controller behind HTTP whose answers a test decides."""
+
+    def __init__(self):
+        self.questions = []
+        self.answer = {"allow": True}
+        self.delay = 0.0
+        self.raw = None
+        self.url = ""
+
+    async def talk(self, reader, writer):
+        while True:
+            head, body = await read_request(reader)
+            if not head:
+                return
+            question = json.loads(body)
+            self.questions.append(question)
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            answer = self.answer(question) if callable(self.answer) else self.answer
+            reply = json.dumps(answer).encode() if self.raw is None else self.raw
+            fields = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(reply)
+            writer.write(b"HTTP/1.1 200 OK\r\n" + fields + reply)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory):
+    async with live_site(tmp_path_factory.mktemp("site")) as made:
+        yield made
+
+
+class Place(LiveSite):
+    """An object, its controller, and a user without any right."""
+
+    async def begin(self):
+        await super().begin()
+        self.ann = await self.token_for(self.who)
+
+    @property
+    def who(self):
+        return f"user:ann{self.object[4:]}"
+
+    @property
+    def desk_name(self):
+        return f"Desk{self.object[4:]}/decide"
+
+    async def apply(self, kind, name, spec):
+        await super().apply(kind, name, spec)
+        self._policies = [dict(p) for p in {tuple(p.items()): p for p in self._policies}]
+
+    async def cover(self, **policy):
+        """Ask the desk about the object from now on."""
+        spec = {"names": [f"{self.object}/**"], "call": self.desk_name, **policy}
+        await self.apply("FirstUsePolicy", "first", spec)
+
+    async def http_desk(self, url, owner=None):
+        document = {
+            "apiVersion": "hilum/v1",
+            "microservice": self.desk_name.split("/")[0],
+            "version": "1.0.0",
+            "instance": "a",
+            "lease": 3600,
+            "objects": [
+                {
+                    "name": self.desk_name.split("/")[0],
+                    "methods": {"decide": {"endpoints": [{"url": url}]}},
+                }
+            ],
+        }
+        answer = await self.ask(
+            "POST", "/$site/registry/register", json.dumps(document).encode(), token=owner
+        )
+        assert answer.status == 200, answer
+
+    async def post(self, member="steps", body=b"7", token=None):
+        return await self.ask("POST", self.path(member), body, token=token or self.ann)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def site(shared):
+    mine = Place(shared.application, shared.state, f"Band{next(_objects)}")
+    await mine.begin()
+    yield mine
+    await mine.end()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def desk(site):
+    """A desk behind HTTP that is registered and asked."""
+    made = Desk()
+    async with service(made.talk) as url:
+        made.url = url
+        await site.http_desk(url)
+        yield made
+
+
+class TestHttp:
+    async def test_a_first_use_is_held_asked_and_kept(self, site, desk):
+        assert (await site.post()).status == 403
+        await site.cover()
+        assert (await site.post()).status == 200
+        assert (await site.post()).status == 200
+        (question,) = desk.questions
+        assert question["principal"] == site.who
+        assert question["action"] == "publish"
+        assert question["name"] == site.name("steps")
+        assert question["environment"]["threat"] == 0
+        assert question["environment"]["time"] > 1e9
+
+    async def test_many_at_once_ask_once(self, site, desk):
+        await site.cover()
+        desk.delay = 0.1
+        answers = await asyncio.gather(*(site.post() for _ in range(20)))
+        assert {answer.status for answer in answers} == {200}
+        assert len(desk.questions) == 1
+
+    async def test_a_deny_says_why_to_those_who_may_know(self, site, desk):
+        await site.cover(deny=0)
+        desk.answer = {"allow": False, "reason": "not on the list"}
+        answer = await site.post()
+        assert answer.status == 403
+        assert b"not on the list" not in answer.body
+        await site.allow("describe", "describe", site.who, f"{site.object}/**")
+        assert b"not on the list" in (await site.post()).body
+        assert len(desk.questions) == 2
+
+    async def test_a_large_body_waits_unread(self, site, desk):
+        await site.cover(timeout=2000)
+        desk.delay = 0.3
+        answer = await site.post(body=b"x" * 900_000)
+        assert answer.status == 200, answer
+
+    @pytest.mark.parametrize(
+        "raw", [b"", b"yes", b'{"allow": 1}', b"[" * 100_000, b'{"allow": true}' * 2]
+    )
+    async def test_a_controller_that_lies_is_none(self, site, desk, raw):
+        await site.cover()
+        desk.raw = raw
+        assert (await site.post()).status == 403
+        desk.raw = None
+        assert (await site.post()).status == 200  # it flaps: errors are never kept
+
+    async def test_a_slow_one_is_not_waited_for(self, site, desk):
+        await site.cover(timeout=100)
+        desk.delay = 0.5
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert (await site.post()).status == 403
+        assert loop.time() - began < 0.4
+        await site.cover(timeout=100, unreachable="allow")
+        assert (await site.post()).status == 200
+
+    async def test_a_dead_one_denies(self, site):
+        await site.http_desk("http://127.0.0.1:9/")
+        await site.cover()
+        assert (await site.post()).status == 403
+
+    async def test_the_controller_itself_is_never_asked_about(self, site, desk):
+        await site.apply("FirstUsePolicy", "all", {"names": ["**"], "call": site.desk_name})
+        path = f"/{site.desk_name}"
+        assert (await site.ask("POST", path, b"{}", token=site.ann)).status == 403
+        assert desk.questions == []
+
+
+class TestChanges:
+    async def test_a_threat_ends_a_stream_and_calls(self, site, desk):
+        await site.cover()
+        desk.answer = lambda q: {
+            "allow": q["environment"]["threat"] < 5,
+            "reads": ["environment.threat"],
+        }
+        reader, writer = await site.connect()
+        writer.write(
+            (
+                site.head("GET", site.path("steps"), "Accept: text/event-stream", token=site.ann)
+                + "\r\n"
+            ).encode()
+        )
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        assert (await site.post()).status == 200
+        await reader.readuntil(b"data: 7")
+        await site.apply("Environment", "threat", {"threat": 3})
+        assert (await site.post()).status == 200  # asked again, and still allowed
+        await reader.readuntil(b"data: 7")
+        await site.apply("Environment", "threat", {"threat": 9})
+        await asyncio.wait_for(reader.readuntil(b"event: end"), 5)
+        assert (await site.post()).status == 403
+
+    async def test_a_stream_of_a_window_of_time_ends_with_it(self, site, desk):
+        await site.cover()
+        desk.answer = lambda q: {
+            "allow": len(desk.questions) < 2,
+            "reads": ["environment.time"],
+            "until": q["environment"]["time"] + 2,
+        }
+        client = await Client.open(site, site.ann)
+        reply = await client.ask("subscribe", id=1, name="Band/steps")
+        assert reply["status"] == "ok"
+        end = await client.op("end")
+        assert end["sub"] == 1
+        assert len(desk.questions) == 2
+
+    async def test_a_revocation_ends_what_is_open(self, site, desk):
+        await site.cover()
+        client = await Client.open(site, site.ann)
+        assert (await client.ask("subscribe", id=1, name="Band/steps"))["status"] == "ok"
+        desk.answer = {"allow": False}
+        answer = await site.call("policy/revoke", {"principal": site.who})
+        assert answer["durable"]
+        assert (await client.op("end"))["sub"] == 1
+        assert (await client.ask("publish", name="Band/steps", id=2, payload=1))["status"] == "denied"
+
+    async def test_decide_relays_a_question(self, site, desk):
+        await site.cover()
+        desk.answer = {"allow": True, "reason": "why not"}
+        question = {
+            "principal": "user:bob",
+            "kind": "user",
+            "action": "call",
+            "name": f"{site.object}/add",
+        }
+        answer = await site.call("policy/decide", question)
+        assert answer["allow"] is True
+        assert answer["reason"] == "why not"
+        assert desk.questions[0]["name"] == site.name("add")
