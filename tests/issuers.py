@@ -108,6 +108,7 @@ def running_provider() -> Iterator[Provider]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  (clients that left)
     server.daemon_threads = True
     provider = Provider(server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

@@ -27,6 +27,7 @@ from adapters.http.websockets.socket import Sockets
 from adapters.main.certificates import Certificates
 from adapters.main.devices import Devices
 from adapters.main.first_use import FirstUses
+from adapters.main.identity import Issuers
 from adapters.main.outbound import Outbound
 from adapters.main.quality import Quality
 from adapters.main.seeing import Seeing
@@ -91,6 +92,7 @@ class Application:
         self.seeing = Seeing(self.site, config)
         await self.seeing.start(self.store)
         self.quality = Quality(self.site, state)
+        self.issuers = Issuers(self.site.identity, config, loop.time)
         self._wire(local)
         self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
@@ -100,7 +102,8 @@ class Application:
         self.outbound.start()
         await self.certificates.start()
         await self._listen()
-        self._tasks += [loop.create_task(work) for work in self.certificates.work()]
+        going_on = [*self.certificates.work(), *self.issuers.work()]
+        self._tasks += [loop.create_task(work) for work in going_on]
         self._tasks.append(loop.create_task(self.prober.run()))
         self._tasks.append(loop.create_task(self._sweep(loop.time)))
         self._tasks.append(loop.create_task(self._slow()))
@@ -122,6 +125,7 @@ class Application:
         await self.channels.close()
         self.http.close()
         await self.quality.close()
+        self.issuers.close()
         await self.site.stop()
         await self.store.close()
         await self.events.close()
@@ -157,9 +161,7 @@ class Application:
         self.takeovers = self._take_over()
         self.outbound = Outbound(site, self.channels, self.egress, key, config, self._principal_of)
         self.certificates = Certificates(site, config)
-        self.devices = Devices(
-            site, self.channels, self.events.sessions, config, self.certificates
-        )
+        self.devices = Devices(site, self.channels, self.events.sessions, config, self.certificates)
         self.deliveries = Deliveries(
             site.plane,
             self.channels,
@@ -178,7 +180,7 @@ class Application:
             service_key=lambda owner, microservice: service_key(key, owner, microservice),
             random=secrets.token_bytes,
         )
-
+        self.certificates.serve(local)
         self.first_uses = FirstUses(site, local, config, self._principal_of)
 
     def _principal_of(self, owner: str) -> Principal | None:

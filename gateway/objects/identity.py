@@ -234,10 +234,12 @@ class IdentityObject:
         ids = self._held_by(asked.principal) if asked.principal else []
         if asked.id in site.catalog.credentials:
             ids = [asked.id]
-        if not ids and not tokens:
+        if not ids and not tokens and not asked.principal:
             raise Refusal(Status.NOT_FOUND, "there is no such credential")
         durable = [await site.revoke(actor, token) for token in tokens]
         durable += [await self._issuer.revoke(actor, id_) for id_ in ids]
+        if asked.principal:  # tokens of issuers too, which no list here knows
+            durable.append(await site.revoke_principal(actor, asked.principal))
         return answer({"revoked": [*ids, *tokens], "durable": all(durable)})
 
     def _held_by(self, principal: str) -> Sequence[str]:

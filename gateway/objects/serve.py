@@ -10,6 +10,7 @@ from gateway.objects.channel import ChannelObject
 from gateway.objects.describe import DescribeObject
 from gateway.objects.listing import ListObject
 from gateway.objects.local import Handler, LocalProvider
+from gateway.objects.passwords import PasswordObject
 from gateway.objects.policy import PolicyObject
 from gateway.objects.policy_questions import PolicyQuestions
 from gateway.objects.registry import RegistryObject, ServiceKey
@@ -62,6 +63,7 @@ def serve_objects(
         "policy": PolicyObject(site, check_endpoint).handlers() | PolicyQuestions(site).handlers(),
         "token": TokenObject(site, random).handlers(),
         "channel": channel.handlers(),
+        "identity": PasswordObject(site, random).handlers(),
         "accounts": AccountsObject(site, site.accounts).handlers(),
     }
     for obj, handlers in objects.items():

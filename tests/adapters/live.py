@@ -175,9 +175,9 @@ LIMITS = Limits(drain_seconds=1.0)
 
 @contextlib.asynccontextmanager
 async def live_site(
-    state: Path, limits: Limits = LIMITS, *, clients_stay: bool = False
+    state: Path, limits: Limits = LIMITS, *, clients_stay: bool = False, **more: Any
 ) -> AsyncIterator[LiveSite]:
-    """Run a site with one registered object; ``limits`` are the listener's.
+    """Run a site with one registered object; ``limits`` are the listener's, ``more`` settings.
 
     The test's connections are closed before the site stops, unless ``clients_stay``.
     """
@@ -188,6 +188,7 @@ async def live_site(
         mqtt=Mqtt(port=0),
         coap=Coap(port=0),
         limits=limits,
+        **more,
     )
     application = Application(config)
     await application.start()
