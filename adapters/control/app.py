@@ -14,11 +14,15 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from adapters.control.callers import Callers
 from adapters.control.health import Health
+from adapters.control.home import Home
+from adapters.control.login import Login
+from adapters.control.loginpages import LoginPages
 from adapters.control.metrics import CONTENT_TYPE, Gauge, Metrics
 from adapters.control.openapi import document
 from adapters.control.page import STYLE_SOURCE, page
-from adapters.control.routes import principal_of, refused, routes
+from adapters.control.routes import refused, routes
 from gateway.config import is_loopback
 from gateway.message import Refusal, Status
 from gateway.problems import MEDIA_TYPE, problem
@@ -30,8 +34,11 @@ from registry.names import Name
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE}; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+    # With no-referrer browsers send forms without their origin, which /logout looks at.
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 METRICS = "$site/metrics"
@@ -45,9 +52,15 @@ def application(
     version: str,
     clock: Callable[[], float],
     gauges: Iterable[Gauge],
+    login: Login | None = None,
 ) -> Starlette:
-    """Return the application of one listener."""
-    pages = _Pages(site, listen, Health(site, state, clock), Metrics(site, gauges), version)
+    """Return the application of one listener; without ``login`` people do not log in at it."""
+    callers = Callers(site, login)
+    health = Health(site, state, clock)
+    logins = None
+    if login is not None:
+        logins = LoginPages(login, Home(site, clock, login.sessions.idle, version))
+    pages = _Pages(site, callers, logins, listen, health, Metrics(site, gauges), version)
     return Starlette(
         routes=[
             Route("/", pages.home),
@@ -55,7 +68,8 @@ def application(
             Route("/healthz", pages.healthz),
             Route("/readyz", pages.readyz),
             Route("/metrics", pages.metrics),
-            *routes(site, clock),
+            *(logins.routes() if logins is not None else ()),
+            *routes(site, callers, clock),
         ],
         middleware=[Middleware(_Guard, hosts=_hosts(site, listen))],
         exception_handlers={Refusal: _refusal, HTTPException: _http_error, Exception: _failure},
@@ -66,9 +80,18 @@ class _Pages:
     """What is served beside the operations."""
 
     def __init__(
-        self, site: Site, listen: Listen, health: Health, metrics: Metrics, version: str
+        self,
+        site: Site,
+        callers: Callers,
+        logins: LoginPages | None,
+        listen: Listen,
+        health: Health,
+        metrics: Metrics,
+        version: str,
     ) -> None:
         self._site = site
+        self._callers = callers
+        self._logins = logins
         self._open = is_loopback(listen.host)
         self._health = health
         self._metrics = metrics
@@ -76,8 +99,11 @@ class _Pages:
         self._document = msgspec.json.format(msgspec.json.encode(document(version)))
 
     async def home(self, request: Request) -> Response:
-        """Say what is here."""
-        return HTMLResponse(page(self._version, str(request.base_url)))
+        """Say what is here, and to whom."""
+        if self._logins is not None and (own := await self._logins.home(request)) is not None:
+            return own
+        shown = page(self._version, str(request.base_url), login=self._logins is not None)
+        return HTMLResponse(shown)
 
     async def openapi(self, _: Request) -> Response:
         """Describe the API."""
@@ -97,7 +123,7 @@ class _Pages:
     async def metrics(self, request: Request) -> Response:
         """Return the metrics, to this machine or to who may describe them."""
         if not self._open:
-            principal = await principal_of(self._site, request)
+            principal = await self._callers.principal_of(request)
             name = Name(f"{self._site.authority}/{METRICS}")
             if not self._site.allowed(principal, Action.DESCRIBE, name):
                 detail = f"{principal.id} may not describe {name}"

@@ -2,21 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from adapters.control.callers import Callers
 from adapters.control.operations import OPERATIONS, WHOLE_NAME, Operation
 from gateway.calls import MAX_MESSAGE, ask
 from gateway.egress import NOBODY
-from gateway.identity import awaited
 from gateway.message import Call, Refusal, Status
 from gateway.problems import MEDIA_TYPE, document_of
 from gateway.site import Site
-from policy.model import ANONYMOUS, Action, Principal
+from policy.model import Action
 from registry.names import Name
 
 CALL_SECONDS = 30.0
@@ -25,12 +24,12 @@ BODY_SECONDS = 30.0
 """How long a client may take to send its payload."""
 
 
-def routes(site: Site, clock: Callable[[], float]) -> list[Route]:
+def routes(site: Site, callers: Callers, clock: Callable[[], float]) -> list[Route]:
     """Return a route for every operation; ``clock`` is the loop's time."""
     return [
         Route(
             operation.path,
-            _endpoint(site, clock, operation),
+            _endpoint(site, callers, clock, operation),
             methods=[operation.verb],
             name=operation.id,
         )
@@ -39,13 +38,13 @@ def routes(site: Site, clock: Callable[[], float]) -> list[Route]:
 
 
 def _endpoint(
-    site: Site, clock: Callable[[], float], operation: Operation
+    site: Site, callers: Callers, clock: Callable[[], float], operation: Operation
 ) -> Callable[[Request], Awaitable[Response]]:
     name = f"{site.authority}/$site/"
 
     async def endpoint(request: Request) -> Response:
         target, payload = await _asked(operation, request)
-        principal = await principal_of(site, request)
+        principal = await callers.principal_of(request)
         call = Call(Action.CALL, Name(name + target), principal, clock() + CALL_SECONDS)
         call.peer = request.client.host if request.client is not None else NOBODY
         call.content_type = b"application/json"
@@ -67,24 +66,6 @@ def refused(refusal: Refusal) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="hilum"'
     code = refusal.status.wire.http
     return Response(document_of(refusal), code, headers, MEDIA_TYPE)
-
-
-async def principal_of(site: Site, request: Request) -> Principal:
-    """Return who asks; raises Refusal for a token that is not valid."""
-    headers = request.headers.getlist("authorization")
-    if not headers:
-        return ANONYMOUS
-    if len(headers) > 1:
-        raise Refusal(Status.BAD_REQUEST, "the request has more than one Authorization field")
-    raw = headers[0].encode("latin-1")
-    known = site.identity.authorization(raw, site.time())
-    if known is not None:
-        return known
-    peer = request.client.host if request.client is not None else NOBODY
-    found = await awaited(partial(site.identity.header, raw, peer))
-    if isinstance(found, Refusal):
-        raise found
-    return found
 
 
 async def _asked(operation: Operation, request: Request) -> tuple[str, bytes]:

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.control.app import application
+from adapters.control.login import Login
 from adapters.control.metrics import Gauge
 from gateway.settings import Listen
 from gateway.site import Site
@@ -30,7 +31,10 @@ GRACE = 5
 
 
 class ControlServer:
-    """Serves the control API of a site; ``tls`` is the context to speak TLS with."""
+    """Serves the control API of a site; ``tls`` is the context to speak TLS with.
+
+    With ``login`` people may log in with a browser.
+    """
 
     def __init__(
         self,
@@ -39,12 +43,14 @@ class ControlServer:
         state: Path,
         gauges: Iterable[Gauge] = (),
         tls: ssl.SSLContext | None = None,
+        login: Login | None = None,
     ) -> None:
         self._site = site
         self._listen = listen
         self._state = state
         self._gauges = tuple(gauges)
         self._tls = tls
+        self._login = login
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -52,7 +58,9 @@ class ControlServer:
         """Bind and serve; returns the port. Raises OSError when the address is not to be had."""
         loop = asyncio.get_running_loop()
         version = metadata.version("hilum")
-        app = application(self._site, self._listen, self._state, version, loop.time, self._gauges)
+        app = application(
+            self._site, self._listen, self._state, version, loop.time, self._gauges, self._login
+        )
         config = uvicorn.Config(
             app,
             http=_Connection,
