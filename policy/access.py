@@ -5,30 +5,37 @@ Two rules are built in. An administrator always reaches ``$site/policy/**``, wha
 his, unless a deny says otherwise (design 4).
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from math import inf
+from typing import Final, TypeAlias
 
+from policy.attributes import Circumstances, FactsOf, Statement
+from policy.compiling import Compiled, Rules, compile_policy, merged
+from policy.conditions.condition import Condition, Failure
 from policy.decision import Decision, Question, Reason
 from policy.model import (
     ADMINISTRATOR,
     ANONYMOUS,
     AccessPolicy,
     Action,
+    Attribute,
     LifecyclePolicy,
     Principal,
-    Subject,
 )
-from policy.rules import Condition, Rule, RuleIndex, condition_of, describe_subject
-from registry.names import InvalidName, Name, Pattern
-
-Rules = AccessPolicy | LifecyclePolicy
+from policy.near_misses import NEAR_MISSES, asked, near_misses
+from policy.roles import is_subject
+from policy.rule_index import RuleIndex
+from policy.rules import Rule
+from policy.shadow import Shadowed
+from registry.names import Name, Pattern
 
 CACHE: Final = 32 * 1024 * 1024
 """Bytes of cached decisions: some 120,000, however long the names are that somebody asks for."""
 _ENTRY: Final = 200
 """Bytes of one cached decision beside its name."""
-NEAR_MISSES: Final = 3
+SHOWN: Final = 20
+"""Rules whose conditions do not hold that an explanation tells at most."""
 BUILT_IN: Final = "built-in"
 
 _OWNERS: Final = frozenset({Action.PUBLISH, Action.CREATE, Action.DESTROY})
@@ -43,12 +50,9 @@ FirstUses = Callable[[Principal, Action, Name, str], Decision | None]
 """Returns what a controller decided, None when it was not asked (S3 III-F)."""
 
 
-class _Compiled(NamedTuple):
-    """A policy in the index: its rules, and what a near miss is told from."""
-
-    policy: Rules
-    patterns: tuple[Pattern, ...]
-    rules: tuple[Rule, ...]
+Deciding: TypeAlias = Rules | Statement
+"""Policies that decide, and those that say what rules speak of."""
+_CLOCK: Final = frozenset({"environment.time", "environment.date", "environment.weekday"})
 
 
 class AccessIndex:
@@ -56,8 +60,9 @@ class AccessIndex:
 
     ``decided`` is told each decision of ``check`` that was not cached. ``epoch`` grows whenever
     decisions are to be made afresh, because the rules changed or for another reason. ``failures``
-    says what is wrong with policies that cannot be read or evaluated as they stand; such a rule
-    denies and disturbs no other.
+    says what is wrong with policies that cannot be read or evaluated as they stand: a deny denies
+    then, an allow allows nothing, and neither disturbs another policy. ``failed`` is told of each
+    once. Times are those of the last ``tick``.
     """
 
     def __init__(
@@ -65,9 +70,12 @@ class AccessIndex:
         authority: str,
         aliases: Container[str] = (),
         decided: Callable[[Question, Decision], None] | None = None,
+        facts_of: FactsOf | None = None,
     ) -> None:
         self.epoch = 0
         self.failures: dict[str, str] = {}
+        self.failed: Callable[[str, str], None] | None = None
+        self.shadowed = Shadowed()
         self.first_uses: FirstUses | None = None
         self.told: Callable[[Principal, Action, Name, Decision], None] | None = None
         """Is told of every denial of ``check``, cached or not, and of allows with such a duty."""
@@ -77,32 +85,82 @@ class AccessIndex:
         self._aliases = aliases
         self._decided = decided
         self._protected = Pattern.parse("$site/policy/**", authority=authority)
-        self._actions: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
-        self._policies: dict[str, _Compiled] = {}
+        self._circumstances = Circumstances(authority, aliases)
+        if facts_of is not None:
+            self._circumstances.facts_of = facts_of
+        self._facts = self._circumstances.facts
+        self._enforced: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
+        self._shadow: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
+        self._policies: dict[str, Compiled] = {}
+        self._shadows: set[str] = set()
+        self._timed: dict[str, Condition] = {}
+        self._of_roles = 0
+        self._now = 0.0
+        self._offset = 0
+        self._flips = -inf
         self._quiet: dict[tuple[Principal, Action, Name, str], Decision] = {}
         self._loud: dict[tuple[Principal, Action, Name, str], Decision] = {}
         self._cached = 0
 
-    def put(self, kind: str, name: str, policy: Rules) -> None:
+    # What is in force
+
+    def put(self, kind: str, name: str, policy: Deciding) -> None:
         """Add a policy or replace the one of this kind and name."""
+        if not isinstance(policy, AccessPolicy | LifecyclePolicy):
+            self._circumstances.put(name, policy)
+            self._stated(kind)
+            return
         self.remove(kind, name)
         label = f"{kind}/{name}"
-        patterns = tuple(self._patterns(label, policy))
-        rules = tuple(_rules(label, policy, patterns))
-        for rule in rules:
-            self._actions[rule.action].put(rule)
-        self._policies[label] = _Compiled(policy, patterns, rules)
-        self._changed()
+        self._policies[label] = self._compiled(label, policy)
+        self._enter(label)
+        self.forget()
 
     def remove(self, kind: str, name: str) -> None:
         """Remove a policy, if it is there."""
         label = f"{kind}/{name}"
         self.failures.pop(label, None)
-        compiled = self._policies.pop(label, None)
-        if compiled is not None:
-            for rule in compiled.rules:
-                self._actions[rule.action].remove(rule)
-            self._changed()
+        self.shadowed.forget(label)
+        if label in self._policies:
+            self._leave(label)
+            del self._policies[label]
+            self.forget()
+        elif kind in _STATEMENTS:
+            self._circumstances.remove(kind, name)
+            self._stated(kind)
+
+    def tick(self, now: float, offset: int = 0) -> bool:
+        """Let it be Unix time ``now``; local time is ``offset`` seconds ahead.
+
+        Returns whether the clock alone may have changed what was decided: then decisions are made
+        afresh, and what is open must be decided again.
+        """
+        self._facts.look(now, offset)
+        if self._now <= now < self._flips and offset == self._offset:
+            self._now = now
+            return False
+        self._now, self._offset = now, offset
+        timed = self._timed.values()
+        self._flips = min((condition.flips(now, offset) for condition in timed), default=inf)
+        if self._timed:
+            self.forget()
+        return bool(self._timed)
+
+    def changed(self, names: Iterable[Name]) -> bool:
+        """The registry changed ``names``; return whether decisions had looked at one of them."""
+        looked = [name for name in names if self._circumstances.changed(name)]
+        if looked:
+            self.forget()
+        return bool(looked)
+
+    @property
+    def declared(self) -> list[Attribute]:
+        """The attributes that policies declare."""
+        return self._circumstances.declared
+
+    def roles_of(self, principal: Principal) -> frozenset[str]:
+        """Return the roles that a principal has, inherited ones too."""
+        return self._circumstances.roles.of(principal)
 
     def check(self, principal: Principal, action: Action, name: Name, owner: str) -> Decision:
         """Decide as ``decide`` does, without group or endpoint: cached, with one reason only."""
@@ -118,6 +176,8 @@ class AccessIndex:
         if decision is None:
             question = Question(principal, action, name, owner)
             decision = self._evaluate(question)
+            if self._shadows:
+                self._look_at_shadows(question, decision)
             if self._decided is not None:
                 self._decided(question, decision)
             self._cached += _ENTRY + len(name)
@@ -144,50 +204,128 @@ class AccessIndex:
         """Decide with every rule that mattered, those that decided first."""
         if self._is_protected(question):
             return _PROTECTED
-        found = self._found(question)
+        reasons: list[Reason] = []
+        failed: list[Reason] = []
+        allowing: list[Rule] = []
+        for rule, answer in self._answers(question):
+            if answer is True:
+                reasons += rule.decision.reasons
+                if rule.allows:
+                    allowing.append(rule)
+            elif answer is not False:
+                (failed if rule.allows else reasons).append(rule.failed(answer))
         if _is_owner(question):
-            found.append(_OWNED)
-        if not found:
-            why = f"no policy allows {question.principal.id} to {_asked(question)}"
-            return Decision(False, (Reason(BUILT_IN, "deny", why),))
-        reasons = sorted(reason for decision in found for reason in decision.reasons)
+            reasons += _OWNED.reasons
+        if not reasons:
+            why = f"no policy allows {question.principal.id} to {asked(question)}"
+            reasons.append(Reason(BUILT_IN, "deny", why))
+        reasons = sorted(dict.fromkeys(reasons))
         reasons.sort(key=lambda reason: reason.effect != "deny")
-        return Decision(reasons[0].effect != "deny", tuple(reasons))
+        allowed = reasons[0].effect != "deny"
+        duties = merged(allowing) if allowed else None
+        return Decision(allowed, (*reasons, *dict.fromkeys(failed)), duties)
 
     def explain(self, question: Question) -> Decision:
-        """Decide, and when nothing allows say which rules would have but for one thing.
+        """Decide, and tell what conditions saw, what shadow policies would do, and near misses.
 
+        A near miss is a policy that would allow but for one thing, told when nothing allows.
         Costs time in proportion to the policies: for people who ask, not for traffic.
         """
         decision = self.decide(question)
-        if decision.reasons[0].effect != "deny" or decision.reasons[0].policy != BUILT_IN:
-            return decision
-        near = tuple(islice(self._near(question), NEAR_MISSES))
-        return Decision(False, decision.reasons + near)
+        told = list(islice(self._conditions(question), SHOWN))
+        reasons = decision.reasons
+        if reasons[0].policy == BUILT_IN and not decision.allowed:
+            shown = {reason.policy for reason in told}
+            others = (c for label, c in self._policies.items() if label not in shown)
+            roles = self.roles_of(question.principal)
+            told += islice(near_misses(others, question, roles), NEAR_MISSES)
+        return Decision(decision.allowed, (*reasons, *told), decision.obligations)
+
+    # Inside
 
     def _evaluate(self, question: Question) -> Decision:
         if self._is_protected(question):
             return _PROTECTED
-        found = self._found(question)
-        for decision in found:
-            if not decision.allowed:
-                return decision
-        if found:
-            return found[0]
-        return _OWNED if _is_owner(question) else UNDECIDED
+        rules = self._about(question, self._enforced)
+        return self._outcome(rules, question)
 
-    def _found(self, question: Question) -> list[Decision]:
-        """Return what each rule about a question decides."""
-        principal, action, name = question[:3]
-        found: list[Decision] = []
-        for rule in self._actions[action].matching(principal.id, principal.kind, name):
-            try:
-                if rule.applies(question):
-                    found.append(rule.decision)
-            except Exception as error:  # One bad rule must not decide about others.
-                self.failures[rule.policy] = str(error)
-                found.append(rule.failed(error))
+    def _outcome(self, rules: list[Rule], question: Question) -> Decision:
+        """Decide by rules that speak of the caller and the name: a deny ends it."""
+        allowing: Rule | None = None
+        obliging: list[Rule] = []
+        facts = self._facts
+        for rule in rules:
+            if rule.allows and allowing is not None and rule.obligations is None:
+                continue
+            answer = rule.applies(question, facts)
+            if answer is True:
+                if not rule.allows:
+                    return rule.decision
+                allowing = allowing or rule
+                if rule.obligations is not None:
+                    obliging.append(rule)
+            elif answer is not False:
+                self._note_failure(rule, answer)
+                if not rule.allows:
+                    return Decision(False, (rule.failed(answer),))
+        if allowing is None:
+            return _OWNED if _is_owner(question) else UNDECIDED
+        if not obliging or obliging == [allowing]:
+            return allowing.decision
+        return allowing.decision._replace(obligations=merged(obliging))
+
+    def _about(self, question: Question, indexes: dict[Action, RuleIndex]) -> list[Rule]:
+        """Return the rules that speak of the caller and the name and may apply."""
+        principal = question.principal
+        roles: frozenset[str] = self.roles_of(principal) if self._of_roles else _NONE
+        found = indexes[question.action].matching(question, self._facts, roles)
+        for rule in found:
+            if rule.partial:
+                return [
+                    r for r in found if not r.partial or is_subject(r.subject, principal, roles)
+                ]
         return found
+
+    def _answers(
+        self, question: Question, indexes: dict[Action, RuleIndex] | None = None
+    ) -> Iterator[tuple[Rule, bool | Failure]]:
+        """Yield what each rule about a question answers."""
+        principal, roles = question.principal, self.roles_of(question.principal)
+        index = (indexes or self._enforced)[question.action]
+        for rule in index.everything(question, roles):
+            if is_subject(rule.subject, principal, roles):
+                answer = rule.applies(question, self._facts)
+                if answer.__class__ is Failure:
+                    self._note_failure(rule, answer)
+                yield rule, answer
+
+    def _conditions(self, question: Question) -> Iterator[Reason]:
+        """Yield what conditions saw, and what shadow policies say."""
+        if self._is_protected(question):
+            return
+        for rule, answer in self._answers(question):
+            if rule.when is not None:
+                tests = "; ".join(rule.when.explain(question, self._facts))
+                effect = "condition" if answer is True else "no match"
+                yield Reason(rule.policy, effect, f"{rule.why}: {tests}")
+        for rule, answer in self._answers(question, self._shadow):
+            effect = "allow" if rule.allows else "deny"
+            effect = f"shadow {effect}" if answer is True else "shadow no match"
+            tests = "; ".join(rule.when.explain(question, self._facts)) if rule.when else ""
+            yield Reason(rule.policy, effect, f"{rule.why}: {tests}" if tests else rule.why)
+
+    def _look_at_shadows(self, question: Question, decision: Decision) -> None:
+        """Decide once more with the policies in shadow mode among the others."""
+        shadows = self._about(question, self._shadow)
+        if shadows and decision is not _PROTECTED:
+            rules = shadows + self._about(question, self._enforced)
+            self.shadowed.note(question, decision, self._outcome(rules, question), self._now)
+
+    def _note_failure(self, rule: Rule, failure: Failure) -> None:
+        if rule.policy not in self.failures:
+            self.failures[rule.policy] = failure.why
+            if self.failed is not None:
+                self.failed(rule.policy, failure.why)
 
     def _is_told(self, decision: Decision) -> bool:
         duties = decision.obligations
@@ -200,39 +338,54 @@ class AccessIndex:
             and self._protected.matches(question.name)
         )
 
-    def _changed(self) -> None:
-        self.forget()
+    # Policies to rules
 
-    def _patterns(self, label: str, policy: Rules) -> Iterator[Pattern]:
-        """Parse a policy's names. An unreadable one widens a deny to everything, allows nothing."""
-        for text in policy.names:
-            try:
-                yield self._pattern(text)
-            except InvalidName as error:
-                self.failures[label] = str(error)
-                if policy.effect == "deny":
-                    yield self._pattern("**")
+    def _compiled(self, label: str, policy: Rules) -> Compiled:
+        """Compile a policy and note what is wrong with it."""
+        compiled, trouble = compile_policy(label, policy, self._pattern, self._circumstances.schema)
+        if trouble:
+            self.failures[label] = trouble
+        return compiled
+
+    def _enter(self, label: str) -> None:
+        """Put the rules of a policy into the indexes."""
+        compiled = self._policies[label]
+        shadow, when = compiled.policy.mode == "shadow", compiled.when
+        if shadow:
+            self._shadows.add(label)
+        for rule in compiled.rules:
+            (self._shadow if shadow else self._enforced)[rule.action].put(rule)
+            self._of_roles += rule.subject.role != ""
+        if isinstance(when, Condition) and not when.reads.isdisjoint(_CLOCK):
+            self._timed[label] = when
+            self._flips = min(self._flips, when.flips(self._now, self._offset))
+
+    def _leave(self, label: str) -> None:
+        compiled = self._policies[label]
+        index = self._shadow if label in self._shadows else self._enforced
+        for rule in compiled.rules:
+            index[rule.action].remove(rule)
+            self._of_roles -= rule.subject.role != ""
+        self._shadows.discard(label)
+        self._timed.pop(label, None)
+
+    def _stated(self, kind: str) -> None:
+        """A statement changed; conditions are read again when attributes did."""
+        if kind == Attribute.__name__:
+            conditional = [label for label, c in self._policies.items() if c.when is not None]
+            for label in conditional:
+                self._leave(label)
+                self.failures.pop(label, None)
+                self._policies[label] = self._compiled(label, self._policies[label].policy)
+                self._enter(label)
+        self.forget()
 
     def _pattern(self, text: str) -> Pattern:
         return Pattern.parse(text, authority=self._authority, aliases=self._aliases)
 
-    def _near(self, question: Question) -> Iterator[Reason]:
-        """Yield the allowing policies that miss one thing of the question only."""
-        for label, compiled in self._policies.items():
-            if compiled.policy.effect == "allow":
-                misses = list(islice(_misses(compiled, question), 2))
-                if len(misses) == 1:
-                    yield Reason(label, "near miss", f"would allow it, but {misses[0]}")
 
-
-def _rules(label: str, policy: Rules, patterns: tuple[Pattern, ...]) -> Iterator[Rule]:
-    allows = policy.effect == "allow"
-    for text in dict.fromkeys(policy.actions):
-        action = Action(text)
-        condition: Condition | None = condition_of(policy, action)
-        for subject in dict.fromkeys(policy.subjects):
-            for pattern in dict.fromkeys(patterns):
-                yield Rule(label, allows, subject, action, pattern, condition)
+_NONE: Final[frozenset[str]] = frozenset()
+_STATEMENTS: Final = frozenset({"Role", "Attribute", "ObjectAttributes", "Environment"})
 
 
 def _is_owner(question: Question) -> bool:
@@ -244,45 +397,3 @@ def _is_owner(question: Question) -> bool:
         and question.action in _OWNERS
         and principal.kind != ANONYMOUS.kind
     )
-
-
-def _misses(compiled: _Compiled, question: Question) -> Iterator[str]:
-    """Yield in words what keeps an allowing policy from matching."""
-    policy, principal = compiled.policy, question.principal
-    if not any(_is_subject(subject, principal) for subject in policy.subjects):
-        who = _some([describe_subject(subject) for subject in policy.subjects])
-        yield f"it is for {who}, not for {principal.id} of kind {principal.kind}"
-    if question.action not in policy.actions:
-        yield f"it is for {_some([*policy.actions])}, not for {question.action}"
-    elif (condition := condition_of(policy, question.action)) and not _holds(condition, question):
-        yield (
-            f"it does not let anybody join the group {question.group}"
-            if question.group
-            else f"it does not cover the endpoint {question.endpoint or '(none)'}"
-        )
-    if not any(pattern.matches(question.name) for pattern in compiled.patterns):
-        yield f"it is about {_some([str(p) for p in compiled.patterns])}, not {question.name}"
-
-
-def _holds(condition: Condition, question: Question) -> bool:
-    try:
-        return condition(question)
-    except Exception:
-        return False
-
-
-def _is_subject(subject: Subject, principal: Principal) -> bool:
-    return subject.principal in ("*", principal.id) and subject.kind in ("*", principal.kind)
-
-
-def _some(texts: list[str]) -> str:
-    """Join the first few texts; a long policy must not make a long answer."""
-    shown = ", ".join(texts[:3])
-    return shown if len(texts) <= 3 else f"{shown} and {len(texts) - 3} more"
-
-
-def _asked(question: Question) -> str:
-    text = f"{question.action} {question.name}"
-    if question.group:
-        text += f" in group {question.group}"
-    return f"{text} with endpoint {question.endpoint}" if question.endpoint else text

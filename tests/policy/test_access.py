@@ -15,7 +15,7 @@ from policy.model import (
     Principal,
     Subject,
 )
-from policy.rules import condition_of
+from policy.rules import restriction_of
 from registry.names import Name, Pattern
 
 AUTHORITY = "snac.asu.edu"
@@ -104,7 +104,9 @@ def test_a_deny_beats_an_allow_and_comes_first_among_the_reasons() -> None:
         (Subject("iot:phone", "person"), []),
     ],
 )
-def test_every_condition_of_a_subject_must_hold(subject: Subject, allowed: list[Principal]) -> None:
+def test_every_restriction_of_a_subject_must_hold(
+    subject: Subject, allowed: list[Principal]
+) -> None:
     built = index(p=allow("**", to=(subject,)))
     everybody = [phone, tablet, person, nobody]
     assert [p for p in everybody if ask(built, p).allowed] == allowed
@@ -315,13 +317,19 @@ def test_endpoints_restrict_nothing_but_bind() -> None:
 # --- rules that fail -------------------------------------------------------------------------
 
 
-def test_a_rule_that_cannot_be_evaluated_denies_is_reported_and_breaks_no_other() -> None:
+def test_an_allow_that_cannot_be_evaluated_allows_nothing_is_reported_and_breaks_no_other() -> None:
     built = index(a=bind("allow", "http://h"), b=allow("**"))
     decision = ask(built, phone, "bind", endpoint="http://u@h")
     assert not decision.allowed
-    assert "could not be evaluated: user information" in decision.reasons[0].why
+    assert [(r.policy, r.effect) for r in decision.reasons] == [
+        ("built-in", "deny"),
+        ("LifecyclePolicy/a", "failed"),
+    ]
+    assert "could not be evaluated: user information" in decision.reasons[1].why
     assert built.failures.keys() == {"LifecyclePolicy/a"}
     assert ask(built, phone, "call").allowed
+    built.put("AccessPolicy", "b", allow("**", actions="bind"))
+    assert ask(built, phone, "bind", endpoint="http://u@h").allowed
     built.remove("LifecyclePolicy", "a")
     assert built.failures == {}
 
@@ -333,8 +341,10 @@ def test_a_near_miss_that_cannot_be_evaluated_is_none() -> None:
     assert [reason.policy for reason in decision.reasons] == ["built-in"]
 
 
-def test_an_unreadable_prefix_in_the_log_denies() -> None:
-    built = index(a=bind("allow", "not a url"), b=bind("allow"))
+def test_an_unreadable_prefix_in_the_log_allows_nothing_and_denies_everything() -> None:
+    built = index(a=bind("allow", "not a url"))
+    assert not ask(built, phone, "bind", endpoint="http://h").allowed
+    built = index(a=bind("deny", "not a url"), b=bind("allow"))
     assert not ask(built, phone, "bind", endpoint="http://h").allowed
     assert not built.explain(Question(phone, Action.BIND, NAME, endpoint="http://h")).allowed
 
@@ -504,7 +514,7 @@ def expected(table: dict[str, AccessPolicy | LifecyclePolicy], question: Questio
 
 def is_match(policy: AccessPolicy | LifecyclePolicy, question: Question) -> bool:
     who = question.principal
-    condition = condition_of(policy, question.action)
+    condition = restriction_of(policy, question.action)
     return (
         any(s.principal in ("*", who.id) and s.kind in ("*", who.kind) for s in policy.subjects)
         and question.action in policy.actions
@@ -536,7 +546,7 @@ def test_the_index_decides_as_every_rule_in_turn_would(
             assert cached.reasons[0].effect == built.decide(bare).reasons[0].effect
     for name in table:
         built.remove("Policy", name)
-    assert all(is_empty(rules) for rules in built._actions.values())
+    assert all(is_empty(rules) for rules in [*built._enforced.values(), *built._shadow.values()])
 
 
 def is_empty(rules: object) -> bool:
