@@ -180,8 +180,23 @@ def _issuer_problems(config: Config) -> Iterator[str]:
                 "letters, digits and . _ -, another one for each issuer"
             )
         realms.add(issuer.realm)
-    if config.control.login and all(i.realm != config.control.login for i in config.issuer):
-        yield f"[control] login: there is no [[issuer]] of realm {quoted(config.control.login)}"
+        if issuer.client_id and issuer.client_id == issuer.audience:
+            yield (
+                f"{where} client_id: is the audience too; then what is meant for a browser's login "
+                "would be a bearer token: name another audience"
+            )
+    yield from _login_problems(config)
+
+
+def _login_problems(config: Config) -> Iterator[str]:
+    login = config.control.login
+    if not login:
+        return
+    issuer = next((one for one in config.issuer if one.realm == login), None)
+    if issuer is None:
+        yield f"[control] login: there is no [[issuer]] of realm {quoted(login)}"
+    elif not issuer.client_id:
+        yield f"[control] login: the [[issuer]] of realm {quoted(login)} has no client_id"
 
 
 def _issuer_url_problems(where: str, text: str, issuer: Issuer) -> Iterator[str]:

@@ -28,6 +28,7 @@ from adapters.main.certificates import Certificates
 from adapters.main.devices import Devices
 from adapters.main.first_use import FirstUses
 from adapters.main.identity import Issuers
+from adapters.main.login import login_of
 from adapters.main.outbound import Outbound
 from adapters.main.quality import Quality
 from adapters.main.seeing import Seeing
@@ -243,8 +244,9 @@ class Application:
         self.egress.own(self.http_port)
         await self._listen_to_devices()
         control_tls = self.certificates.tls(config.control)
+        login = login_of(site, config, self.issuers, clock)
         self.control = ControlServer(
-            site, config.control, config.site.state, self._gauges(), control_tls.context
+            site, config.control, config.site.state, self._gauges(), control_tls.context, login
         )
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)
