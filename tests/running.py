@@ -66,6 +66,8 @@ class Gateway:
         self.log = directory / "site.log"
         self.url = self.control = self.token = ""
         self.mqtt = self.mqtt_websocket = self.coap = ""
+        self.ready: dict[str, Any] = {}
+        """What it said when it was ready: its addresses by what they are for."""
         self.process: subprocess.Popen[bytes] | None = None
         self._options = list(options)
         self._control = control
@@ -93,7 +95,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=log
             )
-        ready = self._first_line()
+        ready = self.ready = self._first_line()
         self.url, self.control = ready["http"], ready["control"]
         self.mqtt, self.coap = ready.get("mqtt", ""), ready.get("coap", "")
         self.mqtt_websocket = ready.get("mqtt_websocket", "")

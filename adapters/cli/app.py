@@ -8,7 +8,10 @@ import typer
 from adapters.cli import (
     accounts,
     audit,
+    authority,
     deadletters,
+    devices,
+    passwords,
     policies,
     questions,
     registry,
@@ -35,8 +38,57 @@ GROUPS = {
     "policy": "Ask about policies, test them, exchange them.",
     "registry": "What exists.",
     "token": "Bearer tokens.",
+    "password": "Passwords that people choose.",
+    "secret": "Secrets that devices log in with.",
+    "ca": "The site's own certificate authority.",
+    "device": "Devices and their credentials.",
     "deadletter": "Events that could not be delivered.",
 }
+AUTHORITY = (
+    Command("ca init", authority.init, OPERATION, ("hilum ca init", "hilum ca init --days 730")),
+    Command(
+        "ca issue",
+        authority.issue,
+        OPERATION,
+        (
+            "hilum ca issue service:weather --out weather",
+            "hilum ca issue device:door --kind device --csr door.csr --offline",
+            "hilum ca issue --host gateway.example --host 10.0.0.7 --out listener",
+        ),
+    ),
+    Command("ca revoke", authority.revoke, OPERATION, ("hilum ca revoke 5f3a01c2d4e5f607",)),
+    Command(
+        "ca list",
+        authority.list_certificates,
+        OPERATION,
+        ("hilum ca list", "hilum ca list --output json"),
+    ),
+    Command(
+        "device add",
+        devices.add,
+        OPERATION,
+        (
+            "hilum device add device:thermometer",
+            "hilum device add device:door --ttl 15m --attribute room=hall",
+        ),
+    ),
+    Command(
+        "device rotate",
+        devices.rotate,
+        OPERATION,
+        ("hilum device rotate device:thermometer --overlap 1d",),
+    ),
+    Command(
+        "device revoke",
+        devices.revoke,
+        OPERATION,
+        (
+            "hilum device revoke psk:3f9a01c2d4e5f607",
+            "hilum device revoke --principal device:thermometer",
+        ),
+    ),
+    Command("device list", devices.list_credentials, OPERATION, ("hilum device list",)),
+)
 COMMANDS = (
     Command(
         "serve",
@@ -177,6 +229,24 @@ COMMANDS = (
         ),
     ),
     Command(
+        "password set",
+        passwords.set_password,
+        OPERATION,
+        (
+            "hilum password set ann",
+            "hilum password set ann --principal staff:ann --attribute roles=nurse --stdin",
+        ),
+    ),
+    Command(
+        "secret issue",
+        passwords.issue_secret,
+        OPERATION,
+        (
+            "hilum secret issue device:thermometer",
+            "hilum secret issue device:thermometer --user t-17 --ttl 365d",
+        ),
+    ),
+    Command(
         "audit verify",
         audit.check,
         OPERATION,
@@ -199,6 +269,7 @@ COMMANDS = (
         OPERATION,
         ("hilum accounts", "hilum accounts --bindings --output json", "hilum accounts --csv"),
     ),
+    *AUTHORITY,
     Command("deadletter list", deadletters.list_letters, OPERATION, ("hilum deadletter list",)),
     Command(
         "deadletter redrive", deadletters.redrive, OPERATION, ("hilum deadletter redrive 17 18",)

@@ -1,4 +1,4 @@
-"""A token written straight into the store of a site that is not running (design 7)."""
+"""Changes written straight into the store of a site that is not running (design 7)."""
 
 import asyncio
 import os
@@ -14,8 +14,9 @@ from gateway.message import Status
 from gateway.ports import StoreError
 from gateway.site import SYSTEM
 from policy.identity import new_token
-from registry.changes import Batch, TokenIssued, encode
-from registry.model import TokenRecord
+from registry.changes import Batch, Change, TokenIssued, encode
+
+LOG = "changes.db"
 
 
 def issue_offline(
@@ -29,10 +30,7 @@ def issue_offline(
     save: bool,
 ) -> dict[str, Any]:
     """Append a token to the change log; ``save`` also writes it to the state's admin.token."""
-    path = state / "changes.db"
-    if not path.is_file():
-        hint = "--state names the folder that `hilum serve` keeps its state in"
-        refuse(f"there is no site's state in {state}", status=Status.NOT_FOUND, hint=hint)
+    _require_state(state)
     now = time.time()
     try:
         secret, record = new_token(
@@ -46,11 +44,7 @@ def issue_offline(
         )
     except ValueError as error:
         refuse(str(error), status=Status.INVALID)
-    try:
-        asyncio.run(_append(path, record, now))
-    except StoreError as error:
-        hint = "stop `hilum serve` first, or use `hilum token issue` without --offline"
-        refuse(str(error), status=Status.UNAVAILABLE, hint=hint)
+    append_offline(state, TokenIssued(record))
     if save:
         _write(state / ADMIN_TOKEN, secret)
     expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.expires))
@@ -63,12 +57,28 @@ def issue_offline(
     }
 
 
-async def _append(path: Path, record: TokenRecord, now: float) -> None:
+def append_offline(state: Path, change: Change) -> None:
+    """Append a change to the log of a site that is not running."""
+    _require_state(state)
+    try:
+        asyncio.run(_append(state / LOG, change))
+    except StoreError as error:
+        hint = "stop `hilum serve` first, or use the command without --offline"
+        refuse(str(error), status=Status.UNAVAILABLE, hint=hint)
+
+
+def _require_state(state: Path) -> None:
+    if not (state / LOG).is_file():
+        hint = "--state names the folder that `hilum serve` keeps its state in"
+        refuse(f"there is no site's state in {state}", status=Status.NOT_FOUND, hint=hint)
+
+
+async def _append(path: Path, change: Change) -> None:
     store = await open_store(path)
     for finding in store.findings:
         note(finding, "yellow")
     try:
-        batch = Batch(int(now * 1000), SYSTEM, (TokenIssued(record),))
+        batch = Batch(int(time.time() * 1000), SYSTEM, (change,))
         await store.append(await store.head(), [encode(batch)])
     finally:
         await store.close()

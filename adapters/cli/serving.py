@@ -34,6 +34,8 @@ LABELS = {
     "mqtt_websocket": "MQTT WebSocket",
     "coap": "CoAP",
     "coap_tcp": "CoAP over TCP",
+    "coap_tls": "CoAP over TLS",
+    "coap_dtls": "CoAP over DTLS",
 }
 """What the listeners for devices are called to people."""
 
@@ -252,6 +254,10 @@ def _device_listeners(application: "Application") -> dict[str, str]:
         found["coap"] = _address("coap", config.coap.host, devices.coap_port)
         if config.coap.tcp:
             found["coap_tcp"] = _address("coap+tcp", config.coap.host, devices.coap_port)
+    if devices.coap_tls_port:
+        found["coap_tls"] = _address("coaps+tcp", config.coap.host, devices.coap_tls_port)
+    if devices.coap_dtls_port:
+        found["coap_dtls"] = _address("coaps", config.coap.host, devices.coap_dtls_port)
     return found
 
 

@@ -58,7 +58,19 @@ def test_every_command_is_here():
     assert {words[0] for words in commands() if len(words) == 1} == expected
     assert {words for words in commands() if len(words) == 2} == {
         ("registry", "list"),
+        ("audit", "tail"),
+        ("audit", "verify"),
+        ("ca", "init"),
+        ("ca", "issue"),
+        ("ca", "list"),
+        ("ca", "revoke"),
+        ("device", "add"),
+        ("device", "list"),
+        ("device", "revoke"),
+        ("device", "rotate"),
         *(("policy", name) for name in ("explain", "test")),
         *(("token", name) for name in ("issue", "list", "revoke")),
+        ("password", "set"),
+        ("secret", "issue"),
         *(("deadletter", name) for name in ("list", "redrive", "delete")),
     }
