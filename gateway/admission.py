@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
-from gateway.places import Held, Places, Quality, State, Throttled, Ticket, Waiting
+from gateway.places import Held, Places, Quality, State, Throttled, Ticket, Waiting, metered
 from policy.breaker import Breaker, Ejections, Guard, RetryBudget
 from policy.concurrency import NORMAL
 from policy.exhaustion import Watch
-from policy.model import Principal, QualityPolicy, Subject
+from policy.model import Principal, QualityPolicy
 from policy.patterns import PatternIndex
+from policy.roles import is_subject
 from registry.names import Name
 
 STATES: Final = 65_536
@@ -26,7 +27,6 @@ WATCHED: Final = 4096
 LANES: Final = 65_536
 """Lanes that are kept compiled."""
 
-Matches = Callable[[Subject, Principal], bool]
 Key = tuple[str, int, str, str, str]
 
 
@@ -41,13 +41,9 @@ class Gated(Protocol):
         ...
 
 
-def covers(subject: Subject, principal: Principal) -> bool:
-    """Return whether a policy's subject means a principal, by what its credential says."""
-    return (
-        subject.principal in ("*", principal.id)
-        and subject.kind in ("*", principal.kind)
-        and (not subject.role or subject.role in principal.roles)
-    )
+def claimed(principal: Principal) -> Iterable[str]:
+    """Return the roles that a principal's credential says it has."""
+    return principal.roles
 
 
 class Lane:
@@ -81,7 +77,7 @@ class Lane:
         self.bound = [q for q in found if "binding" in q.spec.per and _limits_each(q.spec)]
         rest = [q for q in found if q not in self.bound]
         self.states = [admission.state(q, principal, name, "") for q in rest]
-        self.limiters = [s for s in self.states if s.limiter is not None]
+        self.limiters = metered(self.states)
         self.limits = [s.limit for s in self.states if s.limit is not None]
         said = [q.spec.priority for q in found if q.spec.priority is not None]
         self.priority = max(said, default=NORMAL)
@@ -109,24 +105,21 @@ class Lane:
         """
         now = self._admission.clock()
         wait = 0.0
-        for state in self.limiters:
-            if state.limiter is not None:
-                late = state.limiter.wait(now, size, self.urgent)
-                if late:
-                    self._admission.count(state.quality.name)
-                    wait = max(wait, late)
+        for policy, limiter in self.limiters:
+            late = limiter.wait(now, size, self.urgent)
+            if late:
+                self._admission.count(policy)
+                wait = max(wait, late)
         if wait <= most:
-            for state in self.limiters:
-                if state.limiter is not None:
-                    state.limiter.take(now, size)
+            for _, limiter in self.limiters:
+                limiter.take(now, size)
         return wait
 
     def owe(self, size: int) -> None:
         """Commit bytes that came or went after the message was let in."""
         now = self._admission.clock()
-        for state in self.limiters:
-            if state.limiter is not None:
-                state.limiter.owe(now, size)
+        for _, limiter in self.limiters:
+            limiter.owe(now, size)
 
     def bind(self, target: object, label: str, size: int) -> Throttled | Held:
         """Admit a call to one endpoint, by the limits that each endpoint has for itself."""
@@ -142,8 +135,7 @@ class Lane:
                 for taken in limits[:number]:
                     self._admission.let_in(taken.leave())
                 return Throttled("the endpoint has as many calls as a quality policy allows", 1.0)
-        limited = [s for s in states if s.limiter is not None]
-        refusal = self._admission.throttle(limited, size, urgent=self.urgent)
+        refusal = self._admission.throttle(metered(states), size, urgent=self.urgent)
         held = Held(self._admission, limits)
         if refusal is not None:
             held.end()
@@ -185,8 +177,13 @@ class Gate:
         return lane
 
     def _compile(self, principal: Principal) -> Lane:
-        admission, matches = self._admission, self._admission.matches
-        found = [q for q in self._qualities if any(matches(s, principal) for s in q.spec.subjects)]
+        admission = self._admission
+        roles = admission.roles_of(principal)
+        found = [
+            q
+            for q in self._qualities
+            if any(is_subject(s, principal, roles) for s in q.spec.subjects)
+        ]
         crowded = admission.overflows
         lane = Lane(admission, (self._name, principal.id), found)
         if admission.overflows == crowded:  # else it shares what it should have for itself
@@ -203,11 +200,11 @@ class Admission(Places):
         qualities: PatternIndex[Quality],
         clock: Callable[[], float],
         random: Callable[[], float],
-        matches: Matches = covers,
+        roles_of: Callable[[Principal], Iterable[str]] = claimed,
         states: int = STATES,
     ) -> None:
         super().__init__(clock)
-        self.matches = matches
+        self.roles_of = roles_of
         self.epoch = 1
         self.evictions = 0
         self.overflows = 0

@@ -5,13 +5,16 @@ Nothing here knows principals or names; ``admission`` says which limits are whos
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.message import Refusal, Status
 from policy.breaker import RetryBudget
 from policy.concurrency import ConcurrencyLimit, Waiter
 from policy.limits import Limiter, retry_after
 from policy.model import QualityPolicy
+
+Metered: TypeAlias = list[tuple[str, Limiter]]
+"""Limiters, each with the name of its policy."""
 
 
 class Quality(NamedTuple):
@@ -65,9 +68,10 @@ class State:
             and (self.budget is None or self.budget.is_idle(now))
         )
 
-    def refusal(self, wait: float) -> Throttled:
-        """Say what is exceeded, without telling a stranger the policy's name."""
-        return Throttled("more messages or bytes a second than a quality policy allows", wait)
+
+def metered(states: Iterable[State]) -> Metered:
+    """Return those of some states that limit rates."""
+    return [(s.quality.name, s.limiter) for s in states if s.limiter is not None]
 
 
 class Places:
@@ -81,18 +85,18 @@ class Places:
         self._granted: deque[Waiter] = deque()
         self._letting_in = False
 
-    def throttle(self, states: Sequence[State], size: int, *, urgent: bool) -> Throttled | None:
-        """Commit a message to every limiter or to none."""
+    def throttle(self, metered: Metered, size: int, *, urgent: bool) -> Throttled | None:
+        """Commit a message to every limiter, or to none and say for how long."""
         now = self.clock()
-        for state in states:
-            if state.limiter is not None:
-                wait = state.limiter.wait(now, size, urgent)
-                if wait:
-                    self.count(state.quality.name)
-                    return state.refusal(wait)
-        for state in states:
-            if state.limiter is not None:
-                state.limiter.take(now, size)
+        for policy, limiter in metered:
+            wait = limiter.wait(now, size, urgent)
+            if wait:
+                self.count(policy)
+                # A stranger need not know what the policy is called.
+                detail = "more messages or bytes a second than a quality policy allows"
+                return Throttled(detail, wait)
+        for _, limiter in metered:
+            limiter.take(now, size)
         return None
 
     def count(self, policy: str) -> None:

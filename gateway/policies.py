@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Container, Iterable, Sequence
 
+from gateway.admission import Admission
 from gateway.places import Quality
 from gateway.recent import Recent, differences
 from policy.access import AccessIndex
@@ -178,6 +179,10 @@ class PolicyBook:
         specs.update({(d.kind, d.name): d.spec for d in documents})
         index = AccessIndex(self._authority, self._aliases)
         return await asyncio.to_thread(differences, index, specs, self._recent.last())
+
+    def admission(self, clock: Callable[[], float], random: Callable[[], float]) -> Admission:
+        """Return what lets traffic pass by the quality policies in force."""
+        return Admission(self.qualities, clock, random, self.access.roles_of)
 
     def resolution_of(self, name: Name) -> ResolutionPolicy | None:
         """Return the resolution policy with the most specific pattern for a name."""

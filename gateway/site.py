@@ -12,7 +12,6 @@ from random import random
 from typing import NamedTuple
 
 from gateway.accounts import Accounts
-from gateway.admission import Admission
 from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.exchange import Plane
 from gateway.free_topics import FreeTopics
@@ -106,7 +105,7 @@ class Site:
         self.identity = Authentication(clocks.unix, clocks.loop)
         self.view = View()
         self.plane = Plane(self.view, self.policies.access, local)
-        self.admission = Admission(self.policies.qualities, clocks.loop, random)
+        self.admission = self.policies.admission(clocks.loop, random)
         self.plane.admission, self.accounts = self.admission, Accounts(clocks.unix)
         self.sessions = Sessions(self._session_changed)
         self.watchers = Watchers()

@@ -14,6 +14,7 @@ ATTEMPTS: Final = 3
 """How often one call is tried at most, when no policy says so."""
 FAULTS: Final = (Status.UNAVAILABLE, Status.PROVIDER_ERROR, Status.TIMEOUT)
 """Failures that count against an endpoint's health."""
+_FAILED: Final = (*FAULTS, Status.INTERNAL)
 
 
 class Terms:
@@ -99,7 +100,7 @@ class Terms:
         """The call ended: give everything back, and pay for bytes that were not known before."""
         self.leave(answered=answered)
         if self._began:
-            self._lane.observe(self._lane.clock() - self._began, failed=status in FAULTS)
+            self._lane.observe(self._lane.clock() - self._began, failed=status in _FAILED)
         more = sent + max(received - self._size, 0)
         if more:
             self._lane.owe(more)

@@ -84,8 +84,11 @@ class ConcurrencyLimit:
         self.waits = 0
 
     def enter(self, priority: int) -> bool:
-        """Take a place if one is free and nobody with as good a claim waits; ``leave`` it."""
-        if self.busy >= self._open_to(priority) or (self.waits and self._is_behind(priority)):
+        """Take a place if one is free; ``leave`` it.
+
+        Nobody with as good a claim waits then, for ``leave`` has let in all that there was room for.
+        """
+        if self.busy >= self._open_to(priority):
             return False
         self.busy += 1
         return True
@@ -145,9 +148,6 @@ class ConcurrencyLimit:
         if priority > NORMAL:
             return self.limit
         return max(1, self.limit - int(self.limit * self._reserve))
-
-    def _is_behind(self, priority: int) -> bool:
-        return any(self._waiting[priority:])
 
     def _last_below(self, priority: int) -> Waiter | None:
         for queue in self._waiting[:priority]:

@@ -29,7 +29,7 @@ class Quality:
         self._file = AccountFile(state / "accounts.db")
         self._failing = False
         self._shedding = Shedding(site)
-        site.plane.ended = site.accounts.ended
+        site.plane.observe(site.accounts.ended)
 
     async def start(self) -> None:
         """Go on counting where the file ends."""

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gateway.admission import Admission, covers
+from gateway.admission import Admission
+from gateway.exchange import HELD
 from gateway.message import Status
 from gateway.places import Quality, Throttled
 from policy.model import (
@@ -15,6 +16,7 @@ from policy.model import (
     Rate,
     ResolutionPolicy,
     Retries,
+    Shed,
     Subject,
 )
 from policy.patterns import PatternIndex
@@ -105,10 +107,11 @@ def test_who_is_meant_and_what_is_shared():
 
 
 def test_subjects_by_role():
+    guarded = stage(QualityPolicy(EVERY, (Subject(role="nurse"),), messages=Rate(0.001, 1)))
     nurse = Principal("user:n", "user", attributes={"roles": ("nurse",)})
-    assert covers(Subject(role="nurse"), nurse)
-    assert not covers(Subject(role="nurse"), ANN)
-    assert not covers(Subject(kind="device"), ANN)
+    guarded.allow("nurse", nurse.id, *Action)
+    assert guarded.statuses(2, nurse) == ["ok", "throttled"]
+    assert guarded.statuses(2) == ["ok", "ok"]
 
 
 def test_a_call_that_one_policy_refuses_takes_nothing_from_another():
@@ -235,6 +238,23 @@ def test_a_body_that_comes_while_the_call_waits_is_sent_with_it():
         "caller reply 200 .",
         "a body three.",
     ]
+
+
+def test_a_body_that_waits_may_be_too_large_to_keep_and_end_with_the_call():
+    guarded = stage(places(1, 2))
+    first, _ = guarded.begin()
+    exchange, _ = guarded.begin(body=b"x" * HELD, end=False)
+    exchange.body(b"y", end=False)
+    gone, _ = guarded.begin(body=b"gone", end=False)
+    ticket = gone._terms._ticket
+    first.reply(answer(), b"", end=True)
+    exchange.failed(Status.UNAVAILABLE, "gone", written=False)
+    gone.admitted()
+    ticket.end()
+    assert [line[:6] for line in guarded.played() if " send" in line] == ["a send"] * 3
+    gone.cancel()
+    gone.admitted()
+    assert guarded.admission.queues == {} or not next(iter(guarded.admission.queues)).waits
 
 
 def test_who_waits_too_long_is_refused_and_who_goes_gives_way():
@@ -364,7 +384,7 @@ BREAKER = QualityPolicy(EVERY, breaker=Breaker(failures=2, open=4.0))
 
 def fail(guarded: Guarded, code: int = 503) -> None:
     guarded.begin()
-    guarded.http.answers[-1].reply(answer(code), b"", end=True)
+    guarded.http.answers[-1].reply(answer(code, Status.UNAVAILABLE), b"", end=True)
 
 
 def test_an_open_breaker_says_when_to_come_back_and_probes_by_itself():
@@ -428,7 +448,40 @@ def test_retries_come_from_a_budget():
     assert sends() == 2
 
 
+def test_without_a_rule_about_retries_a_call_is_tried_as_often_as_ever():
+    guarded = stage(QualityPolicy(EVERY, timeout=9000), instances="abcd")
+    guarded.begin()
+    for _ in range(5):
+        guarded.http.answers[-1].failed(Status.UNAVAILABLE, "gone", written=False)
+    assert sum(" send " in line for line in guarded.played()) == 3
+
+
+def test_a_name_that_is_gone_has_no_gate():
+    guarded = stage(QualityPolicy(EVERY, timeout=9000))
+    guarded.view.install(guarded.compiler.compile(["snac.asu.edu/Plan/other"]))
+    assert guarded.view.find("snac.asu.edu/Plan/other") is None
+
+
 # --- what is published -----------------------------------------------------------------------
+
+
+def test_exhaustion_is_watched_by_name_and_forgotten_with_the_policy(monkeypatch):
+    monkeypatch.setattr("gateway.admission.WATCHED", 2)
+    rule = QualityPolicy(EVERY, shed=Shed(errors=0.5, calls=4), concurrency=Concurrency(9))
+    guarded = stage(rule)
+    for _ in range(4):
+        fail(guarded)
+    ((key, watch),) = guarded.admission.watches.items()
+    assert key == ("p0", 1, guarded.route().name)
+    guarded.plane.now += 2
+    assert watch.verdict(guarded.plane.now) == "4 of 4 calls failed"
+    assert watch.rate == 2.0
+    quality = guarded.admission.quality(guarded.route().name, "p0")
+    assert quality.spec is rule
+    for name in ("x/a", "x/b", "x/c"):
+        guarded.admission.watch(quality, name)
+    assert guarded.admission.watch(quality, "x/c") is guarded.admission.watch(quality, "x/c")
+    assert [name for _, _, name in guarded.admission.watches] == ["x/b", "x/c"]
 
 
 def test_what_is_taken_in_any_case_is_paced():

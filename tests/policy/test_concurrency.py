@@ -69,6 +69,17 @@ def test_who_waited_long_enough_is_taken_out() -> None:
     assert tested.leave() == [waiters[1]]
 
 
+def test_the_urgent_take_reserved_places_but_not_before_those_as_urgent() -> None:
+    tested = limit(2, 5, reserve=0.5)
+    assert tested.enter(NORMAL)
+    assert not tested.enter(NORMAL)
+    tested.wait(Waiter(NORMAL, NOW))
+    assert tested.enter(7)
+    urgent = Waiter(7, NOW)
+    tested.wait(urgent)
+    assert tested.leave() == [urgent]
+
+
 def test_in_a_full_queue_the_least_and_latest_gives_way() -> None:
     tested = limit(1, 2)
     tested.enter(NORMAL)
