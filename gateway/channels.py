@@ -194,6 +194,11 @@ class Channels:
         for topic in tuple(self._topics.values()):
             yield topic.route
 
+    def activity(self) -> Iterator[tuple[Name, int, int]]:
+        """Yield each used channel, the number of its last event and how many subscribe to it."""
+        for name, topic in tuple(self._topics.items()):
+            yield name, topic.last, len(topic.everyone)
+
     def subscribe(
         self,
         route: Route,

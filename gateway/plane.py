@@ -45,6 +45,19 @@ class Plane:
             self.live.add(exchange)
         return held
 
+    def observe(self, tell: Callable[["Exchange", Status, float], None]) -> None:
+        """Let ``ended`` tell one more."""
+        if self.ended is None:
+            self.ended = tell
+            return
+        before = self.ended
+
+        def both(exchange: "Exchange", status: Status, seconds: float) -> None:
+            before(exchange, status, seconds)
+            tell(exchange, status, seconds)
+
+        self.ended = both
+
     def sweep(self, now: float) -> None:
         """End every exchange whose deadline has passed."""
         self.now = now

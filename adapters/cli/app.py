@@ -11,6 +11,7 @@ from adapters.cli import (
     authority,
     deadletters,
     devices,
+    observing,
     passwords,
     policies,
     questions,
@@ -244,6 +245,22 @@ COMMANDS = (
         (
             "hilum secret issue device:thermometer",
             "hilum secret issue device:thermometer --user t-17 --ttl 365d",
+        ),
+    ),
+    Command(
+        "top",
+        observing.top,
+        OPERATION,
+        ("hilum top", "hilum top plans --sort errors", "hilum top --once --output json"),
+    ),
+    Command(
+        "trace",
+        observing.trace,
+        OPERATION,
+        (
+            "hilum trace plans/**",
+            "hilum trace --decision denied",
+            "hilum trace plans/progress --as service:wristband --output json",
         ),
     ),
     Command(

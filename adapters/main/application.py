@@ -95,6 +95,7 @@ class Application:
         self.quality = Quality(self.site, state)
         self.issuers = Issuers(self.site.identity, config, loop.time)
         self._wire(local)
+        self.seeing.serve(local, self.channels)
         self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()

@@ -1,5 +1,6 @@
 """What a site lets be seen of itself: the audit log, traces, and who watches its traffic."""
 
+import asyncio
 import logging
 import random
 import secrets
@@ -12,13 +13,18 @@ from typing import Protocol
 from adapters.audit.writer import AuditWriter, Sizes
 from adapters.control.metrics import Gauge
 from gateway.audit import Audit
+from gateway.channels import Channels
 from gateway.exchange import Exchange
 from gateway.message import Refusal, Status
+from gateway.objects.local import LocalProvider
+from gateway.objects.observe import ObserveObject
+from gateway.objects.serve import serve_object
 from gateway.ports import Store
 from gateway.settings import Config, Trace
 from gateway.site import Site
 from gateway.strict_toml import ConfigError
 from gateway.tracing import Span, Tracer
+from gateway.watching import Watching
 from policy.decision import Decision
 from policy.model import Action, Principal
 from registry.names import Name
@@ -53,12 +59,14 @@ class Seeing:
         self.audit: Audit | None = None
         self.writer: AuditWriter | None = None
         self.spans: Spans | None = None
+        self.watching = Watching(site.plane, asyncio.get_running_loop().time, site.time)
         self._site = site
         self._config = config
 
     async def start(self, store: Store) -> None:
         """Begin, before the change log is replayed; raises OSError and ConfigError."""
         self._start_tracing(self._config.trace)
+        self._site.plane.access.told = self._told
         settings = self._config.audit
         if not settings.enabled:
             return
@@ -74,11 +82,16 @@ class Seeing:
         if settings.required:
             site.ledger.hindrance = lambda: UNWRITTEN if writer.failing else ""
         site.plane.access.tell_all = settings.allows
-        site.plane.access.told = self._told
         site.identity.watchers.append(self._refused)
+
+    def serve(self, local: LocalProvider, channels: Channels) -> None:
+        """Let operators look at traffic."""
+        watched = ObserveObject(self._site, channels, self.watching, secrets.token_bytes)
+        serve_object(self._site, local, "observe", watched.handlers())
 
     def sweep(self) -> None:
         """Once a second."""
+        self.watching.sweep()
         if self.audit is not None:
             self.audit.sweep()
 
@@ -122,13 +135,14 @@ class Seeing:
 
     def _told(self, principal: Principal, action: Action, name: Name, decision: Decision) -> None:
         audit = self.audit
-        if audit is None:
-            return
         if decision.allowed:
-            audit.decided("allowed", principal, action, name, decision)
+            if audit is not None:
+                audit.decided("allowed", principal, action, name, decision)
         elif action is not Action.DESCRIBE:
             # What may be described is asked for each name of a list: nobody tried these.
-            audit.denied(principal, action, name, decision)
+            self.watching.denied(principal, action, name, decision)
+            if audit is not None:
+                audit.denied(principal, action, name, decision)
 
     def _refused(self, peer: str, user: str, refusal: Refusal) -> None:
         if self.audit is not None:
@@ -156,7 +170,7 @@ class Seeing:
         self._site.plane.tracer = Tracer(
             SPANS_A_SECOND, secrets.token_bytes, wait, time.time_ns, exporter.export
         )
-        self._site.plane.ended = self._ended
+        self._site.plane.observe(self._ended)
 
     def _ended(self, exchange: Exchange, status: Status, _: float) -> None:
         span, tracer = exchange.call.span, self._site.plane.tracer
