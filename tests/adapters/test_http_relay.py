@@ -334,6 +334,15 @@ async def test_the_caller_s_own_fields_pass(relay: Relay, seen: Seen):
         assert value(seen[0][0], name.lower().encode()) == text.encode("latin-1")
 
 
+async def test_logins_at_the_control_plane_do_not_reach_services(relay: Relay, seen: Seen):
+    """Browsers send cookies to every port of a host."""
+    cookies = "a=1; hilum-session=s;__Host-Hilum-session=t; b=hilum-; =hilum-login=u; c"
+    await relay.raw(relay.request("/Echo/say", b"x", f"Cookie: {cookies}"))
+    await relay.raw(relay.request("/Echo/say", b"x", "Cookie: hilum-session=s"))
+    assert value(seen[0][0], b"cookie") == b"a=1; b=hilum-; c"
+    assert b"cookie" not in names(seen[1][0])
+
+
 async def test_who_says_who_it_is_is_not_believed(relay: Relay, seen: Seen):
     """Credentials end here; Hilum-*, Forwarded and names with underscores cannot be forged."""
     forged = [
@@ -372,6 +381,7 @@ async def test_a_service_cannot_speak_for_the_gateway(relay: Relay):
                 b"HTTP/1.1 404 Not here\r\nContent-Length: 0\r\nHilum-Origin: gateway\r\n"
                 b"hilum-principal: x\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n"
                 b"Proxy-Authenticate: Basic\r\nVia: 1.1 mine\r\nSet-Cookie: a=1\r\n"
+                b"set-cookie: hilum-session=x\r\nSet-Cookie: =__HOST-hilum-session=x\r\n"
                 b"Set-Cookie: b=2\r\nUpgrade: h2c\r\n\r\n"
             )
 

@@ -4,9 +4,11 @@ The parser's callbacks only collect. What the parser lets through but no reply m
 parsing at once.
 """
 
+from adapters.http.wire.cookies import is_ours
 from adapters.http.wire.fields import (
     COLON,
     CONNECTION,
+    COOKIE,
     CRLF,
     LENGTH,
     PASS,
@@ -97,6 +99,8 @@ class ReplyReader(Intake):
             self.close_delimited = False
         elif special == CONNECTION:
             self.connection += b"," + value if self.connection else value
+        elif special == COOKIE and not is_ours(value):
+            self.fields += (name, COLON, value, CRLF)
 
     def on_headers_complete(self) -> None:
         """The head is complete; an interim reply (1xx) is dropped."""

@@ -28,6 +28,7 @@ TIMEOUT: Final = 11
 HOPS: Final = 12
 UPGRADE: Final = 13
 LAST_EVENT: Final = 14
+COOKIE: Final = 15
 
 _HOP_BY_HOP = (
     b"keep-alive",
@@ -67,6 +68,7 @@ REQUEST: dict[bytes, int] = {
     b"upgrade": UPGRADE,
     b"last-event-id": LAST_EVENT,
     b"traceparent": TRACE,
+    b"cookie": COOKIE,
 }
 
 RESPONSE: dict[bytes, int] = {
@@ -76,6 +78,7 @@ RESPONSE: dict[bytes, int] = {
     b"transfer-encoding": TRANSFER,
     b"connection": CONNECTION,
     b"content-type": TYPE,
+    b"set-cookie": COOKIE,
 }
 
 

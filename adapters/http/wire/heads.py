@@ -7,11 +7,13 @@ is not parsed again (a relayed call costs a third less). There is no second pars
 
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from adapters.http.wire.cookies import without_ours
 from adapters.http.wire.fields import (
     ACCEPT,
     AUTHORIZATION,
     COLON,
     CONNECTION,
+    COOKIE,
     CRLF,
     EXPECT,
     HOPS,
@@ -164,6 +166,13 @@ class RequestHead:
             self.upgrade_to = value.lower()
         elif special == LAST_EVENT:
             self.last_event = value
+        elif special == COOKIE:
+            self._note_cookies(value)
+
+    def _note_cookies(self, value: bytes) -> None:
+        others = without_ours(value)
+        if others:
+            self.fields += (b"Cookie", COLON, others, CRLF)
 
     def _note_length(self, value: bytes) -> None:
         if self.length >= 0 or not value.isdigit() or len(value) > 18:
