@@ -89,6 +89,11 @@ class Browser:
         """Return the page's cookies by name."""
         return {one["name"]: one for one in self._ask("GET", "/cookie")}
 
+    def clear(self) -> None:
+        """Forget all cookies, of every page."""
+        command = {"cmd": "Network.clearBrowserCookies", "params": {}}
+        self._ask("POST", "/goog/cdp/execute", command)
+
     def run(self, script: str, *arguments: Any) -> Any:
         """Run the body of a JavaScript function; what it promises is awaited."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
