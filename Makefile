@@ -13,7 +13,7 @@ PYTEST := $(PYTHON) -m pytest
 WORKERS := -n 2 --dist loadgroup
 
 # The programs that tests call through require_program() (a test compares), and the peers in bench/.
-TEST_PROGRAMS := chromedriver,chromium,coap-client-notls,coap-server-notls,curl,git,mosquitto,mosquitto_pub,mosquitto_rr,mosquitto_sub,node,npm,strace
+TEST_PROGRAMS := chromedriver,chromium,coap-client-gnutls,coap-client-notls,coap-client-openssl,coap-server-notls,curl,git,mosquitto,mosquitto_pub,mosquitto_rr,mosquitto_sub,node,npm,openssl,strace
 BENCH_PROGRAMS := coap-server-notls,curl,h2load,mosquitto,mosquitto_passwd,nginx,wrk
 
 help: ## this list
