@@ -9,13 +9,13 @@ import typer
 
 from adapters.audit.folder import Verdict, files, newest, verify
 from adapters.cli.options import Output, refuse
-from adapters.cli.output import Format, complain, data, note, printable, say, show
+from adapters.cli.output import Format, complain, data, note, printable, say
 from gateway.audit_chain import Head, Sealed, head_of
 from gateway.message import Status
 from gateway.settings import default_state
 
 POLL_SECONDS = 0.5
-SHOWN = ("event", "principal", "action", "name", "policy", "actor", "peer")
+SHOWN = ("event", "principal", "action", "name", "policy", "peer")
 
 Folder = Annotated[
     Path | None,
@@ -60,13 +60,6 @@ def tail(
     """Show the newest records of the audit log."""
     there = _folder(folder)
     records = newest(there, count)
-    if output is Format.TABLE and not follow:
-        rows = [
-            [_when(one), *(one.body.get(field, "") for field in SHOWN), _why(one)]
-            for one in records
-        ]
-        show(output, None, ("time", *SHOWN, "why"), rows)
-        return
     last = 0
     while True:
         for one in records:
@@ -121,7 +114,8 @@ def _document(verdict: Verdict) -> dict[str, Any]:
 def _print(one: Sealed, output: Format) -> None:
     if output is Format.TABLE:
         said = " ".join(str(one.body[field]) for field in SHOWN if one.body.get(field))
-        say(f"{_when(one)}  {said}  {_why(one)}".rstrip())
+        actor = f" by {one.body['actor']}" if "actor" in one.body else ""
+        say(f"{_when(one)}  {said}{actor}  {_why(one)}".rstrip())
     else:
         typer.echo(json.dumps({"seq": one.seq, "time": one.time, **one.body}))
 
@@ -132,8 +126,13 @@ def _when(one: Sealed) -> str:
 
 def _why(one: Sealed) -> str:
     """Return what else a record says, in a line."""
-    body = {key: value for key, value in one.body.items() if key not in SHOWN}
-    reasons = body.pop("reasons", [])
+    hidden = (*SHOWN, "actor", "kind", "at", "log", "reasons")
+    rest = {key: value for key, value in one.body.items() if key not in hidden}
+    reasons = one.body.get("reasons", [])
     said = [str(reason) for reason in reasons] if isinstance(reasons, list) else []
-    said += [f"{key}={value}" for key, value in body.items() if key not in ("kind", "credential")]
+    said += [f"{key}={_text(value)}" for key, value in rest.items()]
     return printable(", ".join(said))
+
+
+def _text(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -142,9 +142,7 @@ def _print(document: dict[str, Any], output: Format) -> None:
     if output is not Format.TABLE:
         data(output, document)
         return
-    rows = [cells(row) for row in document["names"]]
-    rows += [_channel(row) for row in document["channels"]]
-    table([column.upper() for column in COLUMNS], rows)
+    table([column.upper() for column in COLUMNS], [row for row, _ in _rows(document)])
     note(_summary(document))
 
 
@@ -169,17 +167,28 @@ def _drawn(document: dict[str, Any], height: int) -> Group:
             justify="right" if number else "left",
             no_wrap=True,
             overflow="ellipsis",
-            ratio=None if number else (3 if column == "name" else 2),
+            ratio=1 if column == "name" else None,
         )
     room = max(height - 4, 1)
-    rows = [(cells(row), _style(row)) for row in document["names"]]
-    rows += [(_channel(row), "cyan") for row in document["channels"]]
+    rows = _rows(document)
     for row, style in rows[:room]:
         drawn.add_row(*(Text(cell) for cell in row), style=style)
     head = Text(_summary(document), "bold")
     more = len(rows) - room
     tail = Text(f"and {more} more" if more > 0 else "", "dim")
     return Group(head, Text(), drawn, tail)
+
+
+def _rows(document: dict[str, Any]) -> list[tuple[list[str], str]]:
+    """Return names and channels as cells and style; a channel's row has its events, too."""
+    channels = {row["name"]: row for row in document["channels"]}
+    found = []
+    for row in document["names"]:
+        drawn, channel = cells(row), channels.pop(row["name"], None)
+        if channel is not None:
+            drawn[1], drawn[-1] = _channel(channel)[1], _channel(channel)[-1]
+        found.append((drawn, _style(row)))
+    return found + [(_channel(row), "") for row in channels.values()]
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -115,7 +115,7 @@ def test_the_command_verifies_and_says_the_first_wrong_record(site, tmp_path):
 def test_the_command_shows_the_newest_records(site):
     shown = hilum("audit", "tail", str(site.state / "audit"), "--count", "3")
     assert shown.returncode == 0, shown.stderr
-    assert len(shown.stdout.strip().splitlines()) == 4
+    assert len(shown.stdout.strip().splitlines()) == 3
     as_json = hilum("audit", "tail", str(site.state / "audit"), "--output", "json")
     assert json.loads(as_json.stdout.splitlines()[0])["seq"] >= 1
 
