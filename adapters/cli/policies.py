@@ -1,6 +1,7 @@
 """Commands for policies: apply, get, delete."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,20 +50,7 @@ def apply(
             if at and not dry_run:
                 note(f"applied before the error: {', '.join(files[:at])}", "yellow")
             raise
-    if output is not Format.TABLE:
-        data(output, answers[0] if len(answers) == 1 else answers)
-    elif dry_run:
-        for answer in answers:
-            _show_preview(answer)
-    else:
-        applied = [one for answer in answers for one in answer["applied"]]
-        columns = ("kind", "name", "revision", "result")
-        show(output, applied, columns, [[one[c] for c in columns] for one in applied])
-        for answer in answers:
-            for conflict in answer.get("conflicts", []):
-                note(f"warning: {conflict}", "yellow")
-            if not answer.get("durable", True):
-                note(NOT_DURABLE, "yellow")
+    show_answers(answers, output, dry_run=dry_run)
 
 
 def get(
@@ -153,6 +141,24 @@ def _send(client: Client, method: str, name: str, content: bytes) -> Any:
         raise
 
 
+def show_answers(answers: list[Any], output: Format, *, dry_run: bool) -> None:
+    """Show what applying manifests in parts has changed, or would change."""
+    if output is not Format.TABLE:
+        data(output, answers[0] if len(answers) == 1 else answers)
+    elif dry_run:
+        for answer in answers:
+            _show_preview(answer)
+    else:
+        applied = [one for answer in answers for one in answer["applied"]]
+        columns = ("kind", "name", "revision", "result")
+        show(output, applied, columns, [[one[c] for c in columns] for one in applied])
+        for answer in answers:
+            for conflict in answer.get("conflicts", []):
+                note(f"warning: {conflict}", "yellow")
+            if not answer.get("durable", True):
+                note(NOT_DURABLE, "yellow")
+
+
 def _show_preview(answer: Any) -> None:
     for change in answer["changes"]:
         lines = change["difference"] or [f"= {change['kind']}/{change['name']}"]
@@ -168,7 +174,10 @@ def _show_preview(answer: Any) -> None:
 
 def _row(item: dict[str, Any]) -> list[Any]:
     metadata, spec = item["metadata"], item["spec"]
-    return [item["kind"], metadata["name"], metadata["revision"], summary(item["kind"], spec)]
+    says, end = summary(item["kind"], spec), metadata.get("expires")
+    if end:
+        says = f"until {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M:%S} UTC: {says}"
+    return [item["kind"], metadata["name"], metadata["revision"], says]
 
 
 def summary(kind: str, spec: dict[str, Any]) -> str:
@@ -185,6 +194,10 @@ def summary(kind: str, spec: dict[str, Any]) -> str:
         return f"{names} -> {choices or 'any'}"
     if kind == "TopicSpace":
         return f"whoever may uses {names} without registering"
+    if kind == "FirstUsePolicy":
+        return f"{spec.get('call') or spec.get('plugin')} decides about first uses of {names}"
+    if kind == "Environment":
+        return f"threat level {spec.get('threat', 0)}"
     who = " ".join(s.get("principal") or s.get("kind", "*") for s in spec.get("subjects", []))
     actions = " ".join(spec.get("actions", []))
     return f"{spec.get('effect')} {who}: {actions} on {names}"

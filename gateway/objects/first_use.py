@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.controllers import FOR, Controllers, SiteRules, find_controller
+from gateway.controllers import FOR, Controllers, SiteRules, find_controller, owner_of
 from gateway.first_use import FirstUse
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, name_of, read
@@ -15,7 +15,7 @@ from gateway.view import Route
 from policy.first_use import FirstUseQuestion, NoAnswer, schemas
 from policy.identity import is_principal
 from policy.language import from_record
-from policy.model import AccessPolicy, LifecyclePolicy
+from policy.model import AccessPolicy, LifecyclePolicy, Value
 from registry.names import InvalidName, Name, Pattern
 
 
@@ -46,11 +46,20 @@ class FirstUseObject:
         }
 
     async def decide(self, call: Call, _: Route, payload: bytes) -> Result:
-        """Relay a question to the controller that decides about its name; nothing is kept."""
+        """Relay a question to the controller that decides about its name; nothing is kept.
+
+        What holds now is told where the question does not say otherwise.
+        """
         asked = await read(call, payload, FirstUseQuestion)
         name = name_of(self._site, asked.name)
         covering = find_controller(self._rules, asked.action, name)
-        question = msgspec.structs.replace(asked, name=name)
+        now: dict[str, Value] = {**self._rules.environment(), "time": int(self._site.time())}
+        question = msgspec.structs.replace(
+            asked,
+            name=name,
+            owner=owner_of(self._site, name),
+            environment={**now, **asked.environment},
+        )
         try:
             async with asyncio.timeout(covering.policy.timeout / 1000):
                 found = await self._controllers.ask(covering, question)
