@@ -11,6 +11,7 @@ from adapters.cli import (
     authority,
     deadletters,
     devices,
+    exchange,
     observing,
     passwords,
     policies,
@@ -144,6 +145,22 @@ COMMANDS = (
             "hilum policy test expected.yaml",
             "hilum policy test expected.yaml --policies new.yaml",
             "hilum policy test --schema",
+        ),
+    ),
+    Command(
+        "policy export",
+        exchange.export_policies,
+        POLICY,
+        ("hilum policy export", "hilum policy export --model m.conf --policy p.csv"),
+    ),
+    Command(
+        "policy import",
+        exchange.import_policies,
+        POLICY,
+        (
+            "hilum policy import --model rbac.conf --policy rbac.csv --action read=call "
+            "--action write=publish",
+            "hilum policy import --realm crm --under Shop --dry-run",
         ),
     ),
     Command(

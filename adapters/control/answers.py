@@ -61,8 +61,9 @@ class PreviewAnswer(Answer, frozen=True):
 
 
 class Policies(Answer, frozen=True):
-    """Policies as manifests that can be changed and applied again."""
+    """Policies as manifests that can be changed and applied again, and whose site's they are."""
 
+    authority: str
     items: list[Manifest]
 
 

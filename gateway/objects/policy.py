@@ -17,7 +17,7 @@ from gateway.objects.answers import (
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
-from policy.conflicts import Conflict, conflicts
+from policy.conflicts import Conflict, conflicts, uses
 from policy.language import (
     ManifestDoc,
     diff,
@@ -27,7 +27,16 @@ from policy.language import (
     to_manifest,
     to_record,
 )
-from policy.model import ADMINISTRATOR, KINDS, Action, Binding, Policy
+from policy.model import (
+    ADMINISTRATOR,
+    KINDS,
+    Action,
+    Attribute,
+    Binding,
+    FirstUsePolicy,
+    Policy,
+    Role,
+)
 from registry.catalog import Catalog
 from registry.changes import Change, PolicyApplied, PolicyDeleted
 from registry.model import PolicyRecord
@@ -123,7 +132,8 @@ class PolicyObject:
         if which.name and not records:
             detail = f"there is no {which.kind or 'policy'} {which.name}"
             raise Refusal(Status.NOT_FOUND, detail)
-        return answer({"items": [to_manifest(record) for record in records]})
+        items = [to_manifest(record) for record in records]
+        return answer({"authority": self._site.authority, "items": items})
 
     async def delete(self, call: Call, _: Route, payload: bytes) -> Result:
         """Delete one policy."""
@@ -136,6 +146,7 @@ class PolicyObject:
                 detail = f"there is no {which.kind} {which.name!r}"
                 raise Refusal(Status.NOT_FOUND, detail)
             self._administer(call, from_record(record))
+            _refuse_used(self._site, which.kind, which.name)
             return [PolicyDeleted(which.kind, which.name)]
 
         await self._site.ledger.change(call.principal.id, plan)
@@ -150,7 +161,12 @@ class PolicyObject:
 
         def parse() -> list[ManifestDoc]:
             return parse_manifests(
-                payload, media_type(call), site.authority, site.aliases, site.remotes
+                payload,
+                media_type(call),
+                site.authority,
+                site.aliases,
+                site.remotes,
+                site.policies.access.declared,
             )
 
         return await parsed(call, payload, parse)
@@ -223,6 +239,14 @@ class PolicyObject:
         return await asyncio.to_thread(conflicts, together, changed)
 
 
+def _refuse_used(site: Site, kind: str, name: str) -> None:
+    """Refuse to delete what other policies speak of."""
+    if kind in (Role.__name__, Attribute.__name__):
+        errors = [str(conflict) for conflict in uses(site.policies.specs(), [(kind, name)])]
+        if errors:
+            raise Refusal(Status.CONFLICT, "; ".join(errors[:10]), extra={"conflicts": errors})
+
+
 def _content(record: PolicyRecord) -> tuple[str, dict[str, str], int]:
     return record.spec, record.labels, record.expires
 
@@ -235,4 +259,6 @@ def _check_kind(kind: str) -> None:
 def _names_in(spec: Policy) -> tuple[str, ...]:
     if isinstance(spec, Binding):
         return tuple(text for text in (spec.name, spec.call) if text)
+    if isinstance(spec, FirstUsePolicy) and spec.call:
+        return (*spec.names, spec.call)
     return tuple(getattr(spec, "names", EVERYTHING))

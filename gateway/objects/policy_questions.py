@@ -1,7 +1,8 @@
 """``$site/policy``: what is asked about policies (design 7). Nothing here changes anything."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, field
@@ -9,6 +10,7 @@ from msgspec import Meta, field
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, invalid, name_of, read
 from gateway.objects.local import Handler, Result
+from gateway.recent import fill
 from gateway.site import Site
 from gateway.view import Route
 from policy.access import AccessIndex
@@ -16,7 +18,7 @@ from policy.cases import Cases, judge, summary
 from policy.decision import Decision, Question
 from policy.identity import is_kind, is_principal
 from policy.language import ManifestDoc, parse_manifests
-from policy.model import AccessPolicy, Action, Attributes, LifecyclePolicy, Principal, Value
+from policy.model import Action, Attributes, Principal, Value
 from registry.documents import InvalidDocument
 from registry.model import CredentialRecord, TokenRecord
 
@@ -125,9 +127,12 @@ class PolicyQuestions:
             detail = f"{kind!r} is no kind: use lower-case letters, digits and hyphens"
             raise Refusal(Status.INVALID, detail)
         catalog, now = self._site.catalog, self._site.time()
-        records: list[TokenRecord | CredentialRecord] = [
+        every: Iterator[TokenRecord | CredentialRecord] = chain(
+            catalog.tokens.values(), catalog.credentials.values()
+        )
+        records = [
             record
-            for record in (*catalog.tokens.values(), *catalog.credentials.values())
+            for record in every
             if record.principal == id_
             and kind in ("", record.kind)
             and (not record.expires or now < record.expires)
@@ -150,7 +155,12 @@ class PolicyQuestions:
         media_type = "application/json" if is_json else "application/yaml"
         try:
             return parse_manifests(
-                text.encode(), media_type, site.authority, site.aliases, site.remotes
+                text.encode(),
+                media_type,
+                site.authority,
+                site.aliases,
+                site.remotes,
+                site.policies.access.declared,
             )
         except InvalidDocument as error:
             raise invalid(error) from error
@@ -159,10 +169,8 @@ class PolicyQuestions:
         """Return an index of its own of what is in force with ``documents`` on top."""
         specs = self._site.policies.specs()
         specs.update({(d.kind, d.name): d.spec for d in documents})
-        index = AccessIndex(self._site.authority, self._site.aliases)
-        for (kind, name), spec in specs.items():
-            if isinstance(spec, AccessPolicy | LifecyclePolicy):
-                index.put(kind, name, spec)
+        index = self._site.policies.access.empty()
+        fill(index, specs)
         return index
 
 

@@ -1,11 +1,13 @@
 """The commands of ``hilum policy`` against a running site."""
 
 import json
+import sys
 
 import pytest
 
 from gateway.message import Status
 from tests.running import Gateway
+from tests.support import ROOT
 
 HOUSE = "cli-house"
 POLICY = """\
@@ -128,3 +130,55 @@ def test_who_may_not_ask_does_not_learn(site, tmp_path):
     path.write_text(TABLE)
     token = site.token_for("user:house-ann", "user")
     run(site, "test", str(path), code=Status.DENIED.wire.exit, HILUM_TOKEN=token)
+
+
+EXAMPLES = ROOT / "tests" / "policy" / "casbin_examples"
+
+
+def files(name: str) -> list[str]:
+    return ["--model", f"{EXAMPLES / name}_model.conf", "--policy", f"{EXAMPLES / name}_policy.csv"]
+
+
+def test_a_model_of_casbin_is_imported_applied_and_exported_again(site, tmp_path):
+    how = [*files("rbac_with_deny"), "--realm", "crm", "--under", "Shop", "--name", "shop"]
+    how += ["--action", "read=call", "--action", "write=publish"]
+    manifests = run(site, "import", *how)
+    assert "kind: Role" in manifests
+    assert "would" not in run(site, "import", *how, "--dry-run")
+    out = run(site, "import", *how, "--apply")
+    assert "Role          shop-data2-admin  1         created" in out
+    assert "unchanged" in site.cli("apply", "-f", "-", stdin=manifests).stdout
+    asked = ["explain", "--as", "crm:alice", "--do"]
+    assert run(site, *asked, "call", "Shop/data2").startswith("allowed")
+    assert run(site, *asked, "publish", "Shop/data2").startswith("denied")
+    model, policy = tmp_path / "model.conf", tmp_path / "policy.csv"
+    run(site, "export", "--model", str(model), "--policy", str(policy))
+    assert "p, deny, crm:alice, *, *, publish, localhost/Shop/data2" in policy.read_text()
+    assert "g, crm:alice|*, Role/shop-data2-admin" in policy.read_text()
+    again = ["import", "--model", str(model), "--policy", str(policy)]
+    changes = run(site, *again, "--dry-run")
+    assert "= AccessPolicy/shop-1" in changes
+    changed = {line for line in changes.splitlines() if line[:1] in "+-~"}
+    # These speak of relative names from the first start on.
+    own = ("administrators", "provisioning", "self-service")
+    assert changed <= {f"~ AccessPolicy/{name}" for name in own}
+
+
+def test_what_cannot_be_imported_or_exported_is_told(site, tmp_path):
+    done = site.cli("policy", "import", *files("priority"))
+    assert done.returncode == Status.INVALID.wire.exit
+    assert "in Hilum a deny beats every allow" in done.stderr
+    done = site.cli("policy", "import", *files("basic"), "--action", "read=fly")
+    assert "'fly' is no action" in done.stderr
+    done = site.cli("policy", "import", "--model", str(tmp_path / "none.conf"))
+    assert "cannot read" in done.stderr
+    done = site.cli("policy", "export", "--model", str(tmp_path / "no" / "m.conf"))
+    assert "cannot write" in done.stderr
+
+
+def test_without_the_extra_the_commands_say_what_to_install(site, monkeypatch):
+    monkeypatch.setitem(sys.modules, "casbin", None)
+    monkeypatch.delitem(sys.modules, "policy.casbin_store", raising=False)
+    done = site.cli("policy", "export")
+    assert done.returncode == Status.UNAVAILABLE.wire.exit
+    assert "hilum[casbin]" in done.stderr
