@@ -23,7 +23,6 @@ BLOCK: Final = 4096
 
 Kind: TypeAlias = Literal["principal", "binding"]
 KINDS: tuple[Kind, ...] = ("principal", "binding")
-TRAFFIC: Final = (Action.CALL, Action.PUBLISH)
 
 
 class Used(NamedTuple):
@@ -92,7 +91,12 @@ class Accounts:
         self._cpu = cpu
         self._unix = unix
         self._computed = cpu()
-        self._accounts: dict[Kind, dict[str, Account]] = {kind: {} for kind in KINDS}
+        self._principals: dict[str, Account] = {}
+        self._bindings: dict[str, Account] = {}
+        self._accounts: dict[Kind, dict[str, Account]] = {
+            "principal": self._principals,
+            "binding": self._bindings,
+        }
         self._updated: dict[tuple[Kind, str], int] = {}
         self._unsaved: dict[tuple[Kind, str], None] = {}
 
@@ -119,25 +123,31 @@ class Accounts:
         """Count an exchange: every one that was a call or published something."""
         call = exchange.call
         action = call.action
-        if action not in TRAFFIC:
+        if action is not Action.CALL and action is not Action.PUBLISH:
             return
         target = exchange.target
         if target is None:
-            binding = self.of("binding", call.name)
+            binding = self._bindings.get(call.name) or self.of("binding", call.name)
         elif isinstance(target.account, Account):
             binding = target.account
         else:
             binding = target.account = self.of("binding", f"{call.name} at {target}")
+        who = call.principal.id
+        mine = self._principals.get(who) or self.of("principal", who)
         received, sent = exchange.received, exchange.sent
-        for account in (self.of("principal", call.principal.id), binding):
-            if action is Action.CALL:
-                account.calls += 1
-            else:
-                account.events += 1
-            account.received += received
-            account.sent += sent
-            if status:
-                account.errors += 1
+        if action is Action.CALL:
+            mine.calls += 1
+            binding.calls += 1
+        else:
+            mine.events += 1
+            binding.events += 1
+        mine.received += received
+        mine.sent += sent
+        binding.received += received
+        binding.sent += sent
+        if status:
+            mine.errors += 1
+            binding.errors += 1
 
     async def attribute(self) -> None:
         """Attribute the CPU that was used since the last time to what caused it."""

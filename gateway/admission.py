@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from gateway.places import Held, Places, Quality, State, Throttled, Ticket, Waiting, metered
 from policy.breaker import Breaker, Ejections, Guard, RetryBudget
-from policy.concurrency import NORMAL
+from policy.concurrency import NORMAL, ConcurrencyLimit
 from policy.exhaustion import Watch
 from policy.model import Principal, QualityPolicy
 from policy.patterns import PatternIndex
@@ -55,6 +55,7 @@ class Lane:
 
     __slots__ = (
         "_admission",
+        "_sole",
         "_targets",
         "bound",
         "budget",
@@ -62,11 +63,14 @@ class Lane:
         "key",
         "limiters",
         "limits",
+        "only",
         "priority",
         "states",
+        "timed",
         "timeout",
         "urgent",
         "watches",
+        "weighs",
     )
 
     def __init__(self, admission: "Admission", key: tuple[Name, str], found: Sequence[Quality]):
@@ -86,7 +90,11 @@ class Lane:
         self.budget: RetryBudget | None = next(budgets, None)
         timeouts = (q.spec.timeout / 1000 for q in found if q.spec.timeout)
         self.timeout = next(timeouts, 0.0)
+        self._sole = self.limiters[0] if len(self.limiters) == 1 else None
+        self.weighs = any(limiter.weighs for _, limiter in self.limiters)
+        self.only = self.limits[0] if len(self.limits) == 1 else None
         self.watches = [admission.watch(q, name) for q in found if q.spec.shed is not None]
+        self.timed = bool(self.watches) or any(limit.adaptive for limit in self.limits)
         self._targets: dict[object, list[State]] = {}
 
     def ticket(self, waiting: Waiting) -> Ticket:
@@ -95,7 +103,17 @@ class Lane:
 
     def throttle(self, size: int) -> Throttled | None:
         """Commit a message of ``size`` bytes to every limiter, or to none and say why not."""
-        return self._admission.throttle(self.limiters, size, urgent=self.urgent)
+        sole = self._sole
+        if sole is None:
+            return self._admission.throttle(self.limiters, size, urgent=self.urgent)
+        wait = sole[1].enter(self.clock(), size, self.urgent)
+        return self._admission.refusal(sole[0], wait) if wait else None
+
+    def leave(self, limit: ConcurrencyLimit, seconds: float) -> None:
+        """Give a place back; ``seconds`` as for the limit."""
+        waiters = limit.leave(seconds)
+        if waiters:
+            self._admission.let_in(waiters)
 
     def pace(self, size: int, most: float) -> float:
         """Commit a message on credit; return for how many seconds to take no more.
@@ -244,6 +262,11 @@ class Admission(Places):
             guard = Guard(endpoint, breaker, self._ejections_of(name, ejects))
             self._guards[name, endpoint, rules] = guard
         return guard
+
+    def breakers(self) -> list[Breaker]:
+        """Return the circuit breakers of all endpoints that have one."""
+        guards = tuple(self._guards.values())
+        return [guard.breaker for guard in guards if guard.breaker is not None]
 
     def forget(self, own: Iterable[Gated] = ()) -> None:
         """Policies or roles changed: lanes are compiled anew; what limiters know stays.

@@ -260,12 +260,14 @@ class Exchange:
     def _admit(self, gate: Gate, body: bytes) -> bool:
         """Ask what quality policies let pass; False: refused, or it waits for a place."""
         call, now = self.call, self._plane.now
-        terms = self._terms = Terms(gate.lane(call.principal), max(call.length, len(body)))
+        lane = gate.lane(call.principal)
+        terms = self._terms = Terms(lane, max(call.length, len(body)))
         refusal = terms.enter(self, now)
         if refusal is not None:
             self._refuse(refusal)
             return False
-        self.deadline = terms.deadline(self.deadline, now)
+        if lane.timeout:
+            self.deadline = min(self.deadline, now + lane.timeout)
         if terms.waits:
             self._wait(body)
         return not terms.waits
@@ -301,9 +303,7 @@ class Exchange:
 
     def _send_or_refuse(self, body: bytes) -> None:
         if not self._send(body):
-            selection = self.route.selection
-            wait = 0.0 if selection is None else selection.wait(self._plane.now)
-            self._refuse(self._full or no_endpoint(self.route, wait))
+            self._refuse(self._full or no_endpoint(self.route, self._plane.now))
 
     def _send(self, body: bytes) -> bool:
         """Resolve, admit and send; return False when no endpoint is left."""
@@ -313,7 +313,7 @@ class Exchange:
             target, provider = None, plane.local
         else:
             terms = self._terms
-            if terms is None:
+            if terms is None or not terms.lane.bound:
                 target = selection.pick(plane.now, call.sticky, self._tried)
                 if target is not None:
                     self._tried = (*self._tried, target)
@@ -322,6 +322,9 @@ class Exchange:
                 target, self._tried, self._full = picked
             if target is None:
                 return False
+            guard = target.guard
+            if terms is not None and guard is not None and not guard.calm:
+                terms.begin(guard, plane.now)
             provider = plane.providers[target.provider]
         permit = Permit(call, route, self._decision, target)
         sink = self._sink = provider.send(permit, self, body, self._ended)
@@ -356,19 +359,18 @@ class Exchange:
 
     def _judge(self, target: Target, head: Reply) -> None:
         """A provider's 5xx counts against it (RFC 9110 section 15.6), anything else for it."""
+        health, guard = target.health, target.guard
         if head.code >= 500:
             self._blame(target)
-        elif self._terms is not None:
-            self._terms.judged()
-            target.succeeded()
-        elif target.health.failures or target.health.ejected_until:
-            target.succeeded()
+        elif health.failures or health.ejected_until or (guard is not None and not guard.calm):
+            if self._terms is not None:
+                self._terms.judged()
+            target.succeeded(self._plane.now)
 
     def _blame(self, target: Target) -> None:
-        selection = self.route.selection
         if self._terms is not None:
             self._terms.judged()
-        target.failed(self._plane.now, 1 if selection is None else selection.size)
+        target.failed(self._plane.now)
 
     def _break_off(self, status: Status) -> None:
         self._finish(status)

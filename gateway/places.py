@@ -91,13 +91,15 @@ class Places:
         for policy, limiter in metered:
             wait = limiter.wait(now, size, urgent)
             if wait:
-                self.count(policy)
-                # A stranger need not know what the policy is called.
-                detail = "more messages or bytes a second than a quality policy allows"
-                return Throttled(detail, wait)
+                return self.refusal(policy, wait)
         for _, limiter in metered:
             limiter.take(now, size)
         return None
+
+    def refusal(self, policy: str, wait: float) -> Throttled:
+        """Refuse a message; a stranger need not know what the policy is called."""
+        self.count(policy)
+        return Throttled("more messages or bytes a second than a quality policy allows", wait)
 
     def count(self, policy: str) -> None:
         """Count a message that a policy refused or slowed down."""

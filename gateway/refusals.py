@@ -48,9 +48,10 @@ def unknown(access: AccessIndex, view: View, call: Call) -> Refusal:
     return Refusal(Status.NOT_FOUND, f"{call.name} is not registered here{hint}", extra=extra)
 
 
-def no_endpoint(route: Route, wait: float = 0.0) -> Refusal:
-    """Refuse a call that there is no endpoint for; ``wait``: breakers are open as long."""
+def no_endpoint(route: Route, now: float) -> Refusal:
+    """Refuse a call that there is no endpoint for now."""
     selection = route.selection
+    wait = 0.0 if selection is None else selection.wait(now)
     if wait:
         detail = f"every endpoint of {route.name} failed too often: it is left alone for a while"
         return Refusal(Status.UNAVAILABLE, detail, retry_after=retry_after(wait))

@@ -8,6 +8,8 @@ from typing import Final
 from gateway.admission import Lane
 from gateway.message import Status
 from gateway.places import Held, Throttled, Ticket, Waiting
+from policy.breaker import Guard
+from policy.concurrency import ConcurrencyLimit
 from policy.resolution import Selection, Target
 
 ATTEMPTS: Final = 3
@@ -18,92 +20,98 @@ _FAILED: Final = (*FAULTS, Status.INTERNAL)
 
 
 class Terms:
-    """One call's terms; ``size`` is what is known of its payload's length, in bytes."""
+    """One call's terms; ``size`` is what is known of its payload's length, in bytes.
 
-    __slots__ = ("_began", "_bound", "_lane", "_size", "_ticket", "_unjudged")
+    ``waits``: it has to wait for a place, and its exchange is told when there is one.
+    """
+
+    __slots__ = ("_began", "_bound", "_guard", "_place", "_size", "_ticket", "lane", "waits")
 
     def __init__(self, lane: Lane, size: int) -> None:
-        self._lane = lane
+        self.lane = lane
+        self.waits = False
         self._size = size
         self._began = 0.0
+        self._place: ConcurrencyLimit | None = None
         self._ticket: Ticket | None = None
         self._bound: Held | None = None
-        self._unjudged: Target | None = None
+        self._guard: Guard | None = None
 
     def enter(self, waiting: Waiting, now: float) -> Throttled | None:
         """Ask for admission: then it is admitted, ``waits``, or is refused for what is returned."""
-        lane = self._lane
+        lane = self.lane
         refusal = lane.throttle(self._size)
-        if refusal is None and lane.limits:
-            ticket = self._ticket = lane.ticket(waiting)
-            refusal = ticket.enter()
-        if refusal is None and lane.budget is not None:
+        if refusal is not None:
+            return refusal
+        if lane.timed:
+            self._began = lane.clock()
+        if lane.limits:
+            only = lane.only
+            if only is not None and only.enter(lane.priority):
+                self._place = only
+            else:
+                ticket = self._ticket = lane.ticket(waiting)
+                refusal = ticket.enter()
+                self.waits = not ticket.ready
+        if lane.budget is not None:
             lane.budget.called(now)
         return refusal
-
-    @property
-    def waits(self) -> bool:
-        """Whether the call has to wait for a place."""
-        return self._ticket is not None and not self._ticket.ready
-
-    def deadline(self, deadline: float, now: float) -> float:
-        """Return when the call must be answered, which a policy may bring forward."""
-        timeout = self._lane.timeout
-        return min(deadline, now + timeout) if timeout else deadline
 
     def pick(
         self, selection: Selection, now: float, key: bytes, tried: tuple[Target, ...]
     ) -> tuple[Target | None, tuple[Target, ...], Throttled | None]:
-        """Return the endpoint that the call goes to, and what has been tried with it.
+        """Return the endpoint that has room for the call by limits of its own, and what was tried.
 
-        Endpoints that are full by a policy are passed over; if they are why there is none, the
-        refusal is returned too.
+        Full ones are passed over; if they are why there is none, the refusal is returned too.
         """
         refusal: Throttled | None = None
         while (target := selection.pick(now, key, tried)) is not None:
             tried = (*tried, target)
-            if self._lane.bound:
-                held = self._lane.bind(target, str(target), self._size)
-                if isinstance(held, Throttled):
-                    refusal = held
-                    continue
+            held = self.lane.bind(target, str(target), self._size)
+            if isinstance(held, Held):
                 self._bound = held
-            if self._lane.watches:
-                self._began = self._lane.clock()
-            if target.guard is not None:
-                target.guard.begin(now)
-                self._unjudged = target
-            return target, tried, None
+                return target, tried, None
+            refusal = held
         return None, tried, refusal
+
+    def begin(self, guard: Guard, now: float) -> None:
+        """The call goes to an endpoint of which something was amiss."""
+        guard.begin(now)
+        self._guard = guard
 
     def may_retry(self, tries: int, now: float) -> bool:
         """Return whether the call may be tried again, and take that from the budget."""
-        budget = self._lane.budget
+        budget = self.lane.budget
         if budget is None:
             return tries < ATTEMPTS
         return tries < budget.rule.attempts and budget.retry(now)
 
     def judged(self) -> None:
         """What became of the call at its endpoint is known."""
-        self._unjudged = None
+        self._guard = None
 
     def leave(self, *, answered: bool) -> None:
         """Give back what the call had at one endpoint, of which nothing more will be known."""
-        target, self._unjudged = self._unjudged, None
-        if target is not None and target.guard is not None:
-            target.guard.dropped()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.dropped()
         bound, self._bound = self._bound, None
         if bound is not None:
             bound.end(learn=answered)
 
     def end(self, received: int, sent: int, status: Status, *, answered: bool) -> None:
         """The call ended: give everything back, and pay for bytes that were not known before."""
-        self.leave(answered=answered)
-        if self._began:
-            self._lane.observe(self._lane.clock() - self._began, failed=status in _FAILED)
-        more = sent + max(received - self._size, 0)
-        if more:
-            self._lane.owe(more)
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            ticket.end(learn=answered)
+        lane = self.lane
+        if self._guard is not None or self._bound is not None:
+            self.leave(answered=answered)
+        seconds = lane.clock() - self._began if self._began else -1.0
+        if lane.watches and self._began:
+            lane.observe(seconds, failed=status in _FAILED)
+        if lane.weighs:
+            more = sent + max(received - self._size, 0)
+            if more:
+                lane.owe(more)
+        if self._place is not None:
+            lane.leave(self._place, seconds if answered else -1.0)
+        elif self._ticket is not None:
+            self._ticket.end(learn=answered)

@@ -78,6 +78,11 @@ class Breaker:
         if self._state == HALF_OPEN and self._probing:
             self._probing -= 1
 
+    @property
+    def calm(self) -> bool:
+        """Whether nothing is amiss."""
+        return self._state == CLOSED and not self._failures
+
     def _trip(self, now: float) -> None:
         seconds = min(self._rule.open * 2.0 ** min(self._opened, 30), self._rule.maximum)
         self._opened += 1
@@ -101,10 +106,10 @@ class Ejections:
         """Return whether an endpoint is not ejected."""
         return not self._until or now >= self._until.get(endpoint, 0.0)
 
-    def succeeded(self, endpoint: str) -> None:
-        """An endpoint answered: its failures are forgotten, an ejection lasts."""
-        if self._failures:
-            self._failures.pop(endpoint, None)
+    def succeeded(self, endpoint: str, now: float) -> bool:
+        """An endpoint answered: its failures are forgotten, an ejection lasts; is it over?"""
+        self._failures.pop(endpoint, None)
+        return self.ok(endpoint, now)
 
     def failed(self, endpoint: str, now: float, endpoints: int) -> None:
         """Count a failure of one of ``endpoints``; eject it if that was one too many."""
@@ -122,13 +127,15 @@ class Ejections:
 class Guard:
     """What protects callers from one endpoint of one name: its breaker and its ejection.
 
-    ``key`` names the endpoint among those of the name.
+    ``key`` names the endpoint among those of the name. While it is ``calm`` nothing is amiss: it
+    need not be asked, nor told of anything but failures.
     """
 
-    __slots__ = ("__weakref__", "breaker", "ejections", "key")
+    __slots__ = ("__weakref__", "breaker", "calm", "ejections", "key")
 
     def __init__(self, key: str, breaker: Breaker | None, ejections: Ejections | None) -> None:
         self.key = key
+        self.calm = True
         self.breaker = breaker
         self.ejections = ejections
 
@@ -150,15 +157,19 @@ class Guard:
         if self.breaker is not None:
             self.breaker.begin(now)
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """The endpoint is well."""
+        calm = True
         if self.breaker is not None:
             self.breaker.succeeded()
+            calm = self.breaker.calm
         if self.ejections is not None:
-            self.ejections.succeeded(self.key)
+            calm = self.ejections.succeeded(self.key, now) and calm
+        self.calm = calm
 
     def failed(self, now: float, endpoints: int) -> None:
         """The endpoint, one of ``endpoints``, failed."""
+        self.calm = False
         if self.breaker is not None:
             self.breaker.failed(now)
         if self.ejections is not None:

@@ -71,7 +71,17 @@ class ConcurrencyLimit:
     ``reserve`` is the share of the places that only a priority above ``NORMAL`` may take.
     """
 
-    __slots__ = ("_gradient", "_queue", "_reserve", "_waiting", "busy", "limit", "seconds", "waits")
+    __slots__ = (
+        "_gradient",
+        "_ordinary",
+        "_queue",
+        "_reserve",
+        "_waiting",
+        "busy",
+        "limit",
+        "seconds",
+        "waits",
+    )
 
     def __init__(self, rule: Concurrency, reserve: float = 0.0) -> None:
         self._gradient = Gradient(rule.minimum, rule.limit) if rule.adaptive else None
@@ -79,6 +89,7 @@ class ConcurrencyLimit:
         self._reserve = reserve
         self._waiting: list[OrderedDict[Waiter, None] | None] = [None] * PRIORITIES
         self.limit = int(self._gradient.limit) if self._gradient is not None else rule.limit
+        self._ordinary = self._for_ordinary()
         self.seconds = rule.wait
         self.busy = 0
         self.waits = 0
@@ -86,9 +97,9 @@ class ConcurrencyLimit:
     def enter(self, priority: int) -> bool:
         """Take a place if one is free; ``leave`` it.
 
-        Nobody with as good a claim waits then, for ``leave`` has let in all that there was room for.
+        Nobody with as good a claim waits then: ``leave`` has let in all that there was room for.
         """
-        if self.busy >= self._open_to(priority):
+        if self.busy >= (self.limit if priority > NORMAL else self._ordinary):
             return False
         self.busy += 1
         return True
@@ -125,6 +136,7 @@ class ConcurrencyLimit:
         if self._gradient is not None and seconds >= 0.0:
             self._gradient.observe(seconds, self.busy)
             self.limit = int(self._gradient.limit)
+            self._ordinary = self._for_ordinary()
         self.busy -= 1
         return self._next() if self.waits else []
 
@@ -144,9 +156,13 @@ class ConcurrencyLimit:
         """Return whether nobody uses it."""
         return not self.busy and not self.waits
 
-    def _open_to(self, priority: int) -> int:
-        if priority > NORMAL:
-            return self.limit
+    @property
+    def adaptive(self) -> bool:
+        """Whether it learns from latencies."""
+        return self._gradient is not None
+
+    def _for_ordinary(self) -> int:
+        """Return how many places there are for who may not use the reserve."""
         return max(1, self.limit - int(self.limit * self._reserve))
 
     def _last_below(self, priority: int) -> Waiter | None:
@@ -160,7 +176,8 @@ class ConcurrencyLimit:
         found: list[Waiter] = []
         for priority in range(PRIORITIES - 1, -1, -1):
             queue = self._waiting[priority]
-            while queue and self.busy < self._open_to(priority):
+            open_to = self.limit if priority > NORMAL else self._ordinary
+            while queue and self.busy < open_to:
                 waiter, _ = queue.popitem(last=False)
                 waiter.place = None
                 self.waits -= 1

@@ -34,6 +34,7 @@ class Limiter:
         "_message_kept",
         "_message_slack",
         "_messages",
+        "weighs",
     )
 
     def __init__(self, messages: Rate | None, size: Rate | None, reserve: float = 0.0) -> None:
@@ -42,6 +43,8 @@ class Limiter:
         self._message_slack = slack - self._message_cost
         self._message_kept = reserve * slack if messages is not None else 0.0
         self._byte_kept = reserve * self._byte_slack if size is not None else 0.0
+        self.weighs = size is not None
+        """Whether bytes matter."""
         self._messages = 0.0
         self._bytes = 0.0
 
@@ -66,11 +69,26 @@ class Limiter:
         self._bytes = (last if last > now else now) + size * self._byte_cost
 
     def enter(self, now: float, size: int, urgent: bool = False) -> float:
-        """Commit a message if it conforms; return 0.0 then, else as ``wait`` does."""
-        wait = self.wait(now, size, urgent)
-        if wait == 0.0:
-            self.take(now, size)
-        return wait
+        """Commit a message if it conforms; return 0.0 then, else as ``wait`` does.
+
+        This is ``wait`` and ``take`` in one: most flows have one limiter.
+        """
+        messages, last = self._messages, self._bytes
+        bytes_cost = size * self._byte_cost
+        free = self._message_slack
+        byte_free = self._byte_slack - bytes_cost
+        if not urgent:
+            free -= self._message_kept
+            byte_free -= self._byte_kept
+        late = messages - now - (free if free > 0.0 else 0.0)
+        byte_late = last - now - (byte_free if byte_free > 0.0 else 0.0)
+        if byte_late > late:
+            late = byte_late
+        if late > EXACT:
+            return late
+        self._messages = (messages if messages > now else now) + self._message_cost
+        self._bytes = (last if last > now else now) + bytes_cost
+        return 0.0
 
     def owe(self, now: float, size: int) -> None:
         """Commit bytes that were not known before: what comes next waits for them."""

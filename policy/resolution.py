@@ -81,8 +81,9 @@ class Source(NamedTuple):
 
 
 class Target:
-    """One compiled choice of a Selection. ``prepared`` belongs to the adapter that sends to it,
-    ``account`` to who counts.
+    """One compiled choice of a Selection, ``among`` so many of its name.
+
+    ``prepared`` belongs to the adapter that sends to it, ``account`` to who counts.
 
     ``provider`` says which provider sends there. ``site`` is set for a redirect to another site's
     gateway, which resolves the name itself. A ``guard`` ejects in the place of ``passive``.
@@ -90,6 +91,7 @@ class Target:
 
     __slots__ = (
         "account",
+        "among",
         "endpoint",
         "guard",
         "health",
@@ -119,6 +121,7 @@ class Target:
         self.health = health
         self.passive = passive
         self.site = site
+        self.among = 1
         self.guard: Guard | None = None
         self.account: object | None = None
         self.provider = _provider(source, site)
@@ -128,24 +131,25 @@ class Target:
     def ok(self, now: float) -> bool:
         """Return whether calls may go there now."""
         guard = self.guard
-        return self.health.ok(now) and (guard is None or guard.ok(now))
+        return self.health.ok(now) and (guard is None or guard.calm or guard.ok(now))
 
     def blocks(self, now: float) -> float:
         """Return for how many seconds nothing may go there in any case; 0.0: it may."""
-        return 0.0 if self.guard is None else self.guard.blocks(now)
+        guard = self.guard
+        return 0.0 if guard is None or guard.calm else guard.blocks(now)
 
-    def failed(self, now: float, endpoints: int) -> None:
-        """Count a failure of this one of a name's ``endpoints``."""
+    def failed(self, now: float) -> None:
+        """Count a failure."""
         guard = self.guard
         if guard is not None:
-            guard.failed(now, endpoints)
+            guard.failed(now, self.among)
         if guard is None or guard.ejections is None:
             self.health.failed(now, self.passive)
 
-    def succeeded(self) -> None:
+    def succeeded(self, now: float) -> None:
         """It answered."""
         if self.guard is not None:
-            self.guard.succeeded()
+            self.guard.succeeded(now)
         if self.health.failures or self.health.ejected_until:
             self.health.succeeded()
 
@@ -211,7 +215,7 @@ class Selection:
     ``single`` is the only target there is, if so: then there are no tiers.
     """
 
-    __slots__ = ("health_check", "single", "size", "sticky", "tiers", "turn")
+    __slots__ = ("health_check", "single", "sticky", "tiers", "turn")
 
     def __init__(
         self, tiers: Sequence[dict[Target, float]], policy: ResolutionPolicy, turn: int = 0
@@ -219,7 +223,6 @@ class Selection:
         every = {target for weights in tiers for target in weights}
         self.single: Target | None = every.pop() if len(every) == 1 else None
         self.tiers = tuple(map(Tier, tiers)) if every else ()
-        self.size = len(every) or int(self.single is not None)
         self.sticky = policy.sticky
         self.health_check = policy.health
         self.turn = turn
@@ -241,7 +244,7 @@ class Selection:
         if single is not None:
             if single in tried or single.health.down:
                 return None
-            return single if single.guard is None or not single.guard.blocks(now) else None
+            return None if single.blocks(now) else single
         number = crc32(key) if key else self.turn
         self.turn += 1
         for tier in self.tiers:
@@ -283,8 +286,10 @@ def compile_selection(
                 share = choice.weight / len(chosen)
                 weights[target] = weights.get(target, 0.0) + share
     found = [tiers[order] for order in sorted(tiers) if tiers[order]]
-    if guard_of is not None:
-        for target in {target for weights in found for target in weights}:
+    every = {target for weights in found for target in weights}
+    for target in every:
+        target.among = len(every)
+        if guard_of is not None:
             target.guard = guard_of(name, str(target))
     # Each Route begins elsewhere, else the first calls of many names would hit one instance.
     return Selection(found, policy, crc32(name.encode()))

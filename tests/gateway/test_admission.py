@@ -430,6 +430,28 @@ def test_no_more_than_the_share_is_ejected():
     assert len(fit) == 2
 
 
+def test_an_endpoint_that_answers_again_is_believed():
+    guarded = stage(QualityPolicy(EVERY, outlier=Outlier(failures=2, share=1.0)))
+    for _ in range(3):
+        fail(guarded)
+        assert guarded.statuses(1) == ["ok"]
+    guard = guarded.route().selection.single.guard
+    assert guard.calm
+    fail(guarded)
+    fail(guarded)
+    assert not guard.ok(guarded.plane.now)
+    assert guarded.statuses(1) == ["ok"], "an ejection is a guess: the only endpoint is asked"
+
+
+def test_limits_on_places_and_both_kinds_of_rates_may_be_several(monkeypatch):
+    monkeypatch.setattr("gateway.admission.LANES", 1)
+    rates = QualityPolicy(EVERY, messages=Rate(0.001, 2))
+    guarded = stage(rates, QualityPolicy(EVERY, bytes=Rate(1e6)), places(3), places(2))
+    assert guarded.statuses(3) == ["ok", "ok", "throttled"]
+    assert guarded.statuses(1, BOB) == ["throttled"]
+    assert guarded.statuses(1, OPERATOR) == ["throttled"]
+
+
 def test_retries_come_from_a_budget():
     rule = QualityPolicy(EVERY, retries=Retries(attempts=2, budget=0.0, minimum=0.1))
     guarded = Guarded(rule)

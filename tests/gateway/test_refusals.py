@@ -119,8 +119,8 @@ def test_a_name_among_a_hundred_thousand_is_looked_for_among_a_thousand(stage):
 
 
 def test_no_endpoint_says_whether_the_service_is_gone_or_unhealthy(stage):
-    assert "fails its health checks" in no_endpoint(stage.route()).detail
-    assert "not registered now" in no_endpoint(stage.route("news")).detail
+    assert "fails its health checks" in no_endpoint(stage.route(), 0.0).detail
+    assert "not registered now" in no_endpoint(stage.route("news"), 0.0).detail
 
 
 def test_who_probes_for_names_is_told_of_as_one_that_is_denied(stage):

@@ -102,7 +102,7 @@ def test_never_more_than_the_share_is_ejected(
         now += pause
         key = keys[number % endpoints]
         if well:
-            ejections.succeeded(key)
+            ejections.succeeded(key, now)
         else:
             ejections.failed(key, now, endpoints)
         out = [k for k in keys if not ejections.ok(k, now)]
@@ -113,7 +113,7 @@ def test_an_endpoint_is_ejected_for_its_time() -> None:
     ejections = Ejections(Outlier(failures=2, seconds=10, share=0.5))
     for _ in range(2):
         ejections.failed("a", NOW, 2)
-        ejections.succeeded("b")
+        ejections.succeeded("b", NOW)
     assert not ejections.ok("a", NOW + 9)
     assert ejections.ok("b", NOW)
     assert ejections.ok("a", NOW + 10)
@@ -131,7 +131,7 @@ def test_a_guard_asks_both() -> None:
     guard.begin(NOW + 4)
     guard.failed(NOW + 4, 1)
     assert not guard.ok(NOW + 23)
-    guard.succeeded()
+    guard.succeeded(NOW)
     assert guard.ok(NOW + 24)
 
 
@@ -139,7 +139,7 @@ def test_a_guard_without_rules_lets_everything_pass() -> None:
     guard = Guard("a", None, None)
     guard.begin(NOW)
     guard.failed(NOW, 1)
-    guard.succeeded()
+    guard.succeeded(NOW)
     guard.dropped()
     assert guard.ok(NOW)
     assert guard.blocks(NOW) == 0.0
