@@ -124,7 +124,7 @@ def environment_of(site: Site) -> dict[str, Value]:
     for _, spec in sorted(site.policies.environments.items()):
         threat = max(threat, spec.threat)
         found |= spec.attributes
-    return {**found, "threat": float(threat)}
+    return {**found, "threat": float(threat), "site": site.authority}
 
 
 def find_controller(rules: SiteRules, action: Action, name: Name) -> Covering:
