@@ -25,6 +25,7 @@ from gateway.site import Site
 from gateway.strict_toml import ConfigError
 from gateway.tracing import Span, Tracer
 from gateway.watching import Watching
+from policy.breaker import CLOSED, HALF_OPEN, OPEN
 from policy.decision import Decision
 from policy.model import Action, Principal
 from registry.names import Name
@@ -105,7 +106,14 @@ class Seeing:
 
     def gauges(self) -> list[Gauge]:
         """What metrics show of it."""
-        found: list[Gauge] = []
+        found = [
+            _count(
+                "authentication_failures",
+                "Clients that presented something that authenticates nobody.",
+                lambda: self._site.identity.failures,
+            ),
+            Gauge("hilum_breakers", "Circuit breakers by state.", self._breakers, "state"),
+        ]
         audit, writer, spans = self.audit, self.writer, self.spans
         if audit is not None and writer is not None:
             found += [
@@ -132,6 +140,14 @@ class Seeing:
         return found
 
     # Inside
+
+    def _breakers(self) -> dict[str, float]:
+        admission, now = self._site.plane.admission, self._site.plane.now
+        states = [] if admission is None else [one.state(now) for one in admission.breakers()]
+        return {
+            said: float(states.count(state))
+            for state, said in ((CLOSED, "closed"), (OPEN, "open"), (HALF_OPEN, "half-open"))
+        }
 
     def _told(self, principal: Principal, action: Action, name: Name, decision: Decision) -> None:
         audit = self.audit

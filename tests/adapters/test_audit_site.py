@@ -86,6 +86,30 @@ def test_metrics_show_denials_by_policy_and_the_log(site):
     assert "# HELP hilum_denials_total" in text
     assert "hilum_audit_records_total" in text
     assert "hilum_audit_failing 0.0" in text
+    assert 'hilum_breakers{state="open"} 0.0' in text
+    assert 'hilum_denials_total{policy="built-in"}' in text
+    assert "hilum_authentication_failures_total" in text
+    for line in text.splitlines():
+        if line.startswith("# TYPE hilum"):
+            assert f"# HELP {line.split()[2]} " in text
+
+
+def test_no_client_can_make_a_series_of_its_own(site):
+    def series():
+        text = httpx.get(f"{site.control}/metrics").text
+        return {line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"}
+
+    ask(site, "token/list", {}, "hlm_wrong")
+    ask(site, "nothing/nothing", {})
+    before = series()
+    with httpx.Client() as client:
+        for number in range(300):
+            headers = {"Authorization": f"Bearer eyJ{number}", "traceparent": f"00-{number}"}
+            client.post(f"{site.url}/hostile{number}/x", headers=headers if number % 2 else {})
+            client.request("GET", f"{site.url}/$site/registry/list?hostile{number}=1")
+    after = series()
+    assert len(after - before) <= 10
+    assert "hostile" not in "".join(after)
 
 
 def test_the_command_verifies_and_says_the_first_wrong_record(site, tmp_path):
