@@ -286,11 +286,13 @@ class Authentication:
     # Failures
 
     def _failed(self, peer: str, user: str, why: str) -> Refusal:
-        """Take note of a failure and return what to answer."""
-        source = source_of(peer)
-        waits = self.backoff.failed(source, user, self._clock())
-        refusal = _throttled(waits) if waits else Refusal(Status.UNAUTHENTICATED, why)
-        return self._refused(source, user, refusal)
+        """Return what to answer to a failure; while its source waits it counts no further."""
+        source, now = source_of(peer), self._clock()
+        waits = self.backoff.wait(source, user, now)
+        if waits:
+            return self._refused(source, user, _throttled(waits))
+        self.backoff.failed(source, user, now)
+        return self._refused(source, user, Refusal(Status.UNAUTHENTICATED, why))
 
     def _refused(self, source: str, user: str, refusal: Refusal) -> Refusal:
         self.failures += 1

@@ -18,6 +18,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "house"))
 
 @pytest.fixture(scope="session")
 def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A site that all tests of a worker share: do not stop it, and use names of your own."""
-    with Gateway(tmp_path_factory.mktemp("site")) as site:
+    """A site that all tests of a worker share: do not stop it, and use names of your own.
+
+    All of them are one source: without more patience the failures of one would be another's.
+    """
+    patient = "[identity]\nfailures = 1000000\n"
+    with Gateway(tmp_path_factory.mktemp("site"), config=patient) as site:
         yield site

@@ -110,10 +110,10 @@ async def test_a_chosen_password_and_what_follows_connect(site):
 async def test_who_guesses_is_told_to_wait(site):
     await add(site, "password", "d", hash_password("correct horse", bytes(16)))
     reasons = []
-    for guess in range(7):
+    for guess in range(8):
         _, connack = await entered(site, "x", "d", f"guess {guess}")
         reasons.append(connack.reason)
-    assert reasons == [0x86] * 5 + [0x9F] * 2
+    assert reasons == [0x86] * 6 + [0x9F] * 2
     _, connack = await entered(site, "x", "d", "correct horse", 4)
     assert connack.reason == 3
 

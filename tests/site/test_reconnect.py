@@ -15,7 +15,7 @@ from tests.running import Gateway
         ("secret", 300),
         ("password", 100),
         pytest.param("secret", 10_000, marks=pytest.mark.full),
-        pytest.param("password", 10_000, marks=pytest.mark.full),
+        pytest.param("password", 2_000, marks=pytest.mark.full),
     ],
 )
 def test_a_storm_of_reconnects(tmp_path, method, devices):

@@ -51,7 +51,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     if port:
         yield Target(int(port))
         return
-    config = "[mqtt]\nwebsocket_port = 0\n"
+    config = "[mqtt]\nwebsocket_port = 0\n[identity]\nfailures = 1000000\n"
     with Gateway(tmp_path_factory.mktemp("mqtt"), config=config) as gateway:
         gateway.apply(POLICIES)
         channels = {f"c{number}": {} for number in range(20)}

@@ -122,7 +122,65 @@ def test_no_authentication_method_in_connack_without_one_in_connect(opened):
     assert reading.AUTH not in {got.kind for got in client.received}
 
 
-@clause("MQTT-4.12.0-7", "MQTT-3.15.1-1", "MQTT-3.15.2-1", "MQTT-4.12.1-1", "MQTT-4.12.1-2")
+def bearer(token, method="bearer", user=()):
+    """The properties that authenticate by a token."""
+    return b"".join(
+        [b"\x15" + raw.string(method), b"\x16" + raw.string(token), *(raw.user(*u) for u in user)]
+    )
+
+
+def again(token, method="bearer", code=0x19, first=0xF0):
+    return raw.packet(first, bytes([code]), raw.properties(bearer(token, method)))
+
+
+@pytest.fixture
+def authenticated(opened, target):
+    """A client that authenticated by AUTH's method."""
+    client = opened()
+    client.send(client.connect_bytes(token="", props=bearer(target.token)))
+    assert client.expect(reading.CONNACK).prop(reading.METHOD) == "bearer"
+    return client
+
+
+@clause("MQTT-4.12.0-5", "MQTT-4.12.1-1", "MQTT-3.15.2-2", "MQTT-3.15.2-3")
+def test_a_client_authenticates_again(authenticated, target):
+    for _ in range(2):
+        authenticated.send(again(target.token))
+        got = authenticated.expect(reading.AUTH)
+        assert (got.code, set(got.props), got.prop(reading.METHOD)) == (
+            0,
+            {reading.METHOD},
+            "bearer",
+        )
+    assert authenticated.publish("free/auth", qos=1) < 0x80
+
+
+@clause("MQTT-4.12.1-2")
+@pytest.mark.parametrize("token", ["nonsense", "", "other"])
+def test_who_cannot_authenticate_again_is_disconnected(authenticated, target, token):
+    authenticated.send(again(target.other if token == "other" else token))
+    assert authenticated.closed() == 0x87
+
+
+@clause("MQTT-4.12.0-5", "MQTT-3.15.1-1", "MQTT-3.15.2-1")
+@pytest.mark.parametrize(
+    ("method", "code", "first"),
+    [("other", 0x19, 0xF0), ("bearer", 0x18, 0xF0), ("bearer", 0x19, 0xF1), ("bearer", 1, 0xF0)],
+)
+def test_auth_that_breaks_the_protocol(authenticated, target, method, code, first):
+    authenticated.send(again(target.token, method, code, first))
+    assert authenticated.closed() in {0x81, 0x82, 0x8C}
+
+
+@clause("MQTT-4.12.0-1", "MQTT-4.12.0-4")
+def test_authentication_data_that_is_refused(opened):
+    client = opened()
+    client.send(client.connect_bytes(token="", props=bearer("nonsense")))
+    assert client.expect(reading.CONNACK).code in {0x86, 0x87, 0x9F}
+    client.closed()
+
+
+@clause("MQTT-4.12.0-7", "MQTT-3.15.1-1", "MQTT-3.15.2-1")
 @pytest.mark.parametrize("first", [0xF0, 0xF1])
 @pytest.mark.parametrize("code", [0x00, 0x18, 0x19, 0x01])
 def test_auth_without_an_authentication_method(connected, first, code):
