@@ -20,15 +20,14 @@ td, th { padding: .4rem 1rem .4rem 0; border-bottom: 1px solid #e3e8ee; vertical
 .wide { overflow-x: auto; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; margin: 1rem 0; }
 dt { color: #55616d; } dd { margin: 0; min-width: 0; }
-pre { background: #f3f5f8; padding: 1rem; overflow-x: auto; border-radius: 6px; }
+pre { background: #f3f5f8; padding: 1rem; overflow-x: auto; border-radius: 6px; font-size: .9rem; }
 a { color: #0b5cad; }
 a.button, button { display: inline-block; font: inherit; padding: .4rem 1.1rem; border-radius: 6px;
   border: 1px solid #0b5cad; background: #0b5cad; color: #fff; text-decoration: none;
-  cursor: pointer; }
+  cursor: pointer; white-space: nowrap; }
 button { background: transparent; color: #0b5cad; }
 a:focus-visible, button:focus-visible { outline: 3px solid #f2a900; outline-offset: 2px; }
-.head { display: flex; flex-wrap: wrap; gap: .5rem 1rem; justify-content: space-between;
-  align-items: start; }
+.head { display: flex; gap: 1rem; justify-content: space-between; align-items: start; }
 .error { border-left: 4px solid #c62828; padding: .6rem 1rem; background: #fdf0f0; }
 @media (prefers-color-scheme: dark) {
   body { color: #dfe6ee; background: #14181d; } pre { background: #1f252c; }
@@ -39,6 +38,9 @@ a:focus-visible, button:focus-visible { outline: 3px solid #f2a900; outline-offs
 @media (max-width: 34rem) {
   body { margin-top: 1.2rem; } dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: .5rem; }
+  thead { position: absolute; left: -999rem; } tr, td { display: block; }
+  tr { border-bottom: 1px solid #8886; padding: .4rem 0; } td { border: 0; padding: .1rem 0; }
+  td[data-head]::before { content: attr(data-head) ": "; opacity: .75; font-size: .85rem; }
 }
 """
 LINKS = (
@@ -65,9 +67,15 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table; ``heads`` are text, the cells of ``rows`` HTML."""
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     head = f"<thead><tr>{top}</tr></thead>" if heads else ""
-    lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in rows)
+    lines = ("".join(map(_cell, heads or [""] * len(row), row)) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="wide"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def _cell(head: str, content: str) -> str:
+    """Return a cell; where there is no room for columns it says what it is itself."""
+    label = f' data-head="{escape(head)}"' if head and content else ""
+    return f"<td{label}>{content}</td>"
 
 
 def link(path: str, text: str) -> str:
@@ -82,7 +90,7 @@ def links() -> str:
 
 def page(version: str, base: str, *, login: bool) -> str:
     """Return the page for everybody; ``base`` is the URL that it was asked for at."""
-    button = '<p><a class="button" href="/login">Log in</a></p>' if login else ""
+    button = '<a class="button" href="/login">Log in</a>' if login else ""
     return document(
         "Hilum control API",
         f"""<div class="head"><div><h1>Hilum</h1>
@@ -97,8 +105,9 @@ file <code>admin.token</code> in the folder of the site's state:</p>
 
 def failure(detail: str) -> str:
     """Return the page for a login that failed."""
+    sentence = f"{detail[:1].upper()}{detail[1:]}."
     return document(
         "Not logged in - Hilum",
-        f"""<h1>Not logged in</h1><p class="error" role="alert">{escape(detail)}</p>
+        f"""<h1>Not logged in</h1><p class="error" role="alert">{escape(sentence)}</p>
 <p><a class="button" href="/login">Try again</a></p><p><a href="/">Back to the start</a></p>""",
     )
