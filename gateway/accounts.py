@@ -89,7 +89,7 @@ class Accounts:
 
     def __init__(self, unix: Callable[[], float], cpu: Callable[[], float] = process_time) -> None:
         self._cpu = cpu
-        self._unix = unix
+        self._time = unix
         self._computed = cpu()
         self._principals: dict[str, Account] = {}
         self._bindings: dict[str, Account] = {}
@@ -153,7 +153,7 @@ class Accounts:
         """Attribute the CPU that was used since the last time to what caused it."""
         computed = self._cpu()
         seconds, self._computed = computed - self._computed, computed
-        now = int(self._unix())
+        now = int(self._time())
         for kind, accounts in self._accounts.items():
             fresh: list[tuple[str, Account, float]] = []
             for number, (key, account) in enumerate(tuple(accounts.items())):

@@ -11,7 +11,9 @@ from adapters.coap.wire.options import MAX_AGE
 from policy.model import QualityPolicy, Rate
 from tests.adapters.coap_site import PLAN, Device, running_coap
 from tests.adapters.mqtt_site import BAND, mqtt_site
-from tests.running import Gateway
+from tests.adapters.sockets import Client
+from tests.adapters.test_websocket_process import Remote
+from tests.running import Gateway, Service
 
 QUOTA_EXCEEDED = 0x97
 PACKET_ID_NOT_FOUND = 0x92
@@ -104,17 +106,32 @@ async def test_coap_hears_when_to_come_back(tmp_path):
 # --- HTTP and WebSocket ----------------------------------------------------------------------
 
 
+async def test_a_websocket_hears_when_to_come_back(running_site):
+    objects = [{"name": "Whisper", "channels": {"news": {}}}]
+    await asyncio.to_thread(running_site.register, {"microservice": "Whisper", "objects": objects})
+    spec = {"names": ["Whisper/**"], "messages": {"rate": 0.1, "burst": 2}}
+    await asyncio.to_thread(calm, running_site, "calm-websocket", spec)
+    client = await Client.open(Remote(running_site))
+    for _ in range(3):
+        answer = await client.ask("publish", name="Whisper/news", payload="x")
+    assert answer["status"] == "throttled"
+    assert 8 <= answer["retryAfter"] <= 10
+    client.writer.close()
+    await client.writer.wait_closed()
+
+
+def applied(site: Gateway, kind: str, name: str, spec: dict[str, object]) -> None:
+    manifest = {
+        "apiVersion": "hilum/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    site.apply(json.dumps(manifest))
+
+
 def calm(site: Gateway, name: str, spec: dict[str, object]) -> None:
-    site.apply(
-        json.dumps(
-            {
-                "apiVersion": "hilum/v1",
-                "kind": "QualityPolicy",
-                "metadata": {"name": name},
-                "spec": spec,
-            }
-        )
-    )
+    applied(site, "QualityPolicy", name, spec)
 
 
 def test_http_says_429_and_when_to_come_back(running_site):
@@ -125,3 +142,25 @@ def test_http_says_429_and_when_to_come_back(running_site):
     assert [a.status for a in answers] == [200, 200, 429]
     assert 8 <= int(answers[2].fields["Retry-After"]) <= 10
     assert answers[2].json()["status"] == 429
+
+
+def test_a_breaker_opens_and_closes_again(running_site):
+    site = running_site
+    with Service() as service:
+        binding = {"name": "fragile/ask", "endpoint": f"{service.url}/ask"}
+        applied(site, "Binding", "fragile", binding)
+        calm(site, "fragile", {"names": ["fragile/**"], "breaker": {"failures": 2, "open": 2}})
+        service.status = 503
+        statuses = [site.http("POST", "/fragile/ask", b"{}").status for _ in range(3)]
+        refused = site.http("POST", "/fragile/ask", b"{}")
+        assert statuses[:2] == [503, 503]
+        assert refused.status == 503
+        assert refused.fields["Retry-After"] in ("1", "2")
+        assert "left alone" in refused.json()["detail"]
+        assert len(service.seen) == 2
+        service.status = 200
+        end = time.monotonic() + 10
+        while time.monotonic() < end and len(service.seen) == 2:
+            time.sleep(0.1)
+            site.http("POST", "/fragile/ask", b"{}")
+        assert site.http("POST", "/fragile/ask", b"{}").status == 200

@@ -418,6 +418,7 @@ def test_a_breaker_outlives_recompiling():
     fail(guarded)
     guarded.recompile()
     assert guarded.statuses(1) == ["unavailable"]
+    assert [b.ok(guarded.plane.now) for b in guarded.admission.breakers()] == [False]
 
 
 def test_no_more_than_the_share_is_ejected():
