@@ -198,6 +198,8 @@ def summary(kind: str, spec: dict[str, Any]) -> str:
         return f"{spec.get('call') or spec.get('plugin')} decides about first uses of {names}"
     if kind == "Environment":
         return f"threat level {spec.get('threat', 0)}"
+    if kind == "QualityPolicy":
+        return f"{names}: {', '.join(key for key in spec if key not in ('names', 'subjects'))}"
     who = " ".join(s.get("principal") or s.get("kind", "*") for s in spec.get("subjects", []))
     actions = " ".join(spec.get("actions", []))
     return f"{spec.get('effect')} {who}: {actions} on {names}"
