@@ -1,12 +1,14 @@
 """The policies in force, indexed for the compiler and the hot path; one writer, the site."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 
 from gateway.admission import Admission
 from gateway.places import Quality
 from gateway.recent import Recent, differences
 from policy.access import AccessIndex
+from policy.attributes import FactsOf, nothing_known
 from policy.first_use import Covering
 from policy.language import ManifestDoc, from_record
 from policy.model import (
@@ -49,6 +51,13 @@ _Other = (
     | Attribute
     | Environment
 )
+_Said = AccessPolicy | LifecyclePolicy | Role | Attribute | ObjectAttributes | Environment
+
+log = logging.getLogger("hilum.policies")
+
+
+def _report(policy: str, why: str) -> None:
+    log.warning("%s could not be evaluated: %s", policy, why)
 
 
 def is_deny(record: PolicyRecord) -> bool:
@@ -60,11 +69,18 @@ def is_deny(record: PolicyRecord) -> bool:
 class PolicyBook:
     """Access rules, resolutions and bindings by what they speak of."""
 
-    def __init__(self, authority: str, aliases: Container[str], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        authority: str,
+        aliases: Container[str],
+        clock: Callable[[], float],
+        facts_of: FactsOf = nothing_known,
+    ) -> None:
         self._authority = authority
         self._aliases = aliases
         self._recent = Recent(clock)
-        self.access = AccessIndex(authority, aliases, self._recent.note)
+        self.access = AccessIndex(authority, aliases, self._recent.note, facts_of)
+        self.access.failed = _report
         self.deliveries: dict[str, tuple[str, Binding]] = {}
         """Channel-to-method bindings by policy name: who owns them, and what they bind."""
         self.sources: dict[str, tuple[str, Binding]] = {}
@@ -85,9 +101,11 @@ class PolicyBook:
         touched = self.remove(record.kind, record.name)
         spec = from_record(record)
         self._specs[record.kind, record.name] = spec
-        if isinstance(spec, AccessPolicy | LifecyclePolicy):
+        if isinstance(spec, _Said):
             self.access.put(record.kind, record.name, spec)
-        elif not isinstance(spec, Binding):
+        if isinstance(spec, AccessPolicy | LifecyclePolicy):
+            return touched
+        if not isinstance(spec, Binding):
             touched += self._put_other(record, spec)
         elif spec.call:
             self.deliveries[record.name] = (record.owner, spec)
@@ -103,8 +121,9 @@ class PolicyBook:
         spec = self._specs.pop((kind, name), None)
         if spec is None:
             return []
-        if isinstance(spec, AccessPolicy | LifecyclePolicy):
+        if isinstance(spec, _Said):
             self.access.remove(kind, name)
+        if isinstance(spec, AccessPolicy | LifecyclePolicy):
             return []
         if not isinstance(spec, Binding):
             return self._remove_other(name, spec)
@@ -177,8 +196,7 @@ class PolicyBook:
         """Say what traffic of the last minutes would be decided differently with ``documents``."""
         specs = self.specs()
         specs.update({(d.kind, d.name): d.spec for d in documents})
-        index = AccessIndex(self._authority, self._aliases)
-        return await asyncio.to_thread(differences, index, specs, self._recent.last())
+        return await asyncio.to_thread(differences, self.access.empty(), specs, self._recent.last())
 
     def admission(self, clock: Callable[[], float], random: Callable[[], float]) -> Admission:
         """Return what lets traffic pass by the quality policies in force."""

@@ -5,7 +5,16 @@ from typing import NamedTuple
 
 from policy.access import AccessIndex
 from policy.decision import Decision, Question
-from policy.model import AccessPolicy, Action, LifecyclePolicy, Policy
+from policy.model import (
+    AccessPolicy,
+    Action,
+    Attribute,
+    Environment,
+    LifecyclePolicy,
+    ObjectAttributes,
+    Policy,
+    Role,
+)
 
 QUESTIONS = 10_000
 SECONDS = 600.0
@@ -43,13 +52,21 @@ class Recent:
         return [one for one in self._decided.values() if one.at >= since]
 
 
+def fill(index: AccessIndex, policies: Mapping[tuple[str, str], Policy]) -> None:
+    """Put all policies that decide into an index: first what rules speak of, then the rules."""
+    for (kind, name), policy in policies.items():
+        if isinstance(policy, Role | Attribute | ObjectAttributes | Environment):
+            index.put(kind, name, policy)
+    for (kind, name), policy in policies.items():
+        if isinstance(policy, AccessPolicy | LifecyclePolicy):
+            index.put(kind, name, policy)
+
+
 def differences(
     index: AccessIndex, policies: Mapping[tuple[str, str], Policy], decided: list[Decided]
 ) -> list[str]:
     """Say in lines what would be decided differently; fills the empty ``index`` with policies."""
-    for (kind, name), policy in policies.items():
-        if isinstance(policy, AccessPolicy | LifecyclePolicy):
-            index.put(kind, name, policy)
+    fill(index, policies)
     lines = []
     for one in decided:
         would = index.decide(one.question)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gateway.accounts import Accounts
 from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.exchange import Plane
+from gateway.facts import facts_of
 from gateway.free_topics import FreeTopics
 from gateway.identity import Authentication
 from gateway.installer import Installer
@@ -25,6 +26,7 @@ from gateway.policy_expiry import PolicyExpiry, withdrawal
 from gateway.ports import Provider, Store
 from gateway.sessions import Sessions
 from gateway.view import Compiler, Route, View
+from gateway.watchers import Watchers
 from policy.model import Action, Principal
 from registry.catalog import Catalog
 from registry.changes import (
@@ -57,28 +59,14 @@ class Identity(NamedTuple):
 
 
 class Clocks(NamedTuple):
-    """``loop`` is monotonic seconds, ``unix`` Unix time in seconds."""
+    """``loop`` is monotonic seconds, ``unix`` Unix time in seconds.
+
+    ``offset`` is how many seconds local time is ahead of UTC at a Unix time.
+    """
 
     loop: Callable[[], float]
     unix: Callable[[], float]
-
-
-class Watchers:
-    """Who is told when something in force changes; adapters and channels add themselves."""
-
-    def __init__(self) -> None:
-        self.gone: list[Callable[[Name], None]] = []
-        """A channel exists no more, or another one begins under its name."""
-        self.access: list[Callable[[], None]] = []
-        """Access rules changed: what is open must be decided again."""
-        self.credential: list[Callable[[Collection[str]], None]] = []
-        """Some credentials, a set of their ids, are no longer valid."""
-        self.deliveries: list[Callable[[], None]] = []
-        """Bindings of channels to methods, or to sources, changed."""
-        self.registrations: list[Callable[[RegistrationId], None]] = []
-        """A registration began, changed or ended."""
-        self.spaces: list[Callable[[], None]] = []
-        """Spaces of free topics changed."""
+    offset: Callable[[float], int] = lambda _: 0
 
 
 class Site:
@@ -97,10 +85,13 @@ class Site:
         self.remotes = identity.remotes
         self.time = clocks.unix
         self._clock = clocks.loop
+        self.offset = clocks.offset
         self._store = store
         self.ledger = Ledger(store, lambda: int(clocks.unix() * 1000), snapshot_every)
         self.catalog = self.ledger.catalog
-        self.policies = PolicyBook(identity.authority, identity.aliases, clocks.loop)
+        self.policies = PolicyBook(
+            identity.authority, identity.aliases, clocks.loop, partial(facts_of, self.catalog)
+        )
         self.dynamic = PolicyExpiry(self.policies, clocks.unix)
         self.identity = Authentication(clocks.unix, clocks.loop)
         self.view = View()
@@ -139,6 +130,7 @@ class Site:
         for record in self.catalog.policies.values():
             self.dynamic.put(record)
         self._credentials.load(self.catalog)
+        self.tick()
         for id_ in self.catalog.registrations:
             self._registered(id_)
         self.admission.forget(self._own.values())
@@ -274,6 +266,12 @@ class Site:
             self.ledger.owe(("policies", *due), SYSTEM, withdrawal(self.catalog, due))
             await self._decided_anew({kind for kind, _ in due}, self.dynamic.take_out(due))
 
+    def tick(self) -> None:
+        """Let conditions see what time it is; what is open follows."""
+        now = self.time()
+        if self.policies.access.tick(now, self.offset(now)):
+            self.redecide()
+
     def redecide(self) -> None:
         """Have everything that is open decided anew."""
         self._tell(self.watchers.access)
@@ -318,14 +316,14 @@ class Site:
         gone: Container[Name] = (),
     ) -> None:
         """Let traffic follow policies of these kinds, and names, that have changed."""
-        if kinds & DECIDING:
+        touched = dict.fromkeys(names)
+        if self.policies.access.changed(touched) or kinds & DECIDING:
             self._tell(self.watchers.access)
         if kinds & {"QualityPolicy", "Role"}:
             self.admission.forget(self._own.values())
         if kinds & {"TopicSpace", "QualityPolicy"}:
             self._free.forget()
             self._tell(self.watchers.spaces)
-        touched = dict.fromkeys(names)
         touched.update(await self._installer.matching(patterns))
         await self._refresh(touched, gone)
         if "Binding" in kinds:

@@ -10,7 +10,7 @@ from itertools import islice
 from math import inf
 from typing import Final, TypeAlias
 
-from policy.attributes import Circumstances, FactsOf, Statement
+from policy.attributes import Circumstances, FactsOf, Statement, nothing_known
 from policy.compiling import Compiled, Rules, compile_policy, merged
 from policy.conditions.condition import Condition, Failure
 from policy.decision import Decision, Question, Reason
@@ -70,7 +70,7 @@ class AccessIndex:
         authority: str,
         aliases: Container[str] = (),
         decided: Callable[[Question, Decision], None] | None = None,
-        facts_of: FactsOf | None = None,
+        facts_of: FactsOf = nothing_known,
     ) -> None:
         self.epoch = 0
         self.failures: dict[str, str] = {}
@@ -85,10 +85,9 @@ class AccessIndex:
         self._aliases = aliases
         self._decided = decided
         self._protected = Pattern.parse("$site/policy/**", authority=authority)
-        self._circumstances = Circumstances(authority, aliases)
-        if facts_of is not None:
-            self._circumstances.facts_of = facts_of
+        self._circumstances = Circumstances(authority, aliases, facts_of)
         self._facts = self._circumstances.facts
+        self.roles_of = self._circumstances.roles.of
         self._enforced: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._shadow: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._policies: dict[str, Compiled] = {}
@@ -154,13 +153,9 @@ class AccessIndex:
         return bool(looked)
 
     @property
-    def declared(self) -> list[Attribute]:
-        """The attributes that policies declare."""
+    def declared(self) -> dict[str, Attribute]:
+        """The attributes that policies declare, by policy name."""
         return self._circumstances.declared
-
-    def roles_of(self, principal: Principal) -> frozenset[str]:
-        """Return the roles that a principal has, inherited ones too."""
-        return self._circumstances.roles.of(principal)
 
     def check(self, principal: Principal, action: Action, name: Name, owner: str) -> Decision:
         """Decide as ``decide`` does, without group or endpoint: cached, with one reason only."""
@@ -241,13 +236,19 @@ class AccessIndex:
             told += islice(near_misses(others, question, roles), NEAR_MISSES)
         return Decision(decision.allowed, (*reasons, *told), decision.obligations)
 
+    def empty(self) -> "AccessIndex":
+        """Return an index of the same site and time without policies, to try some."""
+        facts_of = self._circumstances.facts_of
+        index = AccessIndex(self._authority, self._aliases, facts_of=facts_of)
+        index.tick(self._now, self._offset)
+        return index
+
     # Inside
 
     def _evaluate(self, question: Question) -> Decision:
         if self._is_protected(question):
             return _PROTECTED
-        rules = self._about(question, self._enforced)
-        return self._outcome(rules, question)
+        return self._outcome(self._about(question, self._enforced), question)
 
     def _outcome(self, rules: list[Rule], question: Question) -> Decision:
         """Decide by rules that speak of the caller and the name: a deny ends it."""

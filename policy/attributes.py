@@ -18,14 +18,21 @@ Statement: TypeAlias = Role | Attribute | ObjectAttributes | Environment
 FactsOf: TypeAlias = Callable[[Name], Mapping[str, Value]]
 
 
+def nothing_known(_: Name) -> Mapping[str, Value]:
+    """Know nothing of any name: there is no registry here."""
+    return {}
+
+
 class Circumstances:
     """The statements in force. ``facts_of`` says what the registry knows of a name."""
 
-    def __init__(self, authority: str, aliases: Container[str]) -> None:
+    def __init__(
+        self, authority: str, aliases: Container[str], facts_of: FactsOf = nothing_known
+    ) -> None:
         self.roles = Roles()
         self.facts = Facts(self.object, self.roles.of)
         self.schema = Schema()
-        self.facts_of: FactsOf = lambda _: {}
+        self.facts_of = facts_of
         self._authority = authority
         self._aliases = aliases
         self._attributes: dict[str, Attribute] = {}
@@ -37,9 +44,9 @@ class Circumstances:
         self._surroundings()
 
     @property
-    def declared(self) -> list[Attribute]:
-        """The attributes that policies declare."""
-        return list(self._attributes.values())
+    def declared(self) -> dict[str, Attribute]:
+        """The attributes that policies declare, by policy name."""
+        return dict(self._attributes)
 
     def put(self, name: str, statement: Statement) -> None:
         """Add a statement, or replace the one of its kind and this name."""

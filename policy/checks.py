@@ -2,12 +2,18 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from policy.identity import is_kind, is_principal
+from policy.access_checks import (
+    check_attribute,
+    check_condition,
+    check_obligations,
+    check_role,
+    check_stated,
+    check_subjects,
+)
 from policy.model import (
     AccessPolicy,
     Action,
@@ -22,11 +28,10 @@ from policy.model import (
     QualityPolicy,
     ResolutionPolicy,
     Role,
-    Subject,
     TopicSpace,
 )
 from policy.quality import check_quality
-from registry.checks import Findings
+from policy.spec import Spec
 from registry.documents import Path
 from registry.model import Endpoint
 from registry.urls import PORTS, WEB
@@ -39,23 +44,6 @@ _STICKY = re.compile(r"principal|header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*")
 
 P = TypeVar("P", AccessPolicy, LifecyclePolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """Where one policy's spec stands, and where to tell what is wrong with it."""
-
-    findings: Findings
-    path: Path
-
-    def add(self, path: Path, message: str, hint: str = "", *, key: bool = False) -> None:
-        """Add a problem with something in the spec."""
-        self.findings.add((*self.path, *path), message, hint, key=key)
-
-    def names(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Check the patterns under ``names``."""
-        path = (*self.path, "names")
-        return tuple(self.findings.pattern((*path, i), text) for i, text in enumerate(texts))
 
 
 def check(spec: Spec, policy: Policy) -> Policy:
@@ -77,10 +65,16 @@ def _other(
     spec: Spec,
     policy: Role | Attribute | ObjectAttributes | Environment | QualityPolicy | TopicSpace,
 ) -> Policy:
-    if isinstance(policy, Role | QualityPolicy):
-        for index, subject in enumerate(policy.subjects):
-            _subject(spec, ("subjects", index), subject)
-    if isinstance(policy, QualityPolicy):
+    if isinstance(policy, Role):
+        check_role(spec, policy)
+    elif isinstance(policy, Attribute):
+        check_attribute(spec, policy)
+    elif isinstance(policy, ObjectAttributes):
+        check_stated(spec, "object", policy.attributes)
+    elif isinstance(policy, Environment):
+        check_stated(spec, "environment", policy.attributes)
+    elif isinstance(policy, QualityPolicy):
+        check_subjects(spec, policy.subjects)
         check_quality(policy, spec.add)
     if isinstance(policy, TopicSpace | ObjectAttributes | QualityPolicy):
         return replace(policy, names=spec.names(policy.names))
@@ -89,6 +83,7 @@ def _other(
 
 def _access(spec: Spec, policy: AccessPolicy) -> AccessPolicy:
     policy = _rules(spec, policy)
+    check_obligations(spec, policy)
     for index, group in enumerate(policy.groups):
         if group != "*" and not _GROUP.fullmatch(group):
             hint = "use letters, digits and . _ ~ : = @ -, or '*' alone for every group"
@@ -110,23 +105,13 @@ def _lifecycle(spec: Spec, policy: LifecyclePolicy) -> LifecyclePolicy:
 
 
 def _rules(spec: Spec, policy: P) -> P:
-    for index, subject in enumerate(policy.subjects):
-        _subject(spec, ("subjects", index), subject)
+    check_subjects(spec, policy.subjects)
+    check_condition(spec, policy.when)
     size = len(policy.subjects) * len(policy.actions) * len(policy.names)
     if size > MAX_RULES:
         message = f"{size} combinations of subjects, actions and names, more than {MAX_RULES}"
         spec.add((), message, "split the policy")
     return replace(policy, names=spec.names(policy.names))
-
-
-def _subject(spec: Spec, path: Path, subject: Subject) -> None:
-    principal, kind = subject.principal, subject.kind
-    if principal != "*" and not is_principal(principal):
-        hint = "write realm:subject, such as user:ann, or '*' alone for anybody"
-        spec.add((*path, "principal"), f"{principal!r} is no principal", hint)
-    if kind != "*" and not is_kind(kind):
-        hint = "use lower-case letters, digits and hyphens, or '*' alone for any kind"
-        spec.add((*path, "kind"), f"{kind!r} is no kind of principals", hint)
 
 
 def _base_url(spec: Spec, path: Path, text: str, schemes: Collection[str] = PORTS) -> None:

@@ -6,7 +6,18 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from policy.model import AccessPolicy, LifecyclePolicy, Policy, ResolutionPolicy, Subject
+from policy.conditions.condition import InvalidCondition, parse
+from policy.conditions.kinds import Schema
+from policy.model import (
+    AccessPolicy,
+    Attribute,
+    LifecyclePolicy,
+    Policy,
+    ResolutionPolicy,
+    Role,
+    Subject,
+)
+from policy.roles import cycles
 
 PolicyId: TypeAlias = tuple[str, str]
 """Kind and name."""
@@ -31,7 +42,63 @@ def conflicts(
     """
     concerned = set(policies if changed is None else changed)
     found = [*_same_names(policies, concerned), *_duplicates(policies, concerned)]
-    return found + list(_shadowed(policies, concerned))
+    found += _circles(policies, concerned)
+    found += _same_attributes(policies, concerned)
+    if any(kind == Attribute.__name__ for kind, _ in concerned):
+        found += _unreadable(policies)
+    return found + list(_overridden(policies, concerned))
+
+
+def uses(policies: Mapping[PolicyId, Policy], deleted: Collection[PolicyId]) -> list[Conflict]:
+    """Return why policies must not be ``deleted``: others, in ``policies`` too, use them."""
+    left = {id_: policy for id_, policy in policies.items() if id_ not in deleted}
+    roles = {name for kind, name in deleted if kind == Role.__name__}
+    found = [
+        Conflict(f"{_labels([id_])} uses the role {role}: change that first", error=True)
+        for id_, policy in left.items()
+        for role in sorted(roles & _roles_in(policy))
+    ]
+    if any(kind == Attribute.__name__ for kind, _ in deleted):
+        found += _unreadable(left)
+    return found
+
+
+def _roles_in(policy: Policy) -> set[str]:
+    inherited = set(policy.inherits) if isinstance(policy, Role) else set()
+    return inherited | {s.role for s in getattr(policy, "subjects", ()) if s.role}
+
+
+def _circles(policies: Mapping[PolicyId, Policy], concerned: set[PolicyId]) -> Iterator[Conflict]:
+    roles = {name: policy for (_, name), policy in policies.items() if isinstance(policy, Role)}
+    changed = {name for kind, name in concerned if kind == Role.__name__}
+    for circle in cycles(roles) if changed else ():
+        if not changed.isdisjoint(circle):
+            way = " -> ".join(circle[:20])
+            yield Conflict(f"roles inherit in a circle, {way}: leave one step out", error=True)
+
+
+def _same_attributes(
+    policies: Mapping[PolicyId, Policy], concerned: set[PolicyId]
+) -> Iterator[Conflict]:
+    by_name: dict[str, list[PolicyId]] = {}
+    for id_, policy in policies.items():
+        if isinstance(policy, Attribute):
+            by_name.setdefault(policy.attribute, []).append(id_)
+    for name, ids in by_name.items():
+        if len(ids) > 1 and not concerned.isdisjoint(ids):
+            yield Conflict(f"{_labels(ids)} declare {name}: keep one", error=True)
+
+
+def _unreadable(policies: Mapping[PolicyId, Policy]) -> Iterator[Conflict]:
+    """Yield the policies whose conditions do not fit the declared attributes."""
+    schema = Schema(policy for policy in policies.values() if isinstance(policy, Attribute))
+    for id_, policy in policies.items():
+        if isinstance(policy, AccessPolicy | LifecyclePolicy) and policy.when:
+            try:
+                parse(policy.when, schema)
+            except InvalidCondition as error:
+                message = f"{_labels([id_])} could not be read any more: {error.message}"
+                yield Conflict(f"{message}; change its condition first", error=True)
 
 
 def _same_names(
@@ -60,7 +127,9 @@ def _duplicates(
             yield Conflict(f"{_labels(ids)} say the same: one of them is enough", error=False)
 
 
-def _shadowed(policies: Mapping[PolicyId, Policy], concerned: set[PolicyId]) -> Iterator[Conflict]:
+def _overridden(
+    policies: Mapping[PolicyId, Policy], concerned: set[PolicyId]
+) -> Iterator[Conflict]:
     rules = [(i, p) for i, p in policies.items() if isinstance(p, AccessPolicy | LifecyclePolicy)]
     denies = [(i, p) for i, p in rules if p.effect == "deny"]
     allows = [(i, p) for i, p in rules if p.effect == "allow"]
@@ -77,6 +146,8 @@ def _covers(deny: AccessPolicy | LifecyclePolicy, allow: AccessPolicy | Lifecycl
     restricted = deny.groups if isinstance(deny, AccessPolicy) else deny.endpoints
     return (
         not restricted
+        and not deny.when
+        and (deny.mode == "enforce" or allow.mode == "shadow")
         and set(allow.actions) <= set(deny.actions)
         and all(any(_is_within(s, d) for d in deny.subjects) for s in allow.subjects)
         and all(any(_is_below(name, d) for d in deny.names) for name in allow.names)
@@ -84,7 +155,11 @@ def _covers(deny: AccessPolicy | LifecyclePolicy, allow: AccessPolicy | Lifecycl
 
 
 def _is_within(subject: Subject, other: Subject) -> bool:
-    return other.principal in ("*", subject.principal) and other.kind in ("*", subject.kind)
+    return (
+        other.principal in ("*", subject.principal)
+        and other.kind in ("*", subject.kind)
+        and other.role in ("", subject.role)
+    )
 
 
 def _is_below(pattern: str, other: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from policy.checks import Spec, check
+from policy.checks import check
+from policy.conditions.kinds import Schema
 from policy.model import (
     KINDS,
     AccessPolicy,
@@ -27,6 +28,7 @@ from policy.model import (
     Role,
     TopicSpace,
 )
+from policy.spec import Spec
 from registry.checks import MAX_PROBLEMS, Findings, Scope
 from registry.documents import Document, InvalidDocument, Path, Problem, read
 from registry.model import PolicyRecord
@@ -170,15 +172,17 @@ def parse_manifests(
     authority: str,
     aliases: Container[str] = (),
     remotes: Container[str] = (),
+    declared: Mapping[str, Attribute] = {},
 ) -> list[ManifestDoc]:
     """Read manifests: YAML documents or JSON, each one manifest or a list of them.
 
+    ``declared`` are the attributes in force by policy name; those in ``data`` count, too.
     Raises InvalidDocument with up to 20 problems.
     """
-    scope = Scope(authority, aliases, remotes)
-    reading = _Reading(scope)
+    reading = _Reading(Scope(authority, aliases, remotes), declared)
     for document in read(data, media_type=media_type):
         reading.document(document)
+    reading.check()
     if reading.problems:
         raise InvalidDocument(*reading.problems[:MAX_PROBLEMS])
     if not reading.manifests:
@@ -189,10 +193,13 @@ def parse_manifests(
 class _Reading:
     """What was read so far of one input."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, declared: Mapping[str, Attribute]) -> None:
         self.manifests: list[ManifestDoc] = []
         self.problems: list[Problem] = []
         self._scope = scope
+        self._declared = dict(declared)
+        self._schema = Schema()
+        self._found: list[tuple[Findings, list[tuple[Path, Manifest]]]] = []
         self._seen: set[tuple[str, str]] = set()
 
     def document(self, document: Document) -> None:
@@ -206,10 +213,18 @@ class _Reading:
         except InvalidDocument as error:
             self.problems += error.problems
             return
-        findings = Findings(document, self._scope)
-        for path, manifest in placed:
-            self._manifest(findings, path, manifest)
-        self.problems += findings.problems
+        self._found.append((Findings(document, self._scope), placed))
+        for _, manifest in placed:
+            if isinstance(manifest, AttributeManifest):
+                self._declared[manifest.metadata.name] = manifest.spec
+
+    def check(self) -> None:
+        """Check what was read, by all the attributes that are declared."""
+        self._schema = Schema(self._declared.values())
+        for findings, placed in self._found:
+            for path, manifest in placed:
+                self._manifest(findings, path, manifest)
+            self.problems += findings.problems
 
     def _manifest(self, findings: Findings, path: Path, manifest: Manifest) -> None:
         kind, metadata = type(manifest.spec).__name__, manifest.metadata
@@ -221,7 +236,7 @@ class _Reading:
         if len(self._seen) > MAX_MANIFESTS:
             findings.add(path, f"more than {MAX_MANIFESTS} manifests", "apply them in parts")
             return
-        spec = check(Spec(findings, (*path, "spec")), manifest.spec)
+        spec = check(Spec(findings, (*path, "spec"), self._schema), manifest.spec)
         self.manifests.append(
             ManifestDoc(
                 kind,

@@ -70,6 +70,12 @@ class Findings:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(self._document.problem(path, message, hint, key=key))
 
+    def inside(self, path: Path, text: str, offset: int, message: str, hint: str = "") -> None:
+        """Add a problem with a character of the string ``text`` at ``path``."""
+        if len(self.problems) < MAX_PROBLEMS:
+            found = self._document.problem_inside(path, text, offset, message, hint)
+            self.problems.append(found)
+
     def finish(self) -> None:
         """Raise InvalidDocument if anything was found."""
         if self.problems:
@@ -176,8 +182,14 @@ def _argument_trouble(name: str, place: str, method: str) -> tuple[str, str] | N
         return f'"*" cannot be in the {place}', "name each argument that belongs there"
     if place == "body" and method == "GET":
         return "a GET has no body", "use another place or method"
-    if place == "header":
-        field = name.lower()
-        if field in _FORBIDDEN_FIELDS or field.startswith(_FORBIDDEN_PREFIXES):
-            return f"the header {name} is the gateway's own", "use another header"
+    return header_trouble(name) if place == "header" else None
+
+
+def header_trouble(name: str) -> tuple[str, str] | None:
+    """Say why a header of this name cannot be set, and what to do; None: it can."""
+    field = name.lower()
+    if not _ARGUMENT.fullmatch(name):
+        return f"{name[:80]!r} is no name of a header", "use letters, digits, _ and -"
+    if field in _FORBIDDEN_FIELDS or field.startswith(_FORBIDDEN_PREFIXES):
+        return f"the header {name} is the gateway's own", "use another header"
     return None

@@ -73,6 +73,13 @@ class Document:
         """A problem with the value at ``path`` (or with its key), for checks beyond types."""
         return Problem(message, show_path(path), *self.positions.locate(path, key=key), hint)
 
+    def problem_inside(
+        self, path: Path, text: str, offset: int, message: str, hint: str = ""
+    ) -> Problem:
+        """A problem with a character of the string ``text`` at ``path``."""
+        place = self.positions.inside(path, text, offset)
+        return Problem(message, show_path(path), *place, hint)
+
 
 def read(
     data: bytes, *, media_type: str = "application/json", limit: int = MAX_BYTES

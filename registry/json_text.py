@@ -128,6 +128,11 @@ class JsonPositions:
             at, key_at = found.value_at, found.key_at
         return place(self.text, key_at if key else at)
 
+    def inside(self, path: Path, text: str, offset: int) -> Place:
+        """The place of a character of the string ``text`` at ``path``, if it is written plainly."""
+        line, column = self.locate(path)
+        return line, column + len(json.dumps(text[:offset], ensure_ascii=False)) - 1
+
 
 def _skip(text: str, at: int) -> int:
     found = _SPACE.match(text, at)

@@ -51,6 +51,10 @@ class Positions(Protocol):
         """The place of the value at ``path`` (or of its key), else of the nearest one around it."""
         ...
 
+    def inside(self, path: Path, text: str, offset: int) -> Place:
+        """The place of a character of the string ``text`` at ``path``, as well as it is known."""
+        ...
+
 
 def place(text: str, offset: int) -> Place:
     """The line and column of a character offset."""

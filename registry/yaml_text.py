@@ -62,6 +62,8 @@ class YamlPositions:
     start: Place
     keys: dict[Path, Place] = field(default_factory=dict)
     values: dict[Path, Place] = field(default_factory=dict)
+    styles: dict[Path, str] = field(default_factory=dict)
+    """How strings are written that are not plain: a quote, ``|`` or ``>``."""
 
     def locate(self, path: Path, *, key: bool = False) -> Place:
         """The place of the value at ``path`` (or of its key), else of the nearest one around it."""
@@ -70,6 +72,19 @@ class YamlPositions:
         while path and path not in self.values:
             path = path[:-1]
         return self.values.get(path, self.start)
+
+    def inside(self, path: Path, text: str, offset: int) -> Place:
+        """The place of a character of the string ``text`` at ``path``.
+
+        Exact on one line; in a block, when it is indented by two; else in the string's first line.
+        """
+        line, column = self.locate(path)
+        style = self.styles.get(path, "")
+        if style == "|":
+            start = text.rfind("\n", 0, offset) + 1
+            indent = self.locate(path, key=True)[1] + 2
+            return line + 1 + text.count("\n", 0, offset), indent + offset - start
+        return (line + 1, column) if style == ">" else (line, column + len(style) + offset)
 
 
 def yaml_to_json(data: bytes, limit: int = MAX_BYTES) -> list[tuple[object, Positions]]:
@@ -133,6 +148,8 @@ class _Composer:
             if _is_absent(event) and path in self._positions.keys:
                 # The parser's place for it is the next token; its key says more.
                 self._positions.values[path] = self._positions.keys[path]
+            if event.style:
+                self._positions.styles[path] = event.style
             return self._scalar(event, path)
         if len(path) == MAX_DEPTH:
             message = f"more than {MAX_DEPTH} levels of nesting"

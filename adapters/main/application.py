@@ -80,7 +80,7 @@ class Application:
             frozenset(config.site.aliases),
             frozenset(remote.authority for remote in config.remote),
         )
-        clocks = Clocks(loop.time, time.time)
+        clocks = Clocks(loop.time, time.time, lambda now: time.localtime(now).tm_gmtoff)
         self.site = Site(identity, self.store, local, clocks, config.store.snapshot_every)
         self.channels = Channels(
             self.events,
@@ -268,6 +268,7 @@ class Application:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.site.plane.sweep(clock())
+            self.site.tick()
             self.devices.tick()
 
     async def _slow(self) -> None:

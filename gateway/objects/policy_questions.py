@@ -5,20 +5,20 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Annotated, NamedTuple
 
+import msgspec
 from msgspec import Meta, field
 
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, invalid, name_of, read
 from gateway.objects.local import Handler, Result
-from gateway.recent import fill
+from gateway.objects.policy_trial import NOW, Trial, When, when_of
 from gateway.site import Site
 from gateway.view import Route
-from policy.access import AccessIndex
-from policy.cases import Cases, judge, summary
+from policy.cases import At, Cases, Threat, judge, summary
 from policy.decision import Decision, Question
 from policy.identity import is_kind, is_principal
 from policy.language import ManifestDoc, parse_manifests
-from policy.model import Action, Attributes, Principal, Value
+from policy.model import AccessPolicy, Action, Attributes, LifecyclePolicy, Principal, Value
 from registry.documents import InvalidDocument
 from registry.model import CredentialRecord, TokenRecord
 
@@ -31,7 +31,7 @@ class Explain(Request, frozen=True):
     """A question about anybody: who may ask has ``call`` on explain.
 
     Without ``kind`` the principal is who its credentials at the site say; ``attributes`` stand
-    over those that it has from there.
+    over those that it has from there. ``at`` and ``threat`` ask what would be then.
     """
 
     principal: str
@@ -41,6 +41,8 @@ class Explain(Request, frozen=True):
     attributes: Attributes = field(default_factory=dict)
     group: str = ""
     endpoint: str = ""
+    at: At = ""
+    threat: Threat | None = None
 
 
 class Test(Request, frozen=True):
@@ -48,6 +50,12 @@ class Test(Request, frozen=True):
 
     cases: Cases
     policies: Annotated[str, Meta(max_length=1 << 20)] = ""
+
+
+class Shadow(Request, frozen=True):
+    """A policy in shadow mode, by its name or ``Kind/name``; or all of them."""
+
+    name: str = ""
 
 
 class Known(NamedTuple):
@@ -65,14 +73,22 @@ class PolicyQuestions:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
-        return {"explain": self.explain, "test": self.test}
+        return {"explain": self.explain, "test": self.test, "shadow": self.shadow}
 
     async def explain(self, call: Call, _: Route, payload: bytes) -> Result:
         """Say how a question is decided and why, and what the name resolves to."""
         asked = await read(call, payload, Explain)
         known = self._known(asked.principal, asked.kind, asked.attributes)
         question, route = self._question(known.principal, asked)
-        decision = self._site.plane.access.explain(question)
+        when = when_of(self._site, asked.at, asked.threat)
+        index = self._site.policies.access
+        if when != NOW:
+            trial = Trial(self._site)
+            await asyncio.to_thread(trial.fill)
+            trial.let(when)
+            index = trial.index
+        decision = index.explain(question)
+        duties = decision.obligations
         targets = []
         if route is not None and route.selection is not None:
             now = self._site.plane.now
@@ -87,6 +103,8 @@ class PolicyQuestions:
                 "kind": known.principal.kind,
                 "knownBy": known.known_by,
                 "attributes": known.principal.attributes,
+                "roles": sorted(index.roles_of(known.principal)),
+                "obligations": msgspec.to_builtins(duties) if duties is not None else {},
                 "registered": route is not None,
                 "resolvesTo": targets,
             }
@@ -102,14 +120,45 @@ class PolicyQuestions:
             )[0]
             for case in asked.cases
         ]
-        index = await asyncio.to_thread(self._trial, self._documents(asked.policies))
-        decisions = await asyncio.to_thread(_decide, index, questions)
+        times = [when_of(self._site, case.at, case.threat) for case in asked.cases]
+        trial = Trial(self._site, self._documents(asked.policies))
+        decisions = await asyncio.to_thread(_decided, trial, questions, times)
         outcomes = [judge(c, d) for c, d in zip(asked.cases, decisions, strict=True)]
         results = [
             {"allowed": decision.allowed, "passed": outcome.passed, "why": outcome.why}
             for decision, outcome in zip(decisions, outcomes, strict=True)
         ]
         return answer({"results": results, **summary(outcomes)})
+
+    async def shadow(self, call: Call, _: Route, payload: bytes) -> Result:
+        """Say what policies in shadow mode would have decided differently."""
+        asked = await read(call, payload, Shadow)
+        shadowed = self._site.policies.access.shadowed
+        labels = [
+            f"{kind}/{name}"
+            for (kind, name), spec in sorted(self._site.policies.specs().items())
+            if isinstance(spec, AccessPolicy | LifecyclePolicy)
+            and spec.mode == "shadow"
+            and asked.name in ("", name, f"{kind}/{name}")
+        ]
+        if asked.name and not labels:
+            raise Refusal(Status.NOT_FOUND, f"there is no policy {asked.name!r} in shadow mode")
+        differences = [
+            {
+                "policy": one.would.reasons[0].policy,
+                "principal": one.question.principal.id,
+                "action": str(one.question.action),
+                "name": one.question.name,
+                "allowed": one.decision.allowed,
+                "wouldBeAllowed": one.would.allowed,
+                "why": one.would.reasons[0].why,
+                "at": one.at,
+            }
+            for one in reversed(shadowed.last)
+            if one.would.reasons[0].policy in labels
+        ]
+        counts = [{"policy": one, "differences": shadowed.counts[one]} for one in labels]
+        return answer({"policies": counts, "differences": differences})
 
     def _question(self, principal: Principal, asked: Explain) -> tuple[Question, Route | None]:
         name = name_of(self._site, asked.name, reserved=True)
@@ -165,14 +214,11 @@ class PolicyQuestions:
         except InvalidDocument as error:
             raise invalid(error) from error
 
-    def _trial(self, documents: Sequence[ManifestDoc]) -> AccessIndex:
-        """Return an index of its own of what is in force with ``documents`` on top."""
-        specs = self._site.policies.specs()
-        specs.update({(d.kind, d.name): d.spec for d in documents})
-        index = self._site.policies.access.empty()
-        fill(index, specs)
-        return index
 
-
-def _decide(index: AccessIndex, questions: Sequence[Question]) -> list[Decision]:
-    return [index.decide(question) for question in questions]
+def _decided(trial: Trial, questions: Sequence[Question], times: Sequence[When]) -> list[Decision]:
+    trial.fill()
+    decisions = []
+    for question, when in zip(questions, times, strict=True):
+        trial.let(when)
+        decisions.append(trial.index.decide(question))
+    return decisions

@@ -54,6 +54,15 @@ def type_of(attribute: Attribute) -> Type:
     return _DECLARED.get(attribute.type) or Type("ordered", attribute.values)
 
 
+def fits(type_: Type, value: object) -> bool:
+    """Whether a value can be one of a declared type."""
+    if type_.values:
+        return value in type_.values
+    if type_ == NUMBER:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    return isinstance(value, {BOOLEAN: bool, SET: tuple}.get(type_, str))
+
+
 class Schema:
     """The attributes there are, by name: built in and declared."""
 

@@ -63,7 +63,7 @@ def rule(
 def index(
     facts: Mapping[str, Value] | None = None, /, **policies: AccessPolicy | LifecyclePolicy
 ) -> AccessIndex:
-    built = AccessIndex(AUTHORITY, (), None, (lambda _: facts) if facts is not None else None)
+    built = AccessIndex(AUTHORITY, facts_of=lambda _: facts or {})
     for name, attribute in DECLARED.items():
         built.put("Attribute", name, attribute)
     for name, policy in policies.items():
@@ -145,7 +145,7 @@ def test_a_condition_is_read_again_when_attributes_change() -> None:
     built.put("Attribute", "rank", Attribute("subject.rank"))
     assert allowed(built, who)
     assert built.failures == {}
-    assert [a.attribute for a in built.declared][-1] == "subject.rank"
+    assert built.declared["rank"].attribute == "subject.rank"
     built.put("AccessPolicy", "b", rule("allow", "", "v/**"))
     assert allowed(built, who, f"{AUTHORITY}/v/x")
     built.remove("Attribute", "level")

@@ -1,0 +1,24 @@
+"""Who is told when something in force changes."""
+
+from collections.abc import Callable, Collection
+
+from registry.model import RegistrationId
+from registry.names import Name
+
+
+class Watchers:
+    """Who is told when something in force changes; adapters and channels add themselves."""
+
+    def __init__(self) -> None:
+        self.gone: list[Callable[[Name], None]] = []
+        """A channel exists no more, or another one begins under its name."""
+        self.access: list[Callable[[], None]] = []
+        """Access rules changed: what is open must be decided again."""
+        self.credential: list[Callable[[Collection[str]], None]] = []
+        """Some credentials, a set of their ids, are no longer valid."""
+        self.deliveries: list[Callable[[], None]] = []
+        """Bindings of channels to methods, or to sources, changed."""
+        self.registrations: list[Callable[[RegistrationId], None]] = []
+        """A registration began, changed or ended."""
+        self.spaces: list[Callable[[], None]] = []
+        """Spaces of free topics changed."""
