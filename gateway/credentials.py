@@ -69,14 +69,15 @@ class CredentialBook:
 
     def expired(self, now: float) -> Collection[str]:
         """Return the credentials that expired since the last time."""
-        ended = self._expiry.ended(now) + self._identity.jwts.ended(now)
+        due = [id_ for id_ in self._expiry.ended(now) if not self._identity.lasts(id_)]
+        ended = due + self._identity.jwts.ended(now)
         if ended:
             self._identity.forget()
         return ended
 
     def forgotten(self, now: float) -> list[str]:
         """Return the credentials whose records are kept no longer."""
-        return self._expiry.forgotten(now)
+        return [id_ for id_ in self._expiry.forgotten(now) if not self._identity.lasts(id_)]
 
     def _token(self, token: TokenRecord) -> None:
         self._identity.tokens.put(token)

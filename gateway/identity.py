@@ -185,6 +185,10 @@ class Authentication:
         found = (source.known(principal, now) for source in self.sources)
         return next((one for one in found if one is not None), None)
 
+    def lasts(self, credential: str) -> bool:
+        """Whether a token or record of this id counts now: it may have been issued anew."""
+        return max(self.tokens.end(credential), self.records.end(credential)) > self._time()
+
     def live(self, principal: Principal) -> bool:
         """Whether a principal may go on with what it has open: not revoked, not expired."""
         if self._time() >= principal.expires:

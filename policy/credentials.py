@@ -114,6 +114,11 @@ class Records:
                 return held.principal
         return None
 
+    def end(self, id_: str) -> float:
+        """Return when a credential expires (Unix seconds), 0 if there is none."""
+        held = self._held.get(id_)
+        return held.principal.expires if held is not None else 0.0
+
     def holds(self, principal: Principal) -> bool:
         """Whether a principal's credential is still valid, but for its expiry."""
         held = self._held.get(principal.credential)

@@ -138,6 +138,11 @@ class Credentials:
                 return found
         return None
 
+    def end(self, token_id: str) -> float:
+        """Return when a token expires (Unix seconds), 0 if there is none."""
+        principal = self._principals.get(token_id)
+        return principal.expires if principal is not None else 0.0
+
     def holds(self, principal: Principal) -> bool:
         """Whether a principal's token is still valid, but for its expiry."""
         return self._principals.get(principal.credential) is principal

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway import identity as module
 from gateway import jwt_cache
+from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.identity import Authentication, Pending, awaited
 from gateway.issuers import IssuerKeys
 from gateway.message import Refusal, Status
@@ -19,6 +20,14 @@ from policy.credentials import new_secret
 from policy.identity import new_token
 from policy.model import ANONYMOUS, Principal
 from policy.passwords import hash_password
+from registry.catalog import Catalog
+from registry.changes import (
+    CredentialIssued,
+    CredentialRevoked,
+    PrincipalRevoked,
+    TokenIssued,
+    TokenRevoked,
+)
 from registry.model import CredentialRecord, TokenRecord
 from tests.issuers import AUDIENCE, URL, claims, jwks, key, token
 
@@ -418,3 +427,46 @@ class TestPasswords:
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asked
+
+
+class TestBook:
+    """What the log says is put in force (``CredentialBook``)."""
+
+    def issue(self, expires, id_="d"):
+        verifier = new_secret(secrets.token_bytes)[1]
+        return CredentialRecord(id_, "secret", "d", verifier, "iot:d", "device", 1000, expires)
+
+    def test_a_credential_that_was_issued_anew_lasts_longer(self, world):
+        book = CredentialBook(world.identity)
+        assert book.react(CredentialIssued(self.issue(1010))) == ()
+        assert book.react(CredentialIssued(self.issue(2010))) == ("d",)
+        world.now = 1011.0
+        assert book.expired(world.now) == []
+        world.now = 1011.0 + 24 * 3600
+        assert book.expired(world.now) == ["d"]
+        assert book.forgotten(world.now) == ["d"]
+
+    def test_what_is_taken_out_of_the_log(self, world):
+        catalog = Catalog()
+        record = self.issue(0)
+        token = world.token("iot:d")[1]
+        for change in (CredentialIssued(record), TokenIssued(token)):
+            catalog.apply(change)
+        assert withdrawn(["d", "x"], catalog) == [CredentialRevoked("d")]
+        changes = withdrawn_principal("iot:d", 1000, catalog)
+        assert changes == [
+            TokenRevoked(token.id),
+            CredentialRevoked("d"),
+            PrincipalRevoked("iot:d", 1000),
+        ]
+        for change in changes:
+            catalog.apply(change)
+        assert withdrawn_principal("iot:d", 1000, catalog) == []
+
+    def test_a_revoked_principal_stays_so_after_a_restart(self, world):
+        catalog = Catalog()
+        catalog.apply(PrincipalRevoked("idp:ann", 1000))
+        CredentialBook(world.identity).load(catalog)
+        world.trust(key())
+        assert isinstance(world.identity.bearer(world.jwt(), PEER, never), Refusal)
+        assert world.identity.bearer(world.jwt(iat=1001), PEER, never).id == "idp:ann"
