@@ -23,7 +23,6 @@ class Program:
 
 
 PROGRAMS = {
-    "decisions": Program("Access decisions", "the compiled index beside casbin"),
     "store": Program(
         "The change log beside bare SQLite commits",
         "durable appends beside bare SQLite commits",

@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "relay_micro": "our own Python of a relayed call, without sockets",
     "relay": "the relay beside nginx and Envoy",
     "guarded": "the relay with everything on: JWT, conditions, limits, breakers, traces",
+    "decisions": "access decisions beside Cedar and casbin",
     "catalog": "100,000 bindings: start, memory, changes, relay",
     "mqtt": "MQTT deliveries and idle sessions beside mosquitto",
     "coap": "CoAP requests beside libcoap's server, under OSCORE, and relayed",
