@@ -135,7 +135,15 @@ COMMANDS = (
             "hilum policy explain --as user:ann --do subscribe plans/progress --group readers",
             "hilum policy explain --as service:sky --do bind weather/now "
             "--endpoint http://10.0.0.7:80",
+            "hilum policy explain --as user:ann --attribute age:=17 --at 2026-03-01T23:00 "
+            "--threat 5 plans/goal",
         ),
+    ),
+    Command(
+        "policy shadow",
+        questions.shadow,
+        POLICY,
+        ("hilum policy shadow", "hilum policy shadow stricter --output json"),
     ),
     Command(
         "policy test",

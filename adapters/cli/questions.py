@@ -1,12 +1,13 @@
 """Commands that ask about policies: explain, test."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect
+from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, say, show
 from adapters.cli.policies import media_type_of, pairs, read_file
 from adapters.client import Problem
@@ -29,10 +30,19 @@ def explain(
         str, typer.Option(help="The kind of the principal; else what its credentials here say.")
     ] = "",
     attribute: Annotated[
-        list[str] | None, typer.Option(help="An attribute of the principal: key=value.")
+        list[str] | None,
+        typer.Option(
+            help="An attribute of the principal: key=text, or key:=JSON for a number, true, a list."
+        ),
     ] = None,
     group: Annotated[str, typer.Option(help="The subscriber group to join.")] = "",
     endpoint: Annotated[str, typer.Option(help="The URL to bind.")] = "",
+    at: Annotated[
+        str, typer.Option(help="What if it were this time: 2026-03-01T08:00, or with an offset.")
+    ] = "",
+    threat: Annotated[
+        int | None, typer.Option(min=0, max=10, help="What if this were the threat level.")
+    ] = None,
     url: Url = DEFAULT_URL,
     token: Token = "",
     token_file: TokenFile = None,
@@ -44,9 +54,11 @@ def explain(
         "action": action.value,
         "name": name,
         "kind": kind,
-        "attributes": pairs(attribute or []),
+        "attributes": _attributes(attribute or []),
         "group": group,
         "endpoint": endpoint,
+        "at": at,
+        "threat": threat,
     }
     answer = connect(url, token, token_file).ask("policy/explain", question)
     if output is not Format.TABLE:
@@ -61,6 +73,8 @@ def explain(
         note(f"no credential of {principal} is known here: taken for kind {of_kind} (see --kind)")
     if not answer["registered"]:
         note(f"{name} is not registered now")
+    if answer["obligations"]:
+        note(f"obliges to {json.dumps(answer['obligations'])}")
     for target in answer["resolvesTo"]:
         say(f"goes to {target['target']} ({'healthy' if target['healthy'] else 'failing'})")
 
@@ -106,6 +120,47 @@ def check(
         data(output, answer)
     if answer["failed"]:
         raise typer.Exit(FAILED.wire.exit)
+
+
+def shadow(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A policy in shadow mode; all unless given.")
+    ] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    token_file: TokenFile = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show what policies in shadow mode would have decided differently."""
+    answer = connect(url, token, token_file).ask("policy/shadow", {"name": name})
+    if output is not Format.TABLE:
+        data(output, answer)
+        return
+    counts = [[one["policy"], one["differences"]] for one in answer["policies"]]
+    show(output, None, ("policy", "differences"), counts)
+    if answer["differences"]:
+        say()
+        columns = ("policy", "as", "do", "name", "was", "would be", "why")
+        show(output, None, columns, [_difference(one) for one in answer["differences"]])
+
+
+def _difference(one: Any) -> list[str]:
+    was, would = (("allow" if one[key] else "deny") for key in ("allowed", "wouldBeAllowed"))
+    return [one["policy"], one["principal"], one["action"], one["name"], was, would, one["why"]]
+
+
+def _attributes(texts: list[str]) -> dict[str, Any]:
+    """Read attributes: ``key=text`` and ``key:=JSON``."""
+    found: dict[str, Any] = {}
+    for key, value in pairs(texts).items():
+        if not key.endswith(":"):
+            found[key] = value
+            continue
+        try:
+            found[key[:-1]] = json.loads(value)
+        except (ValueError, RecursionError):
+            refuse(f"{value!r} is not JSON", hint=f"write {key[:-1]}={value} for a text")
+    return found
 
 
 def _cases(name: str) -> tuple[Case, ...]:

@@ -99,6 +99,8 @@ class Explanation(Answer, frozen=True):
     kind: str
     known_by: str
     attributes: dict[str, str | float | bool | list[str]]
+    roles: list[str]
+    obligations: dict[str, Any]
     registered: bool
     resolves_to: list[TargetAnswer]
 

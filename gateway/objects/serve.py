@@ -30,6 +30,7 @@ SAFE = frozenset(
         "policy/get",
         "policy/explain",
         "policy/test",
+        "policy/shadow",
         "policy/schema",
         "policy/decide-schema",
         "token/list",

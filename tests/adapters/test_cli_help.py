@@ -68,7 +68,7 @@ def test_every_command_is_here():
         ("device", "list"),
         ("device", "revoke"),
         ("device", "rotate"),
-        *(("policy", name) for name in ("explain", "test", "export", "import")),
+        *(("policy", name) for name in ("explain", "test", "shadow", "export", "import")),
         *(("token", name) for name in ("issue", "list", "revoke")),
         ("password", "set"),
         ("secret", "issue"),

@@ -182,3 +182,96 @@ def test_without_the_extra_the_commands_say_what_to_install(site, monkeypatch):
     done = site.cli("policy", "export")
     assert done.returncode == Status.UNAVAILABLE.wire.exit
     assert "hilum[casbin]" in done.stderr
+
+
+WARD = """\
+apiVersion: hilum/v1
+kind: Attribute
+metadata: {name: ward-rank}
+spec: {attribute: subject.wardRank, type: ordered, values: [Nurse, Doctor]}
+---
+apiVersion: hilum/v1
+kind: Attribute
+metadata: {name: ward-age}
+spec: {attribute: subject.wardAge, type: number}
+---
+apiVersion: hilum/v1
+kind: Role
+metadata: {name: ward-staff}
+spec: {subjects: [{principal: "user:ward-ann"}]}
+---
+apiVersion: hilum/v1
+kind: AccessPolicy
+metadata: {name: ward}
+spec:
+  effect: allow
+  subjects: [{role: ward-staff}]
+  actions: [call]
+  names: ["cli-ward/**"]
+  when: subject.wardRank >= Doctor and environment.time in 08:00..18:00 and environment.threat < 3
+  obligations: {log: true}
+---
+apiVersion: hilum/v1
+kind: AccessPolicy
+metadata: {name: ward-strict}
+spec:
+  effect: deny
+  subjects: [{}]
+  actions: [publish]
+  names: ["cli-ward/strict"]
+  mode: shadow
+"""
+DAY, NIGHT = "2026-03-02T12:00", "2026-03-02T23:00"
+
+
+def test_explain_shows_what_conditions_saw_and_what_if(site):
+    site.apply(WARD)
+    asked = ["explain", "--as", "user:ward-ann", "cli-ward/door", "--attribute"]
+    out = run(site, *asked, "wardRank=Doctor", "--at", DAY)
+    assert out.startswith("allowed")
+    assert "environment.time is 12:00:00" in out
+    assert "subject.wardRank is Doctor" in out
+    assert run(site, *asked, "wardRank=Nurse", "--at", DAY).startswith("denied")
+    out = run(site, *asked, "wardRank=Doctor", "--at", NIGHT)
+    assert out.startswith("denied")
+    assert "environment.time in 08:00..18:00: no (environment.time is 23:00:00)" in out
+    out = run(site, *asked, "wardRank=Doctor", "--at", DAY, "--threat", "5")
+    assert "environment.threat < 3: no (environment.threat is 5" in out
+    answer = json.loads(run(site, *asked, "wardRank=Doctor", "--at", DAY, "-o", "json"))
+    assert (answer["roles"], answer["obligations"]) == (["ward-staff"], {"log": True})
+    assert answer["attributes"] == {"wardRank": "Doctor"}
+    answer = json.loads(run(site, *asked, "wardAge:=17", "-o", "json"))
+    assert answer["attributes"] == {"wardAge": 17.0}
+    for wrong in (["wardAge:=x"], ["a=b", "--at", "noon"], ["a=b", "--at", "1066-10-14T09:00"]):
+        assert site.cli("policy", *asked, *wrong).returncode != 0
+
+
+def test_cases_have_their_own_time_and_threat_level(site, tmp_path):
+    site.apply(WARD)
+    path = tmp_path / "expected.yaml"
+    row = {"as": "user:ward-ann", "name": "cli-ward/door", "attributes": {"wardRank": "Doctor"}}
+    rows = [
+        {**row, "at": DAY, "expect": "allow", "because": "ward"},
+        {**row, "at": NIGHT, "expect": "deny"},
+        {**row, "at": DAY, "threat": 4, "expect": "deny"},
+        {**row, "at": 1_772_452_800, "threat": 2, "expect": "allow"},
+    ]
+    path.write_text(json.dumps(rows))
+    assert "4 passed, 0 failed" in run(site, "test", str(path))
+
+
+def test_shadow_shows_what_would_have_been_decided_differently(site):
+    site.apply(WARD)
+    objects = [{"name": "cli-ward", "channels": {"strict": {}}}]
+    site.register({"microservice": "CliWard", "objects": objects})
+    site.allow("ward-all", {"principal": "user:ward-eve"}, "publish", "cli-ward/**")
+    token = site.token_for("user:ward-eve", "user")
+    run_as_eve = site.cli("publish", "cli-ward/strict", "x", HILUM_TOKEN=token)
+    assert run_as_eve.returncode == 0, run_as_eve.stderr
+    out = run(site, "shadow", "ward-strict")
+    assert "AccessPolicy/ward-strict  1" in out
+    assert "user:ward-eve  publish" in " ".join(out.splitlines()[-1:])
+    assert "allow" in out.splitlines()[-1]
+    answer = json.loads(run(site, "shadow", "AccessPolicy/ward-strict", "-o", "json"))
+    assert answer["policies"] == [{"policy": "AccessPolicy/ward-strict", "differences": 1}]
+    run(site, "shadow", "ward", code=Status.NOT_FOUND.wire.exit)
