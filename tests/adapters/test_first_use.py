@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
-from tests.adapters.live import LiveSite, live_site
+from tests.adapters.live import LiveSite, live_site, until
 from tests.adapters.relay import read_request, service
 from tests.adapters.sockets import Client
 
@@ -241,3 +241,87 @@ class TestChanges:
         assert answer["allow"] is True
         assert answer["reason"] == "why not"
         assert desk.questions[0]["name"] == site.name("add")
+
+
+class TestPolicies:
+    @pytest_asyncio.fixture(loop_scope="module")
+    async def service_desk(self, site):
+        """A desk that belongs to a service, which may apply policies but not about the object."""
+        made = Desk()
+        who = f"service:desk{site.object[4:]}"
+        token = await site.token_for(who, "service")
+        await site.allow("desk", "register bind", who, site.desk_name.replace("decide", "**"))
+        await site.allow("desk-apply", "call", who, "$site/policy/apply")
+        async with service(made.talk) as url:
+            await site.http_desk(url, token)
+            await site.cover()
+            yield made, who
+
+    def manifest(self, site, **metadata):
+        spec = {
+            "effect": "allow",
+            "subjects": [{"principal": site.who}],
+            "actions": ["publish", "subscribe"],
+            "names": [f"{site.object}/steps"],
+        }
+        name = f"{site.object}-made".lower()
+        return {
+            "apiVersion": "hilum/v1",
+            "kind": "AccessPolicy",
+            "metadata": {"name": name, **metadata},
+            "spec": spec,
+        }
+
+    async def test_they_need_the_rights_of_the_controller(self, site, service_desk):
+        desk, who = service_desk
+        desk.answer = {"allow": True, "policies": [self.manifest(site)]}
+        assert (await site.post()).status == 403
+        await site.allow("desk-rights", "administer", who, f"{site.object}/**")
+        assert (await site.post()).status == 200
+        answer = await site.ask("GET", site.path("steps"), token=site.ann)
+        assert answer.status == 200  # by the policy, nobody was asked
+        assert len(desk.questions) == 2
+        made = {"kind": "AccessPolicy", "name": f"{site.object}-made".lower()}
+        (item,) = (await site.call("policy/get", made))["items"]
+        assert item["metadata"]["expires"] > 1e9
+        assert item["metadata"]["labels"] == {"hilum/first-use-of": site.who}
+        desk.answer = {"allow": False}
+        answer = await site.call("policy/revoke", {"principal": site.who})
+        assert answer["withdrawn"] == [f"AccessPolicy/{made['name']}"]
+        assert (await site.post()).status == 403
+        assert (await site.ask("GET", site.path("steps"), token=site.ann)).status == 403
+
+    async def test_they_end_when_they_say(self, site, service_desk):
+        desk, who = service_desk
+        await site.allow("desk-rights", "administer", who, f"{site.object}/**")
+        desk.answer = {"allow": True, "hard": 0, "policies": [self.manifest(site, ttl=1)]}
+        assert (await site.post()).status == 200
+        desk.answer = {"allow": False}
+        policies = site.application.site.policies
+        key = ("AccessPolicy", f"{site.object}-made".lower())
+        assert key in policies.specs()
+        await until(lambda: key not in policies.specs())
+        assert (await site.post()).status == 403
+
+    @pytest.mark.parametrize("policy", [{}, {"metadata": {}}, {"metadata": {"name": "x"}}])
+    async def test_what_is_no_policy_is_no_answer(self, site, service_desk, policy):
+        desk, _ = service_desk
+        desk.answer = {"allow": True, "policies": [policy]}
+        assert (await site.post()).status == 403
+
+    async def test_a_revocation_may_speak_of_some_names(self, site, desk):
+        await site.cover()
+        assert (await site.post("steps")).status == 200
+        assert (await site.post("kept")).status == 200
+        desk.answer = {"allow": False}
+        some = {"principal": site.who, "name": f"{site.object}/steps"}
+        await site.call("policy/revoke", some)
+        assert (await site.post("steps")).status == 403
+        assert (await site.post("kept")).status == 200
+
+    @pytest.mark.parametrize(
+        "asked", [{"principal": "ann"}, {"principal": "user:ann", "name": "a/**/b"}, {}]
+    )
+    async def test_a_revocation_has_to_say_whose_rights_end(self, site, asked):
+        body = json.dumps(asked).encode()
+        assert (await site.ask("POST", "/$site/policy/revoke", body)).status in (400, 422)
