@@ -6,8 +6,9 @@ session's token in ``Hilum-CSRF``, which other pages cannot read.
 """
 
 import hmac
+from collections.abc import MutableMapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 
@@ -19,6 +20,8 @@ from gateway.message import Refusal, Status
 from gateway.site import Site
 from policy.model import ANONYMOUS, Principal
 
+CERTIFIED: Final = "hilum.certified"
+"""Where an ASGI scope has the principal of the connection's certificate."""
 CSRF_FIELD: Final = "hilum-csrf"
 READING: Final = frozenset({"GET", "HEAD"})
 
@@ -54,10 +57,29 @@ class Callers:
     def _by_cookie(self, request: Request) -> Principal:
         session = self.session_of(request)
         if session is None:
-            return ANONYMOUS
+            return self._by_certificate(request)
         if request.method not in READING:
             permit(request, session, request.headers.get(CSRF_FIELD, ""))
         return session.principal
+
+    def _by_certificate(self, request: Request) -> Principal:
+        """Return whom the connection's certificate stands for.
+
+        A browser shows certificates too, whatever page makes it ask: what pages ask needs a token.
+        """
+        certified: Principal = request.scope.get(CERTIFIED, ANONYMOUS)
+        from_a_page = "origin" in request.headers or "sec-fetch-site" in request.headers
+        return ANONYMOUS if from_a_page or not self._site.identity.live(certified) else certified
+
+
+def certified_app(app: Any, principal: Principal) -> Any:
+    """Return an ASGI application that knows whom its connection's certificate stands for."""
+
+    async def asked(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        scope[CERTIFIED] = principal
+        await app(scope, receive, send)
+
+    return asked
 
 
 def permit(request: Request, session: Session, token: str) -> None:

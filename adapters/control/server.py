@@ -9,13 +9,17 @@ from importlib import metadata
 from pathlib import Path
 from socket import AI_PASSIVE, SOCK_STREAM, create_server
 from socket import socket as Socket  # noqa: N812
+from typing import cast
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.control.app import application
+from adapters.control.callers import certified_app
 from adapters.control.login import Login
 from adapters.control.metrics import Gauge
+from gateway.identity import Identify, by_nothing
+from gateway.message import Refusal
 from gateway.settings import Listen
 from gateway.site import Site
 
@@ -51,6 +55,7 @@ class ControlServer:
         self._gauges = tuple(gauges)
         self._tls = tls
         self._login = login
+        self.identify: Identify = by_nothing
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
@@ -61,7 +66,7 @@ class ControlServer:
         app = application(
             self._site, self._listen, self._state, version, loop.time, self._gauges, self._login
         )
-        config = uvicorn.Config(
+        config = _Config(
             app,
             http=_Connection,
             ws="none",
@@ -76,6 +81,7 @@ class ControlServer:
         )
         config.load()
         config.ssl = self._tls
+        config.identify = self.identify
         socket = await _bound(self._listen.host, self._listen.port)
         self._server = _Server(config)
         self._serving = loop.create_task(self._server.serve([socket]))
@@ -86,6 +92,12 @@ class ControlServer:
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             await self._serving
+
+
+class _Config(uvicorn.Config):
+    """Tells connections how to find out whom a certificate stands for."""
+
+    identify: Identify = by_nothing
 
 
 class _Server(uvicorn.Server):
@@ -108,7 +120,15 @@ class _Connection(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
+            return
+        config = cast("_Config", self.config)
+        try:
+            certified = config.identify(transport)
+        except Refusal:  # the log says why
+            transport.abort()
         else:
+            if certified is not None:
+                self.app = certified_app(self.app, certified)
             self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -249,6 +249,7 @@ class Application:
         self.control = ControlServer(
             site, config.control, config.site.state, self._gauges(), control_tls.context, login
         )
+        self.control.identify = control_tls.identify
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)
         log.info("data listener on %s", _url(config.http, self.http_port))

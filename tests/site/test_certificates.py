@@ -22,6 +22,8 @@ FUTURE = ("20400101000000Z", "20400201000000Z")
 CONFIG = """
 [http]
 {tls}
+[control]
+{tls}
 [mqtt]
 {tls}
 websocket_port = 0
@@ -115,6 +117,26 @@ def test_a_token_counts_before_the_certificate(world, lamp):
     token = world.gateway.token_for("user:ann", "user")
     assert world.whoami(lamp, authorization=f"Bearer {token}") == 403
     assert world.whoami(lamp, authorization="Bearer nonsense") == 401
+
+
+def test_a_web_page_does_not_borrow_its_readers_certificate(world, lamp):
+    assert world.whoami(lamp, origin="https://evil.example") == 401
+    assert world.whoami(lamp, **{"Sec-Fetch-Site": "cross-site"}) == 401
+
+
+def test_the_control_api_takes_certificates(world, lamp):
+    def status(pem, **fields):
+        connection = https(world.gateway.control, world.ca, pem)
+        try:
+            connection.request("GET", "/api/v1/policies", headers=fields)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert status(None) == 401
+    assert status(lamp) == 403
+    assert status(world.own("user:root", "--kind", "administrator")) == 200
+    assert status(lamp, origin="https://evil.example") == 401
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.view import Route
-from policy.model import Action, Principal
+from policy.model import ANONYMOUS, Action, Principal
 from registry.model import Kind
 from registry.names import InvalidName, Name, join, parse_name
 
@@ -28,6 +28,8 @@ SOCKET = "$site/socket"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
+PAGES: Final = frozenset({b"origin", b"sec-fetch-site"})
+"""Fields that browsers send for web pages, and that those cannot leave out."""
 CALL: Final = Action.CALL
 METHOD: Final = Kind.METHOD
 _CALLING: Final = (Action.CALL, Action.DESCRIBE)
@@ -94,7 +96,11 @@ class Dispatcher:
             inbound.fault(421, f"this site is not {host[:HOST_BYTES].decode('latin-1')}")
             return
         raw = head.authorization
-        principal = self._authorize(raw, self._time()) if raw else inbound.owner.certified
+        principal: Principal | None = inbound.owner.certified
+        if raw:
+            principal = self._authorize(raw, self._time())
+        elif principal is not ANONYMOUS and _is_of_a_page(head.fields):
+            principal = ANONYMOUS
         if principal is None:
             identify(self, self._site.identity, inbound, name, query)
             return
@@ -156,8 +162,11 @@ class Dispatcher:
         exchange = Exchange(self._plane, call, route, inbound)
         inbound.relay = exchange
         limit = self._body_limit
-        if limit and selection is not None and self._may(call, route) and not inbound.within(limit):
-            return
+        if limit and selection is not None:
+            if not self._may(call, route):
+                inbound.bound(limit)  # it may be held, and be allowed later
+            elif not inbound.within(limit):
+                return
         exchange.begin(inbound.take(), inbound.ended)
 
     def _method(self, inbound: Inbound, call: Call, route: Route) -> None:
@@ -359,3 +368,11 @@ def _sticky_key(sticky: str, call: Call) -> bytes:
         if fields[at].lower() == wanted:
             return fields[at + 2]
     return b""
+
+
+def _is_of_a_page(fields: list[bytes]) -> bool:
+    """Return whether a web page made a browser ask.
+
+    It shows its user's certificate, whatever page that is: what pages ask needs a token.
+    """
+    return any(name.lower() in PAGES for name in fields[::4])
