@@ -41,6 +41,8 @@ MAX_RULES: Final = 10_000
 
 _GROUP = re.compile(r"[A-Za-z0-9._~:=@-]{1,128}")
 _STICKY = re.compile(r"principal|header:[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_PLUGIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}")
+_USES = (Action.CALL, Action.PUBLISH, Action.SUBSCRIBE, Action.DESCRIBE)
 _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*")
 
 P = TypeVar("P", AccessPolicy, LifecyclePolicy)
@@ -152,7 +154,14 @@ def _first_use(spec: Spec, policy: FirstUsePolicy) -> FirstUsePolicy:
     if bool(policy.call) == bool(policy.plugin):
         hint = "name the method of a microservice (call), or module:attribute (plugin)"
         spec.add((), "a controller is a call or a plugin, one of them", hint)
-    elif policy.call:
+    elif policy.plugin and not _PLUGIN.fullmatch(policy.plugin):
+        hint = "write module:attribute, such as wards.duty:decide"
+        spec.add(("plugin",), f"{policy.plugin[:80]!r} is no plug-in", hint)
+    for index, action in enumerate(policy.actions):
+        if action not in _USES:
+            hint = "let rules decide: an AccessPolicy or a LifecyclePolicy"
+            spec.add(("actions", index), f"nobody is held for {action}", hint)
+    if policy.call:
         policy = replace(policy, call=spec.findings.name((*spec.path, "call"), policy.call))
     return replace(policy, names=spec.names(policy.names))
 

@@ -16,7 +16,7 @@ from adapters.main import Application
 from gateway.settings import Coap, Config, Control, FirstUse, Limits, Listen, Mqtt, Site
 from tests.adapters.live import until
 from tests.adapters.mqtt_site import Client
-from tests.adapters.relay import service
+from tests.adapters.relay import echo, service
 from tests.adapters.test_first_use import Desk, Place
 from tests.support import free_port
 
@@ -68,7 +68,7 @@ async def shared(tmp_path_factory):
         control=Control(port=0),
         mqtt=Mqtt(port=0),
         coap=Coap(port=0, anonymous=True),
-        limits=Limits(drain_seconds=1.0),
+        limits=Limits(drain_seconds=1.0, body=100_000),
         first_use=FirstUse(tuple(f"{__name__}:{name}" for name in PLUGINS)),
     )
     application = Application(config)
@@ -102,6 +102,17 @@ async def mqtt(site, token=None, version=5):
     yield client
     client.paho.disconnect()
     await client.stop()
+
+
+async def test_a_body_that_is_too_large_for_services_is_so_after_a_hold_too(site, desk):
+    async with service(echo()) as url:
+        await site.register(
+            instance="http",
+            objects=[{"name": site.object, "methods": {"sum": {"endpoints": [{"url": url}]}}}],
+        )
+        await site.cover()
+        assert (await site.post("sum", bytes(200_000))).status == 413
+        assert (await site.post("sum", b"{}")).status == 200
 
 
 class TestMqtt:

@@ -14,7 +14,9 @@ from policy.first_use import (
     read_answer,
     schemas,
 )
+from policy.language import parse_manifests
 from policy.model import Action, FirstUsePolicy, Principal
+from registry.documents import InvalidDocument
 
 POLICY = FirstUsePolicy(("lab/**",), call="lab/door/decide", idle=10, hard=60, deny=5)
 
@@ -116,3 +118,33 @@ def test_the_schemas_are_published():
     found = schemas()
     assert "allow" in str(found["answer"])
     assert "environment" in str(found["question"])
+
+
+def manifest(**spec):
+    document = {
+        "apiVersion": "hilum/v1",
+        "kind": "FirstUsePolicy",
+        "metadata": {"name": "first"},
+        "spec": {"names": ["door/**"], **spec},
+    }
+    return parse_manifests(msgspec.json.encode(document), "application/json", "lab")
+
+
+def test_a_policy_names_one_controller_and_uses_that_can_wait():
+    (document,) = manifest(call="desk/decide", actions=["call", "describe"])
+    assert document.spec.call == "lab/desk/decide"
+    assert document.spec.names == ("lab/door/**",)
+    (document,) = manifest(plugin="wards.duty:decide")
+    assert document.spec.plugin == "wards.duty:decide"
+    for wrong in (
+        {},
+        {"call": "desk/decide", "plugin": "wards:decide"},
+        {"plugin": "wards"},
+        {"plugin": "os.system:"},
+        {"call": "desk//decide"},
+        {"call": "desk/decide", "actions": ["call", "bind"]},
+        {"call": "desk/decide", "timeout": 0},
+        {"call": "desk/decide", "unreachable": "maybe"},
+    ):
+        with pytest.raises(InvalidDocument):
+            manifest(**wrong)

@@ -79,12 +79,16 @@ class Inbound:
 
     def within(self, limit: int) -> bool:
         """Bound the payload; answers when it is too large already, else when it turns out so."""
-        self.limit = limit
-        self.received = sum(map(len, self.parts))
+        self.bound(limit)
         if max(self.head.length, self.received) > limit:
             self._too_large()
             return False
         return True
+
+    def bound(self, limit: int) -> None:
+        """Bound the payload from what comes next on."""
+        self.limit = limit
+        self.received = sum(map(len, self.parts))
 
     def take(self) -> bytes:
         """Return the payload bytes that came since the last time."""
