@@ -13,7 +13,7 @@ from gateway.exchange import Exchange
 from gateway.message import Status
 from policy.model import Action
 
-KEPT: Final = 20_000
+KEPT = 20_000
 """Accounts of principals, and as many of bindings; who comes later shares one."""
 OTHERS: Final = "_others"
 SLICE: Final = 1000

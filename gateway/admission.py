@@ -18,13 +18,13 @@ from policy.patterns import PatternIndex
 from policy.roles import is_subject
 from registry.names import Name
 
-STATES: Final = 65_536
+STATES = 65_536
 """Flows that limits are remembered of."""
 LOOKS: Final = 64
 """How many of these are looked at for one that is as good as new, when there is no more room."""
-WATCHED: Final = 4096
+WATCHED = 4096
 """Names that are watched for exhaustion at once."""
-LANES: Final = 65_536
+LANES = 65_536
 """Lanes that are kept compiled."""
 
 Key = tuple[str, int, str, str, str]
