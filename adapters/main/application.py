@@ -104,12 +104,14 @@ class Application:
         self.outbound.start()
         await self.certificates.start()
         await self._listen()
-        going_on = [*self.certificates.work(), *self.issuers.work()]
-        self._tasks += [loop.create_task(work) for work in going_on]
-        self._tasks.append(loop.create_task(self.prober.run()))
-        self._tasks.append(loop.create_task(self._sweep(loop.time)))
-        self._tasks.append(loop.create_task(self._slow()))
-        self._tasks.append(loop.create_task(self.quality.run()))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin what goes on for as long as the site runs."""
+        loop = asyncio.get_running_loop()
+        works = [*self.certificates.work(), *self.issuers.work()]
+        works += [self.prober.run(), self._sweep(loop.time), self._slow(), self.quality.run()]
+        self._tasks += [loop.create_task(work) for work in works]
 
     async def stop(self) -> None:
         """Drain the listeners, then close the stores."""

@@ -77,7 +77,7 @@ class Connection(Output):
         self.secure = False
         self.certified: Principal | None = None
         self._decoder = Decoder(listener.settings.maximum_packet)
-        self._entrance = Entrance(self, listener.desk)
+        self._entrance = Entrance(self, listener)
         self._session: Session | None = None
         self._expiry = 0
         # What was received and not decoded yet, how far it is done; then what was not worked off.
@@ -314,11 +314,6 @@ class Connection(Output):
             self._disconnect(packet)
         elif isinstance(packet, Auth):
             self._entrance.authenticate(session, packet)
-
-    def wait(self) -> None:
-        """Hold on while the client is authenticated: it is no stranger that says nothing."""
-        self._listener.admitted(self)
-        self.hold()
 
     def admit(self, packet: Connect, answer: Admission | Connack) -> None:
         """Answer CONNECT (section 3.1.4)."""

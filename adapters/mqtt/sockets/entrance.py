@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from adapters.mqtt.sessions.ports import Desk
 from adapters.mqtt.wire.packets import Auth, Connack, Connect, Malformed, Reason
 from gateway.identity import Pending
 from gateway.message import Refusal
@@ -16,6 +15,7 @@ from policy.model import Principal
 if TYPE_CHECKING:
     from adapters.mqtt.sessions.session import Session
     from adapters.mqtt.sockets.connection import Connection
+    from adapters.mqtt.sockets.listener import MqttListener
 
 Found = TypeVar("Found")
 
@@ -23,12 +23,13 @@ Found = TypeVar("Found")
 class Entrance:
     """One connection's: ``method`` is what it authenticates by, None without AUTH."""
 
-    __slots__ = ("_connection", "_desk", "_pending", "method")
+    __slots__ = ("_connection", "_desk", "_listener", "_pending", "method")
 
-    def __init__(self, connection: "Connection", desk: Desk) -> None:
+    def __init__(self, connection: "Connection", listener: "MqttListener") -> None:
         self.method: str | None = None
         self._connection = connection
-        self._desk = desk
+        self._listener = listener
+        self._desk = listener.desk
         self._pending: Pending | None = None
 
     @property
@@ -65,7 +66,8 @@ class Entrance:
     def _go_on(self, found: Found | Pending, done: Callable[[Found], None]) -> None:
         if isinstance(found, Pending):
             self._pending = found
-            self._connection.wait()
+            self._listener.admitted(self._connection)  # no stranger that says nothing
+            self._connection.hold()
         else:
             done(found)
 
