@@ -78,7 +78,7 @@ class Plugins:
 def _load(text: str) -> Callable[..., Any]:
     """Import a plug-in; its module may do anything, so this runs in a thread too."""
     module, _, attribute = text.partition(":")
-    found = getattr(importlib.import_module(module), attribute)
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     if not callable(found):
         raise TypeError(f"{text} cannot be called")
     return found

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from adapters.mqtt.desk.desk import Desk
 from adapters.mqtt.desk.joining import Client
@@ -78,4 +79,9 @@ class Holding:
         if looked is None:
             settling.set_result(None)
         else:
-            looked.add_done_callback(lambda _: settling.done() or settling.set_result(None))
+            looked.add_done_callback(partial(_settled, settling))
+
+
+def _settled(settling: asyncio.Future[None], _: asyncio.Future[None]) -> None:
+    if not settling.done():
+        settling.set_result(None)
