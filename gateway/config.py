@@ -5,6 +5,7 @@ Paths are relative to the file's folder.
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -136,6 +137,8 @@ def _coap_problems(coap: Coap) -> Iterator[str]:
     yield from _tls_problems("coap", coap)
     if coap.tls_port is not None and coap.tls_certificate is None:
         yield "[coap] tls_port: TLS needs tls_certificate and tls_key"
+    if coap.dtls_port is not None and find_spec("mbedtls") is None:
+        yield "[coap] dtls_port: needs a library that is not installed: pip install 'hilum[dtls]'"
     if not coap.insecure and not is_loopback(coap.host):
         yield (
             f"[coap] host: {coap.host} can be reached from other machines, and plain CoAP is not "

@@ -127,6 +127,19 @@ WRONG = [
     ('[control]\nhost = "::"', "[control] host: :: can be reached from other machines without"),
     ('[http]\nhost = ""', '[http] host: "": an authority is a host name'),
     ('[http]\ntls_certificate = "/dev/null"', "[http] tls_key: is missing; TLS needs both files"),
+    (
+        '[mqtt]\nclient_certificates = "optional"',
+        "[mqtt] client_certificates: needs tls_certificate and tls_key",
+    ),
+    (
+        '[http]\nclient_ca = "/dev/null"',
+        "[http] client_realm: belongs to client_ca, authorities that are not the site's own: whom "
+        "they certify is in a realm of their own",
+    ),
+    (
+        '[http]\nclient_crl = "/dev/null"',
+        "[http] client_crl: belongs to client_ca",
+    ),
     ('[http]\ntls_key = "a"', "[http] tls_certificate: is missing; TLS needs both files"),
     ('[http]\ntls_key = "a"', '[http] tls_key: there is no file "/etc/site/a"'),
     ("[control]\nport = 8080", "[control] port: 8080 is taken by [http] port; choose another"),
