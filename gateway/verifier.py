@@ -15,6 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
+from gateway.rota import in_slices
+
 NICE: Final = 10
 PATIENCE: Final = 30.0
 """Seconds that a check waits at most; most clients have given up by then."""
@@ -146,11 +148,17 @@ class Verifier:
         """Send those away who have waited for too long: their clients will come again."""
         loop = asyncio.get_running_loop()
         late = loop.time() - PATIENCE
+        gone: list[Job] = []
         for queue in list(self._queues.values()):
             while queue and (queue[0].since < late or not queue[0].wanted):
                 self.waiting -= 1
-                queue.popleft().answer(None)
+                gone.append(queue.popleft())
+        in_slices(gone, _send_away)  # after a storm there are thousands
         self._timer = loop.call_later(1.0, self._look_at_clock) if self.waiting else None
+
+
+def _send_away(job: Job) -> None:
+    job.answer(None)
 
 
 def _hand_over(
