@@ -13,7 +13,8 @@ from gateway.message import Refusal
 from gateway.places import Quality
 from gateway.site import SYSTEM, Site
 from policy.language import ManifestDoc, to_record
-from policy.model import QualityPolicy, Rate
+from policy.model import QualityPolicy
+from policy.quality_rules import Rate
 from registry.catalog import Catalog
 from registry.changes import Change, PolicyApplied
 from registry.names import Name

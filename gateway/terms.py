@@ -75,9 +75,10 @@ class Terms:
         return None, tried, refusal
 
     def begin(self, guard: Guard, now: float) -> None:
-        """The call goes to an endpoint of which something was amiss."""
-        guard.begin(now)
-        self._guard = guard
+        """The call goes to an endpoint; say what became of it if anything was amiss there."""
+        if not guard.calm:
+            guard.begin(now)
+            self._guard = guard
 
     def may_retry(self, tries: int, now: float) -> bool:
         """Return whether the call may be tried again, and take that from the budget."""

@@ -9,8 +9,8 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from policy.model import Breaker as BreakerRule
-from policy.model import Outlier, Retries
+from policy.quality_rules import Breaker as BreakerRule
+from policy.quality_rules import Outlier, Retries
 
 CLOSED: Final = 0
 OPEN: Final = 1

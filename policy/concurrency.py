@@ -6,7 +6,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from policy.model import Concurrency
+from policy.quality_rules import Concurrency
 
 NORMAL: Final = 5
 """The priority of who has no other; only a higher one may use what is reserved."""

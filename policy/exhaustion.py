@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from policy.model import Shed
+from policy.quality_rules import Shed
 
 LONGEST: Final = 10.0
 """Seconds after which few calls are judged too, or forgotten when there were hardly any."""

@@ -7,7 +7,7 @@ would be full again. So a limiter that nobody uses is equal to a new one, and ca
 from math import ceil
 from typing import Final
 
-from policy.model import Rate
+from policy.quality_rules import Rate
 
 INFINITE: Final = float("inf")
 WHOLE: Final = 1.0

@@ -8,7 +8,8 @@ import pytest
 
 from adapters.coap.wire.codec import POST, PUT, code_text
 from adapters.coap.wire.options import MAX_AGE
-from policy.model import QualityPolicy, Rate
+from policy.model import QualityPolicy
+from policy.quality_rules import Rate
 from tests.adapters.coap_site import PLAN, Device, running_coap
 from tests.adapters.mqtt_site import BAND, mqtt_site
 from tests.adapters.sockets import Client

@@ -6,20 +6,9 @@ from gateway.admission import Admission
 from gateway.exchange import HELD
 from gateway.message import Status
 from gateway.places import Quality, Throttled
-from policy.model import (
-    Action,
-    Breaker,
-    Concurrency,
-    Outlier,
-    Principal,
-    QualityPolicy,
-    Rate,
-    ResolutionPolicy,
-    Retries,
-    Shed,
-    Subject,
-)
+from policy.model import Action, Principal, QualityPolicy, ResolutionPolicy, Subject
 from policy.patterns import PatternIndex
+from policy.quality_rules import Breaker, Concurrency, Outlier, Rate, Retries, Shed
 from registry.model import Method
 from registry.names import Pattern
 from tests.gateway.play import ANN, AUTHORITY, BOB, Stage, answer

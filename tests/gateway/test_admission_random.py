@@ -8,15 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant
 
 from gateway.message import Status
-from policy.model import (
-    Breaker,
-    Concurrency,
-    Outlier,
-    QualityPolicy,
-    Rate,
-    Retries,
-    Subject,
-)
+from policy.model import QualityPolicy, Subject
+from policy.quality_rules import Breaker, Concurrency, Outlier, Rate, Retries
 from tests.gateway.play import BOB, Stage
 from tests.gateway.test_admission import Guarded
 from tests.gateway.test_exchange_random import Calls

@@ -10,8 +10,9 @@ from gateway.message import Call, Refusal, Status
 from gateway.places import Quality
 from gateway.watching import BUCKETS, OTHERS, Filter, Tally, Watching, busiest
 from policy.decision import Decision, Reason
-from policy.model import Action, Breaker, Outlier, QualityPolicy
+from policy.model import Action, QualityPolicy
 from policy.patterns import PatternIndex
+from policy.quality_rules import Breaker, Outlier
 from registry.names import Name, Pattern
 from tests.gateway.play import ANN, Stage
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Ejections, Guard, RetryBudget
-from policy.model import Breaker as Rule
-from policy.model import Outlier, Retries
+from policy.quality_rules import Breaker as Rule
+from policy.quality_rules import Outlier, Retries
 
 NOW = 10.0
 RULE = Rule(failures=2, open=4.0, maximum=10.0, probes=1)

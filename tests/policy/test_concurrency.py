@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.concurrency import NORMAL, ConcurrencyLimit, Gradient, Waiter
-from policy.model import Concurrency
+from policy.quality_rules import Concurrency
 
 NOW = 50.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from policy.exhaustion import Watch
-from policy.model import Shed
+from policy.quality_rules import Shed
 
 NOW = 100.0
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.limits import Limiter, retry_after
-from policy.model import Rate
+from policy.quality_rules import Rate
 
 NOW = 1_000.0
 RATES = st.none() | st.builds(Rate, st.floats(0.01, 1e6), st.floats(1, 1e6) | st.just(0.0))
