@@ -5,11 +5,16 @@ They differ in their audience, which is the client that asked for them, and in t
 
 import asyncio
 import hmac
+from contextlib import suppress
 from dataclasses import replace
+from typing import Final
 
 from gateway.issuers import IssuerKeys
 from policy.claims import Verified, principal_of
 from policy.jwt import BadToken, read, verify
+
+SECONDS: Final = 15.0
+"""How long a login waits for new keys of its issuer."""
 
 
 async def verified(text: str, nonce: str, issuer: IssuerKeys, client: str, now: float) -> Verified:
@@ -37,7 +42,7 @@ async def verified(text: str, nonce: str, issuer: IssuerKeys, client: str, now: 
 
 
 async def _fetched(issuer: IssuerKeys) -> None:
-    """Wait until the issuer's keys were fetched again, or could not be; at once if not now."""
+    """Wait until the issuer's keys were fetched again, or could not be; not at all if not now."""
     told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def then() -> None:
@@ -45,4 +50,5 @@ async def _fetched(issuer: IssuerKeys) -> None:
             told.set_result(None)
 
     if issuer.wait(then):
-        await told
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told, SECONDS)

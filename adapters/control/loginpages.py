@@ -45,7 +45,7 @@ class LoginPages:
         session = self._login.of(request)
         if session is None:
             return RedirectResponse("/", 303)
-        form = parse_qs(await _form(request), max_num_fields=8)
+        form = parse_qs(await _form(request))
         permit(request, session, form.get("csrf", [""])[0])
         return self._login.end(request, session)
 
