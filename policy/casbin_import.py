@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from policy.casbin_conditions import Conditions
 from policy.casbin_paths import MATCHING, literal
-from policy.casbin_roles import RoleId, Roles, reached
+from policy.casbin_roles import Objects, RoleId, Roles
 from policy.casbin_terms import Case, Literal, NotExpressible, cases_of, holds, value_of, written
 from policy.identity import is_principal
 from policy.language import API_VERSION
 from policy.model import Action
+from registry.names import InvalidName
 
 REQUESTS: Final = (("sub", "obj", "act"), ("sub", "dom", "obj", "act"))
 MAX_ROWS: Final = 100_000
@@ -77,7 +78,12 @@ class _Rule(NamedTuple):
 def manifests_of(foreign: Foreign, wishes: Wishes) -> list[Manifest]:
     """Return manifests that decide as the model does. Raises NotExpressible."""
     _check(foreign, wishes)
-    return _Import(foreign, wishes).manifests()
+    try:
+        return _Import(foreign, wishes).manifests()
+    except RecursionError:
+        raise NotExpressible("the matcher is nested too deeply") from None
+    except InvalidName as error:
+        raise NotExpressible(str(error)) from error
 
 
 def _check(foreign: Foreign, wishes: Wishes) -> None:
@@ -104,6 +110,7 @@ class _Import:
         self._denies = _EFFECTS["".join(foreign.effect.split())]
         self._has_domain = "dom" in foreign.request
         self._roles = Roles(foreign.links.get("g", ()), wishes.name)
+        self._objects: dict[str, Objects] = {}
         self._conditions = Conditions(wishes.realm)
 
     def manifests(self) -> list[Manifest]:
@@ -181,14 +188,15 @@ class _Import:
 
     def objects(self, manager: str, obj: str) -> list[str]:
         """Return the patterns of what is linked to an object's role, and itself."""
-        links = self._foreign.links.get(manager)
-        if links is None:
+        if manager not in self._foreign.links:
             raise NotExpressible(f"the model has no role definition {manager}")
         function = self._wishes.matching.get(manager, "")
         if function and function not in MATCHING:
             raise NotExpressible(f"{function} is none of {', '.join(MATCHING)}")
         translate = MATCHING[function] if function else literal
-        return [translate(one) for one in reached(obj, links)]
+        if manager not in self._objects:
+            self._objects[manager] = Objects(self._foreign.links[manager])
+        return [translate(one) for one in self._objects[manager].reached(obj)]
 
 
 class _Draft:

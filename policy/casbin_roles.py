@@ -49,18 +49,25 @@ class Roles:
             yield self._names[role], spec
 
 
-def reached(role: str, links: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return what is linked to a role over any number of steps, and the role itself."""
-    found, waiting = {role: None}, [role]
-    while waiting:
-        at = waiting.pop()
+class Objects:
+    """What the rows of ``g2`` and its kin say: objects and the roles that they have."""
+
+    def __init__(self, links: Sequence[tuple[str, ...]]) -> None:
+        self._members: dict[str, list[str]] = {}
         for link in links:
             if len(link) != 2:
                 raise NotExpressible(f"links of objects have two columns: {', '.join(link)}")
-            if link[1] == at and link[0] not in found:
-                found[link[0]] = None
-                waiting.append(link[0])
-    return list(found)
+            self._members.setdefault(link[1], []).append(link[0])
+
+    def reached(self, role: str) -> list[str]:
+        """Return what is linked to a role over any number of steps, and the role itself."""
+        found, waiting = {role: None}, [role]
+        while waiting:
+            for member in self._members.get(waiting.pop(), ()):
+                if member not in found:
+                    found[member] = None
+                    waiting.append(member)
+        return list(found)
 
 
 def _slug(prefix: str, role: RoleId) -> str:

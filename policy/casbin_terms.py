@@ -48,10 +48,7 @@ def cases_of(matcher: str, row: Mapping[str, str]) -> list[Case]:
     ``row`` has the values of the policy's columns, such as ``p_sub``.
     Raises NotExpressible.
     """
-    try:
-        return _cases(_Filling(row).visit(_parsed(matcher)), negated=False)
-    except RecursionError:
-        raise NotExpressible("the matcher is nested too deeply") from None
+    return _cases(_Filling(row).visit(_parsed(matcher)), negated=False)
 
 
 def holds(term: ast.expr, action: str) -> bool | None:

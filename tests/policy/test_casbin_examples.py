@@ -251,3 +251,41 @@ def test_any_text_is_read_or_refused(model: str, policy: str) -> None:
     for text in (CasbinText(model, policy), CasbinText(HEAD + model, policy)):
         with contextlib.suppress(NotExpressible):
             manifests_of(read_foreign(text), Wishes("user", READ_WRITE))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("r = sub, obj, act", "r = user, path, act"), "a request is 'sub, obj, act' or"),
+        (("r.act == p.act", "r.act == p.what"), "the policy has no column what"),
+        (("r.act == p.act", "(" * 40 + "r.act == p.act"), "is no expression"),
+        (("r.act == p.act", "not " * 1000 + "true"), "nested too deeply"),
+        (("r.act == p.act", "eval(p.eval)"), "eval is understood with a column"),
+        (("r.act == p.act", "r.sub.kind == 'x'"), "subject.kind means something else here"),
+        (("r.act == p.act", "r.sub.A > 1 && r.sub.A == 'x'"), "is a string here, a number there"),
+        (("r.act == p.act", "r.sub.A.B == 1"), "r.sub.A.B is no attribute"),
+        (("r.act == p.act", "r.obj != 'x'"), "an object can be asked for only"),
+        (("r.act == p.act", "g(r.sub, 'x') && g(r.sub, 'r')"), "asks for two roles at once"),
+        (("r.act == p.act", "keyMatch(r.obj, '/a*')"), "ends within a segment"),
+        (("r.act == p.act", "keyMatch2(r.obj, '/a.b/:c')"), "only whole segments can be variable"),
+        (("r.act == p.act", "keyMatch4(r.obj, '/{a}/{a}')"), "asks for equal segments"),
+        (("r.act == p.act", "globMatch(r.obj, '/a?')"), "only whole segments can be variable"),
+        (("r.act == p.act", "g9(r.obj, 'x')"), "no role definition g9"),
+        (("r.act == p.act", " || ".join(["r.sub.A"] * 300)), "more than 256 altern"),
+        (("r.obj == p.obj", "r.obj == '//'"), "has an empty segment"),
+        (("data1, read", "data1"), "a row has 3 columns"),
+        (("alice, data2_admin", "alice"), "a row of g has two or three columns"),
+        (("[matchers]", "[watchers]"), "one matcher definition, this one has 0"),
+    ],
+)
+def test_what_a_model_may_not_say_is_told(change: tuple[str, str], said: str) -> None:
+    text = CasbinText(*(part.replace(*change) for part in text_of("rbac")))
+    text = text._replace(policy=text.policy + "\ng, x, z\ng, y, r\n")
+    with pytest.raises(NotExpressible) as caught:
+        manifests_of(read_foreign(text), Wishes("user", READ_WRITE))
+    assert said in str(caught.value), caught.value
+
+
+def test_two_actions_are_never_made_one() -> None:
+    with pytest.raises(NotExpressible, match="read, write would all be call"):
+        imported("basic", Wishes("user", {"read": Action.CALL, "write": Action.CALL}))
