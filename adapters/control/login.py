@@ -156,23 +156,26 @@ class Login:
         if waits:
             detail = "too many logins failed from this address: try again later"
             raise Refusal(Status.THROTTLED, detail, retry_after=waits)
+        refusal: Refusal
         try:
             text = await self._exchanged(request, code, attempt)
             client, now = self._client, self._site.time()
             who = await verified(text, attempt.nonce, client.issuer, client.id, now)
             secret = self.sessions.begin(who, now)
         except BadToken as bad:
-            backoff.failed(peer, "", clock())
-            log.warning("a login failed: the ID token is not valid: %s", bad)
             detail = f"the provider's ID token is not valid here: {bad}"
-            raise Refusal(Status.UNAUTHENTICATED, detail) from None
-        except Refusal as refusal:
-            if refusal.status is Status.UNAUTHENTICATED:
-                backoff.failed(peer, "", clock())
-            log.warning("a login failed: %s", refusal.detail)
-            raise
-        log.info("%s logged in", who.principal.id)
-        return secret
+            refusal = Refusal(Status.UNAUTHENTICATED, detail)
+        except Refusal as error:
+            refusal = error
+        else:
+            log.info("%s logged in", who.principal.id)
+            return secret
+        if refusal.status is Status.UNAUTHENTICATED:
+            backoff.failed(peer, "", clock())
+            for tell in self._site.identity.watchers:
+                tell(peer, "", refusal)
+        log.warning("a login failed: %s", refusal.detail)
+        raise refusal
 
     async def _exchanged(self, request: Request, code: str, attempt: Attempt) -> str:
         if self._exchanges >= EXCHANGES:

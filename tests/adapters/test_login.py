@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import ssl
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -216,9 +218,12 @@ async def test_a_token_that_somebody_else_signed_lets_nobody_in(world):
 
 
 async def test_logins_that_fail_again_and_again_have_to_wait(world):
+    told: list[tuple[str, str, Refusal]] = []
+    world.relay.site.identity.watchers.append(lambda *what: told.append(what))
     codes = [(await world.log_in(nonce="wrong")).status_code for _ in range(25)]
     assert codes[:3] == [401] * 3
     assert codes[-1] == 429
+    assert {(source, user) for source, user, _ in told} == {("127.0.0.1", "")}
     asked = len(world.provider.asked)
     response = await world.log_in()
     assert (response.status_code, len(world.provider.asked)) == (429, asked)
@@ -245,6 +250,31 @@ async def test_only_so_many_codes_are_exchanged_at_a_time(world, monkeypatch):
     assert (await world.finish(**said)).status_code == 503
     world.provider.hold.set()
     assert (await first).status_code == 303
+
+
+async def test_over_tls_no_other_host_can_set_the_cookies(world, tmp_path):
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(Path(__file__).parent / "localhost.pem")
+    site, login = world.relay.site, world.login
+    control = ControlServer(site, Control(port=0), tmp_path, tls=tls, login=login)
+    url = f"https://127.0.0.1:{await control.start()}"
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    async with httpx.AsyncClient(base_url=url, verify=trusting, trust_env=False) as browser:
+        world.browser, plain = browser, world.browser
+        asked = await world.begin()
+        assert asked["redirect_uri"] == url + CALLBACK
+        response = await world.finish(code="c", state=asked["state"], iss=URL)
+        session, attempt = response.headers.get_list("set-cookie")
+        assert session.startswith("__Host-hilum-session=")
+        assert attempt.startswith('__Host-hilum-login="";')
+        for cookie in (session, attempt):
+            for said in ("HttpOnly", "Path=/", "SameSite=lax", "Secure"):
+                assert said in cookie
+            assert "Domain" not in cookie
+        assert "corp:ann" in (await browser.get("/")).text
+        world.browser = plain
+    await control.stop()
 
 
 async def test_a_new_login_takes_the_place_of_the_old_one(world):
