@@ -30,6 +30,15 @@ def problems(text: str) -> list[str]:
     return list(caught.value.problems)
 
 
+def test_a_login_needs_a_client_of_its_own_at_an_issuer():
+    issuer = '[[issuer]]\nurl = "https://idp.test"\nrealm = "idp"\naudience = "hilum"\n'
+    login = '[control]\nlogin = "idp"\n'
+    assert "no [[issuer]] of realm" in problems(login)[0]
+    assert "has no client_id" in problems(login + issuer)[0]
+    assert "is the audience too" in problems(login + issuer + 'client_id = "hilum"\n')[0]
+    check(read(login + issuer + 'client_id = "hilum-control"\n'))
+
+
 def test_no_file_is_needed():
     config = load(None)
     assert (config.site.authority, config.http.port, config.control.port) == (
