@@ -1,10 +1,10 @@
 """What controllers answered at first uses, as long as it holds (design 7)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from heapq import heapify, heappop, heappush
 
 from policy.decision import Decision
-from policy.model import Action, Principal
+from policy.model import Action, Principal, Value
 from registry.names import Name
 
 ANSWERS = 32_768
@@ -15,14 +15,27 @@ GRACE = 5.0
 RETRY = 1.0
 """Seconds until somebody is asked again who could not be reached."""
 SPARE = 1024
+_NOTHING: frozenset[tuple[str, Value]] = frozenset()
 
-Key = tuple[Principal, Action, Name]
+Who = tuple[str, str, frozenset[tuple[str, Value]]]
+"""A principal's id, kind and attributes: with a newer credential it is the same."""
+Key = tuple[Who, Action, Name]
+
+
+def key_of(principal: Principal, action: Action, name: Name) -> Key:
+    """Return what an answer about a use is kept under."""
+    attributes = principal.attributes
+    version = frozenset(attributes.items()) if attributes else _NOTHING
+    return (principal.id, principal.kind, version), action, name
 
 
 class Kept:
-    """One answer. ``ends``, ``idle`` and ``used`` are seconds of the loop's clock."""
+    """One answer, and the credential of who had it asked for.
 
-    __slots__ = ("decision", "ends", "epoch", "idle", "reads", "used")
+    ``ends``, ``idle`` and ``used`` are seconds of the loop's clock.
+    """
+
+    __slots__ = ("credential", "decision", "ends", "epoch", "idle", "reads", "used")
 
     def __init__(
         self,
@@ -32,7 +45,9 @@ class Kept:
         idle: float,
         used: float,
         reads: frozenset[str],
+        credential: str = "",
     ) -> None:
+        self.credential = credential
         self.decision = decision
         self.epoch = epoch
         self.ends = ends
@@ -103,13 +118,17 @@ class Answers:
 
     def drop_of(self, principal: str, covers: Callable[[Name], bool]) -> None:
         """Forget what was answered about a principal and the names that ``covers`` says."""
-        for key in [k for k in self._kept if k[0].id == principal and covers(k[2])]:
+        for key in [k for k in self._kept if k[0][0] == principal and covers(k[2])]:
             self.drop(key)
 
     def void(self) -> bool:
         """Believe nothing any more; return whether a subscription may hang on what was kept."""
         self.epoch += 1
         return self._end(self._kept)
+
+    def end_of(self, credentials: Container[str]) -> bool:
+        """Ask anew about what was asked by these credentials; return as ``void`` does."""
+        return self._end([k for k, kept in self._kept.items() if kept.credential in credentials])
 
     def changed(self, attributes: Iterable[str]) -> bool:
         """Believe nothing that was read from these; return as ``void`` does."""

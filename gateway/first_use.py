@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from gateway.first_answers import GRACE, Answers, Kept, Key
+from gateway.first_answers import GRACE, Answers, Kept, Key, key_of
 from gateway.message import Refusal, Status
 from policy.access import AccessIndex
 from policy.decision import Decision, Reason
@@ -82,9 +82,10 @@ class Clocks(NamedTuple):
 class _Held:
     """One question that is being asked, and who waits for the answer."""
 
-    __slots__ = ("covering", "owner", "revoked", "waiters")
+    __slots__ = ("covering", "owner", "principal", "revoked", "waiters")
 
-    def __init__(self, covering: Covering, owner: str) -> None:
+    def __init__(self, principal: Principal, covering: Covering, owner: str) -> None:
+        self.principal = principal
         self.covering = covering
         self.owner = owner
         self.revoked = False
@@ -143,7 +144,7 @@ class FirstUse:
         self, principal: Principal, action: Action, name: Name, _: str = ""
     ) -> Decision | None:
         """Return what a controller has answered; None when it was not asked, or no longer."""
-        key = (principal, action, name)
+        key = key_of(principal, action, name)
         telling = self._telling
         if telling is not None and telling[0] == key:
             return telling[1]
@@ -161,10 +162,10 @@ class FirstUse:
         covering = self._covering(principal, action, name)
         if covering is None:
             return False
-        key = (principal, action, name)
+        key = key_of(principal, action, name)
         held = self._held.get(key)
         full = self._waiting >= WAITERS_OF_ALL or (held and len(held.waiters) >= WAITERS)
-        if full or (held is None and not self._ask_for(key, covering, owner)):
+        if full or (held is None and not self._ask_for(key, principal, covering, owner)):
             self.refused += 1
             detail = "too many first uses wait for the policy controller: try again in a moment"
             raise Refusal(Status.THROTTLED, detail, retry_after=1)
@@ -178,7 +179,7 @@ class FirstUse:
 
         That is so for ``GRACE`` seconds after the answer that allowed it has ended.
         """
-        key = (principal, action, name)
+        key = key_of(principal, action, name)
         kept = self._answers.find(key)
         now = self._clocks.loop()
         if kept is None or not kept.decision.allowed or now >= min(kept.ends, now) + GRACE:
@@ -189,7 +190,7 @@ class FirstUse:
         covering = self._covering(principal, action, name)
         if covering is None:
             return False
-        if key not in self._held and not self._ask_for(key, covering, owner):
+        if key not in self._held and not self._ask_for(key, principal, covering, owner):
             self._put_off = True
         return True
 
@@ -198,16 +199,18 @@ class FirstUse:
     def revoke(self, principal: str, covers: Callable[[Name], bool]) -> None:
         """Take back what was answered about a principal and names; also what is being asked."""
         self._answers.drop_of(principal, covers)
-        for (who, _, name), held in self._held.items():
-            if who.id == principal and covers(name):
+        for (_, _, name), held in self._held.items():
+            if held.principal.id == principal and covers(name):
                 held.revoked = True
         self._tell()
 
     def end_of(self, credentials: Container[str]) -> None:
         """Credentials count no longer: whoever waits by one of them is denied."""
-        for (who, _, _), held in self._held.items():
-            if who.credential in credentials:
+        for held in self._held.values():
+            if held.principal.credential in credentials:
                 held.revoked = True
+        if self._answers.end_of(credentials):
+            self._tell()
 
     def void(self) -> None:
         """Policies changed: believe nothing that was answered before."""
@@ -248,14 +251,14 @@ class FirstUse:
             return None
         return covering
 
-    def _ask_for(self, key: Key, covering: Covering, owner: str) -> bool:
+    def _ask_for(self, key: Key, principal: Principal, covering: Covering, owner: str) -> bool:
         """Begin to ask; False when too much is asked about this principal already."""
-        who = key[0].id
+        who = principal.id
         holds = self._holds.get(who, 0)
         if holds >= HOLDS or len(self._held) >= WAITERS_OF_ALL:
             return False
         self._holds[who] = holds + 1
-        held = self._held[key] = _Held(covering, owner)
+        held = self._held[key] = _Held(principal, covering, owner)
         self.asked += 1
         task = asyncio.get_running_loop().create_task(self._decided(key, held))
         self._tasks.add(task)
@@ -268,7 +271,7 @@ class FirstUse:
             async with asyncio.timeout(covering.policy.timeout / 1000):
                 answer = await self._answer(key, held)
                 if answer.policies and answer.allow and not held.revoked:
-                    await self._controller.apply(covering, key[0].id, answer)
+                    await self._controller.apply(covering, held.principal.id, answer)
         except TimeoutError:
             return self._unreachable(key, covering, f"no answer in {covering.policy.timeout} ms")
         except NoAnswer as error:
@@ -282,7 +285,7 @@ class FirstUse:
 
     async def _answer(self, key: Key, held: _Held) -> FirstUseAnswer:
         """Ask until the environment stays as it was for the length of a question."""
-        principal, action, name = key
+        principal, (_, action, name) = held.principal, key
         for _ in range(TRIES):
             seen = dict(self._rules.environment())
             told = {**seen, "time": int(self._clocks.unix())}
@@ -302,7 +305,8 @@ class FirstUse:
         seconds = answer.seconds(covering.policy, self._clocks.unix())
         if seconds > 0 and not held.revoked:
             idle = answer.idle_seconds(covering.policy)
-            kept = Kept(decision, epoch, now + seconds, idle, now, answer.environment)
+            reads, credential = answer.environment, held.principal.credential
+            kept = Kept(decision, epoch, now + seconds, idle, now, reads, credential)
             self._answers.keep(key, kept)
         else:
             self._answers.drop(key)
@@ -328,7 +332,7 @@ class FirstUse:
         self._tasks.discard(task)
         self.woke()
         decision = _STOPPED if task.cancelled() else task.result()
-        principal, action, name = key
+        principal, (_, action, name) = held.principal, key
         del self._held[key]
         self._waiting -= len(held.waiters)
         self._holds[principal.id] -= 1
@@ -339,9 +343,8 @@ class FirstUse:
         self._telling = key, decision
         try:
             for then in held.waiters:
-                final = self._access.check(principal, action, name, held.owner)
                 try:
-                    then(final)
+                    then(self._access.check(principal, action, name, held.owner))
                 except Exception:
                     log.exception("what waited for a first use of %s failed", name)
         finally:

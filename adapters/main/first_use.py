@@ -44,14 +44,11 @@ class FirstUses:
 
     def gauges(self) -> list[Gauge]:
         """What metrics show of first uses."""
-        first_use = self.first_use
-        shown = {
-            "waiting": "Uses that wait for a policy controller",
-            "kept": "Answers of policy controllers that are kept",
-        }
         return [
-            Gauge(f"hilum_first_use_{name}", text, partial(_of, first_use, name))
-            for name, text in shown.items()
+            Gauge(
+                f"hilum_first_use_{name}", text, partial(_of, self.first_use, name), counts=counts
+            )
+            for name, text, counts in _SHOWN
         ]
 
     def _look(self) -> None:
@@ -61,6 +58,16 @@ class FirstUses:
             self._lasting = lasting
             self.first_use.void()
         self.first_use.look_at_environment()
+
+
+_SHOWN = (
+    ("waiting", "Uses that wait for a policy controller", False),
+    ("kept", "Answers of policy controllers that are kept", False),
+    ("asked", "Questions to policy controllers", True),
+    ("held", "Uses that waited for a policy controller", True),
+    ("failed", "Questions that policy controllers did not answer", True),
+    ("refused", "Uses that there was no room to hold", True),
+)
 
 
 def _of(first_use: FirstUse, name: str) -> dict[str, float]:

@@ -325,3 +325,12 @@ class TestPolicies:
     async def test_a_revocation_has_to_say_whose_rights_end(self, site, asked):
         body = json.dumps(asked).encode()
         assert (await site.ask("POST", "/$site/policy/revoke", body)).status in (400, 422)
+
+
+async def test_metrics_show_first_uses(site, desk):
+    await site.cover()
+    assert (await site.post()).status == 200
+    gauges = {g.name: g.read()[""] for g in site.application.first_uses.gauges()}
+    assert gauges["hilum_first_use_kept"] > 0
+    assert gauges["hilum_first_use_asked"] > gauges["hilum_first_use_failed"]
+    assert gauges["hilum_first_use_waiting"] == 0

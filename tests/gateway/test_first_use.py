@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.first_answers import ANSWERS, GRACE, Kept
+from gateway.first_answers import ANSWERS, GRACE, Kept, key_of
 from gateway.first_use import HOLDS, SITE, WAITERS, WAITERS_OF_ALL, Clocks, FirstUse
 from gateway.message import Refusal, Status
 from policy.access import UNDECIDED, AccessIndex
@@ -374,4 +374,35 @@ async def test_kept_answers_are_bounded_and_ended_ones_are_forgotten():
 def keep_one(world, who):
     """Keep an answer without asking."""
     kept = Kept(Decision(True, ()), 0, world.now + 10, 60.0, world.now, frozenset({"threat"}))
-    world.first_use._answers.keep((who, CALL, DOOR), kept)
+    world.first_use._answers.keep(key_of(who, CALL, DOOR), kept)
+
+
+async def test_a_newer_credential_of_the_same_principal_asks_nothing_other_attributes_do():
+    world = World()
+    assert await world.use(Principal("user:eve", "user", credential="t1"))
+    assert await world.use(Principal("user:eve", "user", credential="t2"))
+    assert len(world.questions) == 1
+    promoted = Principal("user:eve", "user", attributes={"rank": "doctor", "wards": ("a", "b")})
+    assert await world.use(promoted)
+    assert await world.use(Principal("user:eve", "doctor"))
+    assert [dict(q.attributes) for q in world.questions] == [{}, dict(promoted.attributes), {}]
+
+
+async def test_when_a_credential_ends_what_was_asked_by_it_is_asked_again():
+    world = World()
+    old, new = (Principal("user:eve", "user", credential=c) for c in ("t1", "t2"))
+    assert await world.use(old, action=SUBSCRIBE)
+    world.first_use.end_of({"t1"})
+    await settle()
+    assert world.redecided == 1
+    assert world.first_use.stands(new, SUBSCRIBE, DOOR, "")
+    await settle()
+    assert await world.use(new, action=SUBSCRIBE)
+    assert len(world.questions) == 2
+
+    async def ending():
+        world.first_use.end_of({"t2"})
+        return ALLOW
+
+    world.answer = ending
+    assert not await world.use(new, name=Name("lab/door/close"))
