@@ -3,21 +3,25 @@
 import asyncio
 import logging
 from collections.abc import Callable, Container, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
+from gateway.accounts import Accounts
 from gateway.calls import MAX_MESSAGE
 from gateway.durable import DurableTopic
 from gateway.exchange import Plane
+from gateway.masking import mask_of
 from gateway.message import Call, Event, EventId, Extras, Mark, Refusal, Status
 from gateway.ports import EventLog, StoreError
 from gateway.refusals import denial, unknown
 from gateway.ring import Account
 from gateway.rota import in_slices
 from gateway.session_port import SessionStore
+from gateway.sight import MaskedSubscriber, MaskOf, Sight
 from gateway.subscriptions import OLDEST, Bounds, Subscriber, Subscription, parse_event_id
 from gateway.topics import PATIENCE, RingTopic, Topic
 from gateway.view import Route
-from policy.decision import Question
+from policy.decision import Decision, Question
 from policy.model import Action, Principal
 from registry.model import Kind
 from registry.names import Name
@@ -42,16 +46,24 @@ def refuse_subscription(
     route = plane.view.find(name)
     if route is None:
         return unknown(plane.access, plane.view, call)
-    if group:
-        question = Question(principal, Action.SUBSCRIBE, name, route.owner, group=group)
-        decision = plane.access.decide(question)
-    else:
-        decision = plane.access.check(principal, Action.SUBSCRIBE, name, route.owner)
+    decision = _decide(plane, principal, route, group)
     if not decision.allowed:
         return denial(plane.access, call, route, decision)
     if route.kind is not Kind.CHANNEL:
         return Refusal(Status.BAD_REQUEST, f"{name} is a {route.kind}, not an event channel")
     return None
+
+
+def masks(plane: Plane) -> MaskOf:
+    """Return what says which members of events policies mask."""
+    return lambda principal, route, group: mask_of(_decide(plane, principal, route, group))
+
+
+def _decide(plane: Plane, principal: Principal, route: Route, group: str) -> Decision:
+    if group:
+        question = Question(principal, Action.SUBSCRIBE, route.name, route.owner, group=group)
+        return plane.access.decide(question)
+    return plane.access.check(principal, Action.SUBSCRIBE, route.name, route.owner)
 
 
 class Channels:
@@ -85,6 +97,8 @@ class Channels:
         self._incarnation = incarnation
         self._bounds = bounds
         self._patience = patience
+        self.sight = Sight(lambda _, __, ___: ())
+        self.accounts: Accounts | None = None
         self.appeared: list[Callable[[Route], None]] = []
         """Who is told when a channel comes into use, before its first event."""
         self._topics: dict[Name, Topic] = {}
@@ -148,8 +162,14 @@ class Channels:
         topic.acknowledge(future, event_id)
         return future
 
-    async def last(self, route: Route) -> Event | None:
-        """Return the channel's last value, None when it never had one. Raises Refusal."""
+    async def last(self, route: Route, principal: Principal | None = None) -> Event | None:
+        """Return the last value as a principal sees it (None: the site), None before the first.
+
+        Raises Refusal.
+        """
+        return self.sight.whole(await self._last(route), principal, route)
+
+    async def _last(self, route: Route) -> Event | None:
         topic = self._topic(route)
         if topic.newest is not None or not topic.durable:
             return topic.newest
@@ -184,10 +204,13 @@ class Channels:
             raise _unreadable(error) from error
         return EventId(topic.incarnation, topic.last)
 
-    def newest(self, route: Route) -> Event | None:
-        """Return a channel's last value as far as it is in memory; ``last`` also reads."""
+    def newest(self, route: Route, principal: Principal | None = None) -> Event | None:
+        """Return a channel's last value as far as it is in memory; ``last`` also reads.
+
+        Raises Refusal when the principal may not see what cannot be masked.
+        """
         topic = self._topics.get(route.name)
-        return None if topic is None else topic.newest
+        return None if topic is None else self.sight.whole(topic.newest, principal, route)
 
     def in_use(self) -> Iterator[Route]:
         """Yield the Routes of the channels that have been used before this was asked."""
@@ -216,7 +239,10 @@ class Channels:
         """
         topic = self._topic(route)
         subscription = Subscription(topic, principal, subscriber, group, self._bounds)
+        if principal is not None and self.accounts is not None:
+            subscription.account = self.accounts.of("principal", principal.id)
         topic.everyone[subscription] = None
+        self._look(subscription, route)
         if after and not group and not route.one_of_group:
             self._spawn(self._catch_up(subscription, after))
         else:
@@ -242,6 +268,8 @@ class Channels:
                 refusal = check(subscription.principal, topic.route.name, subscription.group)
                 if refusal is not None:
                     subscription.end(refusal)
+                else:
+                    self._look(subscription, topic.route)
 
         heard = [topic for topic in self._topics.values() if topic.everyone]
         for topic in heard:
@@ -285,6 +313,12 @@ class Channels:
         await asyncio.gather(*self._tasks)
 
     # Inside
+
+    def _look(self, subscription: Subscription, route: Route) -> None:
+        """Let a subscriber see of the events what policies let it see."""
+        principal, sight = subscription.principal, self.sight
+        mask = () if principal is None else sight.mask_of(principal, route, subscription.group)
+        subscription.see(partial(MaskedSubscriber, mask=mask, sight=sight) if mask else None)
 
     def _topic(self, route: Route) -> Topic:
         topic = self._topics.get(route.name)

@@ -79,8 +79,7 @@ class Exchange:
         self._terms: Terms | None = None
         self._full: Throttled | None = None
         self._waiting: bytes | None = None
-        self.received = 0
-        self.sent = 0
+        self.received = self.sent = 0
         self.done = False
 
     # What the caller's adapter calls
@@ -244,8 +243,9 @@ class Exchange:
 
     def _permit(self, decision: Decision, body: bytes) -> None:
         """Go on with a call that is allowed."""
-        self._decision = decision
-        self.received = len(body)
+        self._decision, self.received = decision, len(body)
+        if decision.obligations is not None:
+            self._caller = self._plane.oblige(self, self._caller, decision.obligations)
         self._held = body if self.received <= HELD else None
         if self.route.gate is None or self._admit(self.route.gate, body):
             self._go(body)
@@ -259,9 +259,8 @@ class Exchange:
 
     def _admit(self, gate: Gate, body: bytes) -> bool:
         """Ask what quality policies let pass; False: refused, or it waits for a place."""
-        call, now = self.call, self._plane.now
-        lane = gate.lane(call.principal)
-        terms = self._terms = Terms(lane, max(call.length, len(body)))
+        lane, now = gate.lane(self.call.principal), self._plane.now
+        terms = self._terms = Terms(lane, max(self.call.length, len(body)))
         refusal = terms.enter(self, now)
         if refusal is not None:
             self._refuse(refusal)
@@ -322,9 +321,8 @@ class Exchange:
                 target, self._tried, self._full = picked
             if target is None:
                 return False
-            guard = target.guard
-            if terms is not None and guard is not None and not guard.calm:
-                terms.begin(guard, plane.now)
+            if terms is not None and target.guard is not None:
+                terms.begin(target.guard, plane.now)
             provider = plane.providers[target.provider]
         permit = Permit(call, route, self._decision, target)
         sink = self._sink = provider.send(permit, self, body, self._ended)

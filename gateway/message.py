@@ -295,3 +295,18 @@ class Event:
         self.retain = retain
         self.extras = extras
         self.origin = origin
+
+    def with_payload(self, payload: bytes) -> "Event":
+        """Return the same event with another payload."""
+        return Event(
+            self.channel,
+            self.id,
+            self.time,
+            self.source,
+            self.content_type,
+            payload,
+            self.qos,
+            self.retain,
+            self.extras,
+            self.origin,
+        )

@@ -4,15 +4,19 @@ from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
+from gateway.masking import obliged
 from gateway.message import Refusal, Status
-from gateway.ports import FirstUses, Provider
+from gateway.ports import Caller, FirstUses, Provider
 from gateway.tracing import Tracer
 from gateway.view import View
 from policy.access import AccessIndex
+from policy.model import Obligations
 from registry.names import Name
 
 if TYPE_CHECKING:
     from gateway.exchange import Exchange
+
+MAX_MASKED = 1 << 20
 
 
 class Plane:
@@ -25,6 +29,8 @@ class Plane:
         self.providers: dict[str, Provider] = {}
         self.live: set[Exchange] = set()
         self.now = 0.0
+        self.limit = MAX_MASKED
+        """Bytes of a reply that may be held to be masked."""
         self.admission: Admission | None = None
         self.first_use: FirstUses | None = None
         self.tracer: Tracer | None = None
@@ -44,6 +50,10 @@ class Plane:
         if held:
             self.live.add(exchange)
         return held
+
+    def oblige(self, exchange: "Exchange", caller: Caller, duties: Obligations) -> Caller:
+        """Do what an allowing policy obliges to; return who gets the call's reply."""
+        return obliged(exchange.call, duties, caller, exchange, self.limit)
 
     def observe(self, tell: Callable[["Exchange", Status, float], None]) -> None:
         """Let ``ended`` tell one more."""

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from gateway.accounts import Account, Used
 from gateway.message import Event, EventId, Refusal, Status
 from policy.model import Principal
 from registry.names import Name
@@ -19,6 +20,8 @@ OLDEST = "oldest"
 """Resuming after this means: from the oldest event that is retained."""
 REPLAYED = 64
 """Events that are read from what is retained at once."""
+
+NOBODYS = Account(Used())
 
 _log = logging.getLogger(__name__)
 
@@ -79,11 +82,13 @@ class Subscription:
         "_bounds",
         "_bytes",
         "_paused",
+        "_plain",
         "_queue",
         "_ready",
         "_subscriber",
         "_topic",
         "_wake",
+        "account",
         "group",
         "load",
         "open",
@@ -100,11 +105,13 @@ class Subscription:
     ) -> None:
         self.principal = principal
         self.group = group
+        self.account = NOBODYS
+        """What its deliveries are counted on."""
         self.load = 0
         """What the subscriber itself holds and has not acknowledged; its adapter says so."""
         self.open = True
         self._topic = topic
-        self._subscriber = subscriber
+        self._subscriber = self._plain = subscriber
         self._bounds = bounds
         # Most subscribers never let anything wait: only then there is a queue.
         self._queue: deque[Event | Gap] | None = None
@@ -142,6 +149,13 @@ class Subscription:
         if self.open:
             self._topic.leave(self, [*left, *self._stop()])
 
+    # What the channels call
+
+    def see(self, through: Callable[[Subscriber], Subscriber] | None) -> None:
+        """Deliver ``through`` what stands before the subscriber, None: directly."""
+        plain = self._plain
+        self._subscriber = plain if through is None else through(plain)
+
     # What the topic calls
 
     @property
@@ -153,6 +167,7 @@ class Subscription:
         """Deliver an event, or queue it while the subscriber is slow."""
         if self._ready:
             try:
+                self.account.sent += len(event.payload)
                 self._subscriber.deliver(event)
             except Exception:  # One subscriber's fault must not keep the event from the others.
                 _log.exception("a subscriber of %s failed", event.channel)
@@ -267,6 +282,7 @@ class Subscription:
                 subscriber.gap(item)
             else:
                 self._bytes -= len(item.payload)
+                self.account.sent += len(item.payload)
                 subscriber.deliver(item)
         if not queue and not self._paused:
             if queue is self._queue:

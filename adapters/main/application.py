@@ -93,6 +93,7 @@ class Application:
         self.seeing = Seeing(self.site, config)
         await self.seeing.start(self.store)
         self.quality = Quality(self.site, state)
+        self.channels.accounts = self.site.accounts
         self.issuers = Issuers(self.site.identity, config, loop.time)
         self._wire(local)
         self.seeing.serve(local, self.channels)
@@ -228,6 +229,8 @@ class Application:
         """Let what is open follow what is in force."""
         site, channels = self.site, self.channels
         watchers = site.watchers
+        channels.sight.mask_of = masks(site.plane)
+        site.plane.limit = self.config.limits.message
         watchers.gone.append(channels.forget)
         watchers.credential.append(channels.end_of)
         watchers.access.append(lambda: channels.redecide(partial(refuse_standing, site.plane)))

@@ -73,9 +73,9 @@ class ChannelObject:
         )
         return answer({"id": str(event_id)})
 
-    async def last(self, _: Call, route: Route, __: bytes) -> Result:
-        """Return a channel's last value as it was published."""
-        event = await self._channels.last(route)
+    async def last(self, call: Call, route: Route, _: bytes) -> Result:
+        """Return a channel's last value as it was published, but for what policies mask."""
+        event = await self._channels.last(route, call.principal)
         if event is None:
             raise Refusal(Status.NOT_FOUND, f"nothing has been published to {route.name} yet")
         own = b"Hilum-Event-Id: %b\r\n" % str(event.id).encode()
@@ -92,7 +92,8 @@ class ChannelObject:
             raise Refusal(Status.NOT_FOUND, f"{name} is no channel")
         limit = max(1, min(asked.limit, PAGE))
         events = await self._channels.history(route, asked.after, limit)
-        return answer({"items": [_event(event) for event in events]})
+        seen = [self._channels.sight.whole(event, call.principal, route) for event in events]
+        return answer({"items": [_event(event) for event in seen if event is not None]})
 
     async def letters(self, call: Call, _: Route, payload: bytes) -> Result:
         """Return events that could not be delivered to a bound method."""

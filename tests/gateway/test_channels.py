@@ -396,7 +396,7 @@ class TestBothKinds:
         at = route(durable=durable)
         mine = Listener().listen(channels, at)
         other = Listener().listen(channels, at, principal=Principal("token:ann", "user"))
-        channels.end_of("t1")
+        channels.end_of({"t1"})
         assert mine.refusal.status is Status.UNAUTHENTICATED
         assert other.refusal is None
 

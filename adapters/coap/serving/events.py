@@ -15,7 +15,7 @@ from gateway.refusals import denial
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
 from policy.access import UNDECIDED
-from policy.model import Action
+from policy.model import Action, Principal
 
 if TYPE_CHECKING:
     from adapters.coap.serving.service import Service
@@ -142,7 +142,7 @@ class Events:
 
     async def _publish_if(self, turn: Turn, route: Route, payload: bytes) -> None:
         """Publish if the last value is one that the client names (RFC 7252 section 5.10.8.1)."""
-        event = await self._channels.last(route)
+        event = await self._channels.last(route, turn.client.principal)
         wanted = turn.asked.if_match
         if event is None or (b"" not in wanted and etag_of(event) not in wanted):
             turn.fault(PRECONDITION, f"the last value of {route.name} is another one")
@@ -181,14 +181,18 @@ class Events:
             self._observe(turn, route, group)
 
     def _last(self, turn: Turn, route: Route) -> None:
-        event = self._channels.newest(route)
+        try:
+            event = self._channels.newest(route, turn.client.principal)
+        except Refusal as refusal:
+            turn.refuse(refusal)
+            return
         if event is not None:
             turn.last_value(event, [])
         else:
             self._service.spawn(turn, self._look_for_last(turn, route))
 
     async def _look_for_last(self, turn: Turn, route: Route) -> None:
-        event = await self._channels.last(route)
+        event = await self._channels.last(route, turn.client.principal)
         if event is None:
             raise Refusal(Status.NOT_FOUND, f"nothing has been published to {route.name} yet")
         turn.last_value(event, [])
@@ -200,11 +204,13 @@ class Events:
         observation.subscription = self._channels.subscribe(
             route, client.principal, observation, group=group
         )
-        self._service.spawn(turn, self._begin_observing(route, observation))
+        self._service.spawn(turn, self._begin_observing(route, observation, client.principal))
 
-    async def _begin_observing(self, route: Route, observation: Observation) -> None:
+    async def _begin_observing(
+        self, route: Route, observation: Observation, principal: Principal
+    ) -> None:
         try:
-            observation.begin(await self._channels.last(route))
+            observation.begin(await self._channels.last(route, principal))
         except Refusal:
             observation.close()
             raise

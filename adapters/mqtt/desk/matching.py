@@ -222,7 +222,11 @@ class Matching:
             joined = next(rest, None)
             if joined is None:
                 return
-            event = self._desk.channels.newest(joined.route)
+            try:
+                event = self._desk.channels.newest(joined.route, client.principal)
+            except Refusal:  # it cannot be masked
+                yield
+                continue
             if event is None and joined.is_durable():
                 self._spawn(self._read_and_send(entry, joined))
             else:
@@ -259,7 +263,7 @@ class Matching:
         """Send a last value that has to be read from the disk."""
         async with self._reads:
             try:
-                event = await self._desk.channels.last(joined.route)
+                event = await self._desk.channels.last(joined.route, joined.client.principal)
             except Refusal as refusal:
                 _log.warning("the last value of %s: %s", joined.route.name, refusal.detail)
                 return
