@@ -9,7 +9,7 @@ whatever it says. So the two never are the same principal.
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -53,10 +53,10 @@ class Anchor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A certificate that was shown, who showed it, and the realm of the authority then."""
+    """A certificate that was shown, who showed it, and the authority that signed it."""
 
     presented: Presented
-    realm: str
+    anchor: Anchor
     der: bytes
     principal: Principal
 
@@ -110,8 +110,10 @@ class Trust:
         self._anchors = tuple(anchors)
         for digest, known in tuple(self._known.items()):
             anchor = self._anchor_of(known.der)
-            if anchor is None or anchor.realm != known.realm or _is_listed(anchor, known):
+            if anchor is None or anchor.realm != known.anchor.realm or _is_listed(anchor, known):
                 self._end(digest, known)
+            else:
+                self._known[digest] = replace(known, anchor=anchor)
 
     def principal_of(self, der: bytes, now: float) -> Principal:
         """Return who shows this certificate (DER); raises Refusal, saying why it is nobody."""
@@ -121,7 +123,7 @@ class Trust:
             presented = known.presented if known is not None else read_certificate(der)
         except CertificateError as error:
             raise _refused(str(error)) from error
-        anchor = self._anchor_of(der)
+        anchor = known.anchor if known is not None else self._anchor_of(der)
         if anchor is None:
             raise _refused("its issuer is none of this listener's authorities")
         _check(anchor, presented, now)
@@ -133,7 +135,7 @@ class Trust:
             raise _refused("this site has no record of it: it was revoked, or never issued to use")
         if anchor.realm and self._revoked(principal.id, presented.not_before):
             raise _refused("the credentials of its principal were revoked after it was issued")
-        self._known[digest] = _Known(presented, anchor.realm, der, principal)
+        self._known[digest] = _Known(presented, anchor, der, principal)
         if anchor.realm:
             self._foreign[principal.credential] = principal
         return principal
@@ -142,7 +144,7 @@ class Trust:
         """End who showed a certificate that has expired, or whose credentials are void by now."""
         for digest, known in tuple(self._known.items()):
             said = known.presented
-            void = known.realm and self._revoked(known.principal.id, said.not_before)
+            void = known.anchor.realm and self._revoked(known.principal.id, said.not_before)
             if void or said.not_after <= now:
                 self._end(digest, known)
 
