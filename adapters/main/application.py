@@ -36,7 +36,7 @@ from adapters.malloc import tune_malloc
 from adapters.store.changelog import open_store
 from adapters.store.eventlog import open_event_log
 from gateway.bootstrap import bootstrap
-from gateway.channels import Channels
+from gateway.channels import Channels, masks
 from gateway.deliveries import Deliveries
 from gateway.egress import Egress
 from gateway.holding import refuse_standing
