@@ -29,6 +29,8 @@ from policy.passwords import UNKNOWN, is_password
 HEADER_BYTES: Final = TOKEN_BYTES + 32
 HEADERS: Final = 8 * 1024 * 1024
 """Bytes of Authorization headers whose principals are remembered."""
+SPARE: Final = 100.0
+"""Signatures a second that are checked for all sources together that have to wait."""
 SECRET_BYTES: Final = 1024
 """Bytes of a user's name, and of a secret that is no token."""
 _BEARER = re.compile(rb"(?i:bearer) {1,8}([A-Za-z0-9._~+/-]+=*) *")
@@ -112,6 +114,7 @@ class Authentication:
         self._issuers: dict[str, IssuerKeys] = {}
         self._headers: dict[bytes, Principal] = {}
         self._header_bytes = 0
+        self._spare, self._spared = SPARE, 0.0
 
     def trust(self, issuers: Iterable[IssuerKeys]) -> None:
         """Believe tokens of some issuers."""
@@ -212,6 +215,9 @@ class Authentication:
         issuer = self._issuers.get(token.issuer)
         if issuer is None or token.header.alg not in issuer.expected.algorithms:
             raise BadToken("its issuer, or its algorithm, is none that is believed")
+        if not self._spares(source_of(peer)):
+            waits = self.backoff.wait(source_of(peer), "", self._clock())
+            return self._refused(source_of(peer), "", _throttled(waits))
         if issuer.knows(token):
             return self._verified(issuer, token, digest)
         pending = Pending(then)
@@ -243,6 +249,18 @@ class Authentication:
         if not self.jwts.put(digest, found):
             raise BadToken("whatever was issued to its subject until then is revoked")
         return found.principal
+
+    def _spares(self, source: str) -> bool:
+        """Whether to check a signature for a source; those that have to wait share a little."""
+        now = self._clock()
+        if not self.backoff.wait(source, "", now):
+            return True
+        self._spare = min(SPARE, self._spare + (now - self._spared) * SPARE)
+        self._spared = now
+        if self._spare < 1:
+            return False
+        self._spare -= 1
+        return True
 
     def _unknown_key(self, issuer: IssuerKeys, peer: str) -> Refusal:
         if issuer.keys:

@@ -98,8 +98,8 @@ class _Jwks(msgspec.Struct, frozen=True):
 
 
 def looks_like(text: str) -> bool:
-    """Whether a secret may be a JSON Web Token: three parts, and not too long."""
-    return len(text) <= TOKEN_BYTES and text.count(".") == 2
+    """Whether a secret is meant as a JSON Web Token: three parts, of which the first is JSON."""
+    return len(text) <= TOKEN_BYTES and text.startswith("ey") and text.count(".") == 2
 
 
 def read(text: str) -> Unverified:

@@ -313,6 +313,26 @@ class TestIssuers:
         assert refused.status is Status.UNAUTHENTICATED
         assert "eyJ" not in refused.detail
 
+    def test_forged_tokens_cost_little(self, world, monkeypatch):
+        """Signatures are costly: for sources that failed too often few are checked."""
+        world.trust(key("EC"))
+        checked = []
+        monkeypatch.setattr(module, "verify", lambda *_: checked.append(1))
+        forged = token(claims(world.now), alg="ES256", signer=key("EC"))
+        told = [
+            world.identity.bearer(f"{forged[:-9]}{n:04}{forged[-5:]}", PEER, never).status
+            for n in range(2000)
+        ]
+        assert told[:20] == [Status.UNAUTHENTICATED] * 20
+        assert set(told[30:]) == {Status.THROTTLED}
+        assert len(checked) < 150
+        monkeypatch.undo()
+        text = token(claims(world.now), alg="ES256", signer=key("EC"))
+        assert world.identity.bearer(text, "192.0.2.9", never).id == "idp:ann"
+        world.now += 1  # a little is left for those behind the same address
+        text = token(claims(world.now, sub="bob"), alg="ES256", signer=key("EC"))
+        assert world.identity.bearer(text, PEER, never).id == "idp:bob"
+
     def test_a_token_that_waited_may_still_be_bad(self, world):
         issuer = world.trust()
         told = []

@@ -216,8 +216,9 @@ def test_texts_that_are_no_tokens(text: str) -> None:
 def test_sizes() -> None:
     with pytest.raises(BadToken, match="8192"):
         jwt.read("a" * 8193)
-    assert not jwt.looks_like("a.b.c" + "d" * 8192)
-    assert jwt.looks_like("a.b.c")
+    assert not jwt.looks_like("eyJ.b.c" + "d" * 8192)
+    assert jwt.looks_like(token())
+    assert not jwt.looks_like("my.pass.word")
     with pytest.raises(BadToken, match="one way"):  # the same bytes, spelled another way
         jwt.read("e31.e30.e30")
 
