@@ -33,6 +33,13 @@ def test_what_a_principal_and_a_binding_used_is_listed_exported_and_kept(site):
     assert (mine["device:m1"]["events"], mine["device:m1"]["received"]) == (3, 15)
     assert site.http("GET", "/$site/accounts/list?by=binding", token=token).status == 403
     assert used(site, "binding")["localhost/meter/kwh"]["events"] == 3
+    reader = site.token_for("user:reader", "user")
+    site.allow("reader", {"principal": "user:reader"}, "subscribe", "meter/**")
+    watching = site.cli(
+        "watch", "meter/kwh", "--after", "oldest", "--count", "3", HILUM_TOKEN=reader
+    )
+    assert watching.returncode == 0
+    assert used(site)["user:reader"]["sent"] == 15
     assert site.http("GET", "/$site/accounts/list?by=colour").status == 400
     metrics = site.http("GET", "/metrics", control=True).body.decode()
     assert 'hilum_principal_bytes{principal="device:m1"}' in metrics
