@@ -110,6 +110,7 @@ def revoke(
 ) -> None:
     """Revoke a certificate: a running site reads the new list within seconds."""
     folder = _folder(state)
+    _attempt(folder.certificate_pem)
     known = {record.serial for record in _attempt(folder.issued)}
     if serial not in known:
         refuse(f"this authority issued no certificate {serial}", status=Status.NOT_FOUND)
