@@ -10,6 +10,8 @@ from gateway.calls import MAX_MESSAGE, ask
 from gateway.first_use import SITE
 from gateway.message import Call, Refusal, Status
 from gateway.site import Site
+from policy.access import BUILT_IN
+from policy.decision import Decision, Question, Reason
 from policy.first_use import (
     ANSWER_BYTES,
     CLOCK,
@@ -134,6 +136,21 @@ def find_controller(rules: SiteRules, action: Action, name: Name) -> Covering:
         detail = f"no FirstUsePolicy covers {action} of {name}"
         raise Refusal(Status.NOT_FOUND, detail)
     return covering
+
+
+def with_first_use(site: Site, question: Question, decision: Decision) -> Decision:
+    """Return what is decided about a question that no rule decides, or that it would be asked."""
+    if decision.allowed or decision.reasons[0].policy != BUILT_IN or question.group:
+        return decision
+    principal, action, name, owner = question[:4]
+    covering, look = SiteRules(site).covering(action, name), site.policies.access.first_uses
+    if covering is None or look is None:
+        return decision
+    answered = look(principal, action, name, owner)
+    if answered is not None:
+        return answered._replace(reasons=answered.reasons + decision.reasons)
+    why = "nobody has asked its controller yet, or its answer has ended"
+    return Decision(False, (Reason(covering.label, "asks", why), *decision.reasons))
 
 
 def _mortal(manifest: dict[str, Any], life: int, principal: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, field
 
+from gateway.controllers import with_first_use
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, invalid, name_of, read
 from gateway.objects.local import Handler, Result
@@ -88,6 +89,8 @@ class PolicyQuestions:
             trial.let(when)
             index = trial.index
         decision = index.explain(question)
+        if index is self._site.policies.access:
+            decision = with_first_use(self._site, question, decision)
         duties = decision.obligations
         targets = []
         if route is not None and route.selection is not None:

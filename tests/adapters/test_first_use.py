@@ -327,6 +327,21 @@ class TestPolicies:
         assert (await site.ask("POST", "/$site/policy/revoke", body)).status in (400, 422)
 
 
+async def test_explanations_tell_of_first_uses(site, desk):
+    asked = {"principal": site.who, "kind": "user", "action": "publish"}
+    asked["name"] = f"{site.object}/steps"
+    reasons = (await site.call("policy/explain", asked))["reasons"]
+    assert reasons[0]["policy"] == "built-in"
+    await site.cover()
+    label = f"FirstUsePolicy/{site.object.lower()}-first"
+    found = await site.call("policy/explain", asked)
+    assert (found["allowed"], found["reasons"][0]["policy"]) == (False, label)
+    assert desk.questions == []
+    assert (await site.post()).status == 200
+    found = await site.call("policy/explain", asked)
+    assert (found["allowed"], found["reasons"][0]["policy"]) == (True, label)
+
+
 async def test_metrics_show_first_uses(site, desk):
     await site.cover()
     assert (await site.post()).status == 200
