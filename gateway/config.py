@@ -52,6 +52,7 @@ def check(config: Config) -> None:
         *_issuer_problems(config),
         *_remote_problems(config),
         *_broker_problems(config),
+        *_trace_problems(config),
         *_port_problems(config),
     ]
     limits = config.limits
@@ -246,6 +247,19 @@ def _remote_problems(config: Config) -> Iterator[str]:
             continue
         if url.scheme == "http" and not remote.insecure and not is_loopback(url.host):
             yield f"{where} url: a token would travel readably; use https, or set insecure = true"
+
+
+def _trace_problems(config: Config) -> Iterator[str]:
+    trace = config.trace
+    if not trace.endpoint:
+        return
+    try:
+        url = parse_url(trace.endpoint, schemes=WEB)
+    except InvalidUrl as error:
+        yield f"[trace] endpoint: {error}"
+        return
+    if url.scheme == "http" and not trace.insecure and not is_loopback(url.host):
+        yield "[trace] endpoint: spans would travel readably; use https, or set insecure = true"
 
 
 def _egress_problem(entry: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 
+from policy.model import Principal
 from registry.model import RegistrationId
 from registry.names import Name
 
@@ -22,3 +23,10 @@ class Watchers:
         """A registration began, changed or ended."""
         self.spaces: list[Callable[[], None]] = []
         """Spaces of free topics changed."""
+        self.logins: list[Callable[[Principal, str, str], None]] = []
+        """Somebody began a session: who, over which protocol, from which address."""
+
+    def began(self, principal: Principal, protocol: str, peer: str) -> None:
+        """Tell of a session that begins."""
+        for tell in self.logins:
+            tell(principal, protocol, peer)

@@ -169,6 +169,7 @@ class Login:
             refusal = error
         else:
             log.info("%s logged in", who.principal.id)
+            self._site.watchers.began(who.principal, "control", peer)
             return secret
         if refusal.status is Status.UNAUTHENTICATED:
             backoff.failed(peer, "", clock())

@@ -84,6 +84,7 @@ class Seeing:
             site.ledger.hindrance = lambda: UNWRITTEN if writer.failing else ""
         site.plane.access.tell_all = settings.allows
         site.identity.watchers.append(self._refused)
+        site.watchers.logins.append(audit.authenticated)
 
     def serve(self, local: LocalProvider, channels: Channels) -> None:
         """Let operators look at traffic."""
@@ -123,6 +124,13 @@ class Seeing:
                     "hilum_audit_failing",
                     "Whether the audit log cannot be written now.",
                     lambda: {"": float(writer.failing)},
+                ),
+                Gauge(
+                    "hilum_shadow_differences",
+                    "Decisions that a policy in shadow mode would have made otherwise.",
+                    lambda: self._site.plane.access.shadowed.counts,
+                    label="policy",
+                    counts=True,
                 ),
                 Gauge(
                     "hilum_denials",

@@ -109,6 +109,8 @@ def require(
     decision = site.plane.access.decide(question)
     if decision.allowed:
         return
+    if site.plane.access.told is not None:
+        site.plane.access.told(call.principal, action, name, decision)
     reasons = [str(reason) for reason in decision.reasons]
     bound = f" to {endpoint}" if endpoint else ""
     detail = f"{call.principal.id} may not {action} {name}{bound}: {'; '.join(reasons)}"

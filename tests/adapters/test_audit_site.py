@@ -4,8 +4,10 @@ import json
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+import paho.mqtt.client as paho
 import pytest
 
 from adapters.audit.folder import newest, verify
@@ -78,6 +80,26 @@ def test_failed_authentication_is_recorded_without_what_was_presented(site):
     body = found(site, event="refused")
     assert body["peer"].startswith("127.0.0.1")
     assert "xxxx" not in json.dumps(records(site))
+
+
+def test_sessions_that_begin_are_recorded(site):
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, "c", protocol=paho.MQTTv5)
+    client.username_pw_set("x", site.token)
+    at = urlsplit(site.mqtt)
+    client.connect(at.hostname, at.port)
+    client.loop_start()
+    body = found(site, event="authenticated", protocol="mqtt")
+    client.disconnect()
+    client.loop_stop()
+    assert (body["principal"], body["method"]) == ("site:admin", "token")
+    assert body["peer"].startswith("127.0.0.1")
+
+
+def test_a_right_that_a_payload_needs_is_recorded_when_it_is_missing(site):
+    token = site.token_for("service:issuer")
+    site.allow("issuer", {"principal": "service:issuer"}, "call", "$site/token/**")
+    assert ask(site, "token/issue", {"principal": "user:me"}, token).status_code == 403
+    found(site, event="denied", principal="service:issuer", action="administer")
 
 
 def test_metrics_show_denials_by_policy_and_the_log(site):

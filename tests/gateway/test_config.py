@@ -189,6 +189,18 @@ def test_what_is_wrong_with_a_remote_site_is_said(text, expected):
     assert any(expected in problem for problem in problems(text))
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [
+        ("http://collector:4318", "[trace] endpoint: spans would travel readably; use https"),
+        ("grpc://127.0.0.1", "[trace] endpoint: the scheme 'grpc' is not supported"),
+    ],
+)
+def test_what_is_wrong_with_a_collector_is_said(endpoint, expected):
+    assert any(expected in one for one in problems(f'[trace]\nendpoint = "{endpoint}"'))
+    check(read('[trace]\nendpoint = "https://collector:4318"'))
+
+
 def test_every_problem_is_said_at_once():
     text = '[http]\nprot = 1\nport = -1\n[log]\nlevel = 3\n[[remote]]\nurl = 1\nauthority = "a"\n'
     said = problems(text)

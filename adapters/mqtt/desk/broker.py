@@ -284,6 +284,7 @@ class Broker:
         client.will = packet.will
         client.peer = peer
         session.principal = principal
+        self._site.watchers.began(principal, "mqtt", peer)
         session.version = packet.version
         session.expiry = expiry
         if session.durable and not expiry:
