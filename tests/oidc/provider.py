@@ -61,6 +61,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.issuer = ""
+        self._redirects = [REDIRECT]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Provider":
@@ -102,6 +103,11 @@ class Provider:
         body = json.dumps(settings)
         assert self.ask("POST", f"{self.issuer}/test/settings", body).status == 200
 
+    def redirect(self, url: str) -> None:
+        """Let a site's browsers come back to it, beside those of other tests' sites."""
+        self._redirects.append(url)
+        self.set(redirects=self._redirects)
+
     def service_token(self, client: str = "thermometer") -> str:
         """Return an access token for a program (client credentials, RFC 6749 section 4.4)."""
         return str(self._token(client, {"grant_type": "client_credentials"})["access_token"])
@@ -119,7 +125,6 @@ class Provider:
             "code_challenge_method": "S256",
             "state": "s",
         }
-        self.set(redirects=[REDIRECT])
         code = self._code(f"{self.issuer}/auth?{urlencode(asked)}", person)
         given = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
         return self._token(client, {**given, "code_verifier": verifier})

@@ -43,7 +43,7 @@ insecure = true
 client_id = "{client}"
 {secret}
 """
-    provider.set(redirects=[f"http://{control}/login/callback"])
+    provider.redirect(f"http://{control}/login/callback")
     with Gateway(folder, config=config, control=control) as site:
         yield site
 
