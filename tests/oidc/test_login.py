@@ -81,6 +81,8 @@ def test_a_person_logs_in_sees_their_page_and_logs_out(browser, site, provider):
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Lax", "/")
     assert "hilum-login" not in browser.cookies()
     assert browser.run("return document.cookie") == ""
+    browser.size(380, 800)
+    assert browser.run("return document.body.scrollWidth <= window.innerWidth"), "it fits"
     browser.click("button")
     browser.find("a.button")
     assert browser.url == f"{site.control}/"
