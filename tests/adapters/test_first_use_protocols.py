@@ -271,8 +271,8 @@ class TestCoap:
 
 class TestPlugins:
     async def cover(self, site, name, **policy):
-        spec = {"names": [f"{site.object}/**"], "plugin": f"{__name__}:{name}", **policy}
-        await site.apply("FirstUsePolicy", "first", spec)
+        spec = {"names": [f"{site.object}/**"], "plugin": f"{__name__}:{name}", "timeout": 5000}
+        await site.apply("FirstUsePolicy", "first", {**spec, **policy})
 
     async def test_a_function_is_asked_in_a_thread(self, site):
         asked.clear()
