@@ -15,6 +15,8 @@ _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-
 _NO_TRACE: Final = b"0" * 32
 _NO_SPAN: Final = b"0" * 16
 NAME: Final = b"traceparent"
+NOT_SAMPLED: Final = b"-00"
+"""How a traceparent ends whose caller does not sample: what comes before is not even looked at."""
 LONGEST: Final = 128
 """Bytes of a traceparent; later versions may be longer than ours, which has 55."""
 FAULTS: Final = (Status.UNAVAILABLE, Status.TIMEOUT, Status.PROVIDER_ERROR, Status.INTERNAL)
@@ -114,6 +116,8 @@ class Tracer:
     def begin(self, call: Call) -> None:
         """Begin a span if a call is to have one; the provider then hears of ours."""
         if call.traceparent:
+            if call.traceparent.endswith(NOT_SAMPLED):
+                return
             parent = parent_of(call.traceparent)
             if parent is not None:
                 if parent.sampled:

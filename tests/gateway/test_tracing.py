@@ -74,6 +74,12 @@ def test_a_caller_that_does_not_sample_is_obeyed_and_passed_on():
     assert one.fields[2] == NOT
 
 
+def test_other_flags_that_do_not_sample_are_obeyed_too():
+    made, _, _ = tracer(waits=(0,))
+    made.begin(one := call(NOT[:-2] + b"02"))
+    assert one.span is None
+
+
 def test_a_traceparent_that_is_none_begins_a_trace_as_any_other_call():
     made, _, _ = tracer(waits=(0,))
     one = call(b"nonsense", [b"traceparent", b": ", b"nonsense", b"\r\n"])
