@@ -1,5 +1,6 @@
 """Casbin as the reference: it must decide as the compiled rules do; its texts can be exchanged."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from policy.model import (
     Environment,
     LifecyclePolicy,
     ObjectAttributes,
+    Obligations,
     Policy,
     Principal,
     Role,
@@ -330,3 +332,58 @@ def test_the_text_is_readable() -> None:
         "p, allow, iot:phone, *, *, subscribe, r.example/a/*, {}, *, (1 == 1), AccessPolicy/phones"
     )
     assert lines[-2:] == [row.format(""), row.format("red")]
+
+
+def test_what_casbin_has_no_room_for_survives_in_comments() -> None:
+    duties = Obligations(True, ("/a",), {"X-A": "b, c"})
+    every: dict[PolicyId, Policy] = DECLARED | {
+        ("AccessPolicy", "doctors"): AccessPolicy(
+            "allow",
+            (Subject(role="senior"),),
+            (Action.CALL,),
+            ("r.example/a",),
+            when="subject.rank >= Top",
+            obligations=duties,
+            description="Doctors, (on call)",
+        ),
+        ("LifecyclePolicy", "quiet"): LifecyclePolicy(
+            "deny", (Subject(),), ("bind",), ("r.example/**",), mode="shadow"
+        ),
+        ("Environment", "site"): Environment(4, {"load": 3.0}),
+        ("Role", "senior"): Role((Subject("u:a,b", "device"),), ("junior",)),
+        ("Role", "junior"): Role((Subject(role="senior"), Subject(kind="device"))),
+    }
+    text = to_casbin(every, AUTHORITY)
+    assert "# not said: LifecyclePolicy/quiet is in shadow mode" in text.policy
+    assert "# not said: Role/junior asks for another role" in text.policy
+    # A role among the members of a role makes nobody a member: it is left out.
+    every["Role", "junior"] = Role((Subject(kind="device"),))
+    assert from_casbin(text) == every
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("subject.rank >= Top", "subject.rank >= Low"), "is not that of the comment"),
+        (('{"attribute"', '{"atribute"'), "the comment about Attribute/"),
+        (("g, *|device", "g, *|device, x"), "a row of g is a member and a Role/"),
+    ],
+)
+def test_comments_and_rows_that_do_not_fit_are_refused(change: tuple[str, str], said: str) -> None:
+    when = "subject.rank >= Top"
+    every = DECLARED | {
+        ("AccessPolicy", "d"): AccessPolicy(
+            "allow", (Subject(),), (Action.CALL,), ("a",), when=when
+        ),
+        ("Role", "junior"): Role((Subject(kind="device"),)),
+    }
+    text = to_casbin(every, AUTHORITY)
+    with pytest.raises(ValueError) as caught:
+        from_casbin(text._replace(policy=text.policy.replace(*change)))
+    assert said in str(caught.value)
+
+
+@given(st.text(max_size=300))
+def test_any_policy_text_is_read_or_refused(policy: str) -> None:
+    with contextlib.suppress(ValueError):
+        from_casbin(CasbinText(MODEL, policy))
