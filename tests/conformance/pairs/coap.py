@@ -16,6 +16,7 @@ import aiocoap
 from aiocoap import resource
 from aiocoap.numbers.codes import Code
 from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.optiontypes import OpaqueOption
 from aiocoap.oscore import FilesystemSecurityContext
 
 from gateway.message import Status
@@ -34,6 +35,8 @@ _TYPES = {number: text for text, number in FORMATS.items()}
 _CODES = {f"{code >> 5}.{code & 31:02}": code for code in Code}
 ORIGIN = OptionNumber(65_000)
 """Hilum's own option: the provider made this error, not the gateway."""
+TRACEPARENT = OptionNumber(65_020)
+"""Hilum's own option, too: a traceparent as bytes."""
 
 
 class CoapClient:
@@ -68,7 +71,7 @@ class CoapClient:
         within: float = 0.0,
         trace: str = "",
     ) -> Outcome:
-        return await self._ask(Code.POST, name, payload, content_type)
+        return await self._ask(Code.POST, name, payload, content_type, trace=trace)
 
     async def calls(self, name: str, payloads: Sequence[bytes]) -> list[Outcome]:
         """Non-confirmable, because aiocoap sends one confirmable message at a time (NSTART)."""
@@ -138,14 +141,30 @@ class CoapClient:
         more |= {"code": code, "uri": f"{self._base}/{name}", "payload": payload}
         return _outcome((await self._send(**more))[1])
 
-    async def _send(self, **what: Any) -> tuple[Any, Any]:
+    async def _send(self, trace: str = "", **what: Any) -> tuple[Any, Any]:
         """Send a request, and once more with the Echo that is asked for (RFC 9175 section 2.3)."""
-        request = self._context.request(aiocoap.Message(**what))
+        request = self._context.request(_message(trace, **what))
         response = await asyncio.wait_for(request.response, WITHIN)
         if response.code == Code.UNAUTHORIZED and response.opt.echo:
-            request = self._context.request(aiocoap.Message(**what, echo=response.opt.echo))
+            request = self._context.request(_message(trace, **what, echo=response.opt.echo))
             response = await asyncio.wait_for(request.response, WITHIN)
         return request, response
+
+
+def _message(trace: str, **what: Any) -> Any:
+    message = aiocoap.Message(**what)
+    if trace:
+        value = bytes.fromhex(trace.replace("-", ""))
+        message.opt.add_option(OpaqueOption(TRACEPARENT, value))
+    return message
+
+
+def _trace_of(request: Any) -> str:
+    """Return what a request says of its trace, as a traceparent."""
+    for option in request.opt.get_option(TRACEPARENT) or ():
+        text = option.value.hex()
+        return "-".join((text[:2], text[2:34], text[34:50], text[50:]))
+    return ""
 
 
 def security_context(server: Path, client: Path, principal: str) -> FilesystemSecurityContext:
@@ -200,7 +219,8 @@ class _Method(resource.Resource):
     async def render_post(self, request: Any) -> Any:
         """Answer a call."""
         kind = _TYPES.get(request.opt.content_format, "")
-        status, payload, kind = await self._answer(self._method, Asked(request.payload, kind))
+        asked = Asked(request.payload, kind, trace=_trace_of(request))
+        status, payload, kind = await self._answer(self._method, asked)
         code = Code.CHANGED if status is Status.OK else _CODES[status.wire.coap]
         answer = aiocoap.Message(code=code, payload=payload)
         if kind:

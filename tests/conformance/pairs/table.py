@@ -69,8 +69,6 @@ NOT_APPLICABLE = (
     ("deadline-of-the-caller", "coap*", "*", "a request does not say how long its client waits"),
     ("trace-context", "mqtt3", "*", "MQTT 3.1.1 has no user properties"),
     ("trace-context", "*", "mqtt3", "MQTT 3.1.1 has no user properties"),
-    ("trace-context", "coap*", "*", "CoAP has no option for a trace"),
-    ("trace-context", "*", "coap*", "CoAP has no option for a trace"),
     ("cloudevents-attributes", "*", "websocket", "it says the same in members of its own"),
     ("cloudevents-attributes", "*", "mqtt3", "MQTT 3.1.1 has no user properties"),
     ("cloudevents-attributes", "*", "coap*", "CoAP has no options for them"),
