@@ -119,6 +119,11 @@ class Devices:
                 "Observations of CoAP clients",
                 lambda: {"": self._coap.observations},
             ),
+            Gauge(
+                "hilum_coap_dtls_sessions",
+                "DTLS sessions of CoAP clients",
+                lambda: {"": self._coap.dtls_sessions},
+            ),
         ]
 
     def _counters(self) -> list[Gauge]:

@@ -31,6 +31,8 @@ CLAIMS: Final = "claims"
 GRACE: Final = 5
 """Seconds that a spent token's connection may still read its answer."""
 MAX_OVERLAP: Final = 30 * 86_400
+MAX_HELD: Final = 8
+"""Credentials of a device that may overlap: a broken one must not fill the change log."""
 
 
 class Add(Request, frozen=True):
@@ -183,6 +185,9 @@ class IdentityObject:
         if old is None or old.principal != call.principal.id:
             detail = "only a device's own credential can be rotated, by whom it authenticates"
             raise Refusal(Status.DENIED, detail)
+        if len(self._held_by(old.principal)) >= MAX_HELD:
+            detail = f"{old.principal} has {MAX_HELD} credentials: wait until some of them end"
+            raise Refusal(Status.THROTTLED, detail, retry_after=60)
         want = asked.want or old.method
         if want == "password" or want == "claim":  # noqa: PLR1714 (this narrows its type)
             raise Refusal(

@@ -264,6 +264,11 @@ class CoapListener:
         return len(self.service.events.observing)
 
     @property
+    def dtls_sessions(self) -> int:
+        """How many DTLS sessions there are."""
+        return self._dtls.sessions if self._dtls is not None else 0
+
+    @property
     def datagrams(self) -> int:
         """How many datagrams came."""
         return sum(socket.messages.received_count for socket in self.sockets)
