@@ -184,3 +184,16 @@ async def test_guessing_is_answered_with_429_and_the_right_token_with_200(site):
     assert "Retry-After: " in answer.head
     assert (await site.ask("GET", "/$site/registry/list")).status == 200
     assert json.dumps(answer.json())
+
+
+async def test_what_follows_auth_on_a_socket_waits_for_it(site, provider):
+    site.keys._refetch = 0.0
+    provider.publish(key("EC"))
+    provider.delay = 0.2
+    text = token(claims(iss=provider.url), alg="ES256", signer=key("EC"))
+    socket = await Socket.open(site, "")
+    socket.say(op="auth", token=text, id="a")
+    for number in range(50):
+        socket.say(op="publish", name=f"{site.object}/steps", payload=number, id=number)
+    assert (await socket.op("reply"))["principal"] == "idp:ann"
+    assert [(await socket.op("reply"))["status"] for _ in range(50)] == ["ok"] * 50
