@@ -1,5 +1,7 @@
 """One call's life, as a play: who says what to whom, in which order."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gateway.exchange import ATTEMPTS, HELD
@@ -569,3 +571,13 @@ def test_each_exchange_is_counted_once_with_its_outcome(stage):
 
 def test_a_reply_of_the_gateway_says_so():
     assert Reply(Status.OK).origin is Origin.GATEWAY
+
+
+def test_a_tracer_hears_of_every_call_first(stage):
+    stage.register("a")
+    heard = []
+    stage.plane.tracer = SimpleNamespace(
+        begin=lambda call: heard.append((call.name, len(stage.script)))
+    )
+    stage.begin()
+    assert heard == [(stage.route().name, 0)]
