@@ -24,7 +24,7 @@ LOOKS: Final = 64
 """How many of these are looked at for one that is as good as new, when there is no more room."""
 WATCHED = 4096
 """Names that are watched for exhaustion at once."""
-LANES = 65_536
+LANES = 16_384
 """Lanes that are kept compiled."""
 
 Key = tuple[str, int, str, str, str]
@@ -174,25 +174,24 @@ class Lane:
 class Gate:
     """What covers one name: a lane for each principal."""
 
-    __slots__ = ("_admission", "_epoch", "_lanes", "_name", "_qualities")
+    __slots__ = ("_admission", "_lanes", "_name", "_qualities")
 
     def __init__(self, admission: "Admission", name: Name, qualities: Sequence[Quality]) -> None:
         self._admission = admission
         self._name = name
         self._qualities = qualities
         self._lanes: dict[Principal, Lane] = {}
-        self._epoch = 0
 
     def lane(self, principal: Principal) -> Lane:
         """Return the lane of a principal."""
-        admission = self._admission
-        if self._epoch != admission.epoch:
-            self._lanes.clear()
-            self._epoch = admission.epoch
         lane = self._lanes.get(principal)
-        if lane is None or (admission.evictions and not lane.is_current()):
+        if lane is None or (self._admission.evictions and not lane.is_current()):
             lane = self._compile(principal)
         return lane
+
+    def clear(self) -> None:
+        """Forget the lanes; what limiters know stays."""
+        self._lanes.clear()
 
     def _compile(self, principal: Principal) -> Lane:
         admission = self._admission
@@ -205,7 +204,7 @@ class Gate:
         crowded = admission.overflows
         lane = Lane(admission, (self._name, principal.id), found)
         if admission.overflows == crowded:  # else it shares what it should have for itself
-            admission.remember()
+            admission.remember(self)
             self._lanes[principal] = lane
         return lane
 
@@ -223,7 +222,6 @@ class Admission(Places):
     ) -> None:
         super().__init__(clock)
         self.roles_of = roles_of
-        self.epoch = 1
         self.evictions = 0
         self.overflows = 0
         self.watches: dict[tuple[str, int, Name], Watch] = {}
@@ -233,6 +231,7 @@ class Admission(Places):
         self._states: dict[Key, State] = {}
         self._shared: dict[tuple[str, int], State] = {}
         self._lanes = 0
+        self._used: dict[Gate, None] = {}
         self._guards: WeakValueDictionary[tuple[Name, str, object], Guard]
         self._guards = WeakValueDictionary()
         self._ejections: WeakValueDictionary[tuple[Name, object], Ejections]
@@ -274,8 +273,7 @@ class Admission(Places):
         States of policies that are no more get idle, and give way when room is needed. ``own``
         are the site's own routes, which nothing compiles.
         """
-        self.epoch += 1
-        self._lanes = 0
+        self._clear()
         for route in own:
             route.gate = self.gate_of(route.name)
         kept = {(q.name, q.revision) for q in self._qualities}
@@ -318,14 +316,20 @@ class Admission(Places):
         """Return a policy that covers a name."""
         return next((q for q in self._qualities.matching(name) if q.name == policy), None)
 
-    def remember(self) -> None:
-        """Count a lane that is kept; too many are forgotten at once."""
+    def remember(self, gate: Gate) -> None:
+        """Count a lane that a gate keeps; too many are forgotten at once."""
+        if self._lanes >= LANES:
+            self._clear()
         self._lanes += 1
-        if self._lanes > LANES:
-            self.epoch += 1
-            self._lanes = 0
+        self._used[gate] = None
 
     # Inside
+
+    def _clear(self) -> None:
+        used, self._used = self._used, {}
+        self._lanes = 0
+        for gate in used:
+            gate.clear()
 
     def _make_room(self) -> bool:
         """Forget a state that is as good as new; what is not goes to the end of the line."""
