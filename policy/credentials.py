@@ -124,9 +124,6 @@ class Records:
         held = self._held.get(principal.credential)
         return held is not None and held.principal is principal
 
-    def __iter__(self) -> Iterator[Held]:
-        return iter(self._held.values())
-
 
 def new_secret(random_bytes: Callable[[int], bytes]) -> tuple[str, str]:
     """Return a device secret of 256 random bits, shown once, and its verifier."""

@@ -155,6 +155,17 @@ class TestSecrets:
         for user, wrong in (("d1", "x"), ("d2", secret), ("", secret), ("d1", secret + "0")):
             assert isinstance(world.identity.password(user, wrong, PEER, never), Refusal)
 
+    def test_the_same_record_again_keeps_what_is_open(self, world):
+        secret, verifier = new_secret(secrets.token_bytes)
+        record = world.record("secret", "d1", verifier)
+        two = world.record("secret", "d2", verifier, principal="iot:d1")
+        found = world.identity.password("d1", secret, PEER, never)
+        assert world.identity.records.put(record) == ""
+        assert world.identity.live(found)
+        assert world.identity.records.remove("nobody") == ""
+        world.identity.records.remove(record.id)
+        assert world.identity.known("iot:d1").credential == two.id
+
     def test_two_secrets_overlap(self, world):
         old, new = new_secret(secrets.token_bytes), new_secret(secrets.token_bytes)
         for number, (_, verifier) in enumerate((old, new)):
@@ -216,6 +227,15 @@ class TestIssuers:
         world.now = 1330.0
         assert world.identity.jwts.ended(world.now) == [found.credential]
         assert world.identity.known("idp:ann") is None
+
+    def test_one_of_two_tokens_is_enough_to_be_known(self, world):
+        world.trust(key())
+        first = world.identity.bearer(world.jwt(exp=world.now + 5), PEER, never)
+        second = world.identity.bearer(world.jwt(), PEER, never)
+        world.now += 40
+        assert world.identity.known("idp:ann") is second
+        assert world.identity.jwts.ended(world.now) == [first.credential]
+        assert world.identity.known("idp:ann") is second
 
     def test_too_many_tokens_push_the_oldest_out(self, world, monkeypatch):
         monkeypatch.setattr(jwt_cache, "ENTRIES", 3)
