@@ -131,5 +131,5 @@ def test_a_site_that_stops_on_a_full_disk_says_what_it_owes(site):
         assert site.stop() == 0
     said = site.logged()
     assert "the change log: nothing was written" in said
-    assert "was never written and ends here: ('token'" in said
+    assert "was never written and ends here: ('ids'" in said
     assert "Traceback" not in said
