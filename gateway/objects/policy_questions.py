@@ -1,8 +1,7 @@
 """``$site/policy``: what is asked about policies (design 7). Nothing here changes anything."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -21,11 +20,12 @@ from policy.identity import is_kind, is_principal
 from policy.language import ManifestDoc, parse_manifests
 from policy.model import AccessPolicy, Action, Attributes, LifecyclePolicy, Principal, Value
 from registry.documents import InvalidDocument
-from registry.model import CredentialRecord, TokenRecord
 
 REALMS = ("user", "device", "service")
 """Realms whose principals are taken to be of that kind when the site knows no credential."""
 USUAL_KIND = "service"
+AT_ONCE = 100
+"""Cases that are looked at before the loop gets its turn."""
 
 
 class Explain(Request, frozen=True):
@@ -116,15 +116,19 @@ class PolicyQuestions:
     async def test(self, call: Call, _: Route, payload: bytes) -> Result:
         """Decide a table of cases, with policies on top if any are given; nothing is enforced."""
         asked = await read(call, payload, Test)
-        questions = [
-            self._question(
-                self._known(case.as_, case.kind, case.attributes).principal,
-                Explain(case.as_, case.do, case.name, group=case.group, endpoint=case.endpoint),
-            )[0]
-            for case in asked.cases
-        ]
-        times = [when_of(self._site, case.at, case.threat) for case in asked.cases]
-        trial = Trial(self._site, self._documents(asked.policies))
+        questions, times = [], []
+        for number, case in enumerate(asked.cases, 1):
+            try:
+                who = self._known(case.as_, case.kind, case.attributes).principal
+                times.append(when_of(self._site, case.at, case.threat))
+                question = Explain(case.as_, case.do, case.name, "", {}, case.group, case.endpoint)
+                questions.append(self._question(who, question)[0])
+            except Refusal as refusal:
+                raise Refusal(refusal.status, f"case {number}: {refusal.detail}") from refusal
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        documents = await asyncio.to_thread(self._documents, asked.policies)
+        trial = Trial(self._site, documents)
         decisions = await asyncio.to_thread(_decided, trial, questions, times)
         outcomes = [judge(c, d) for c, d in zip(asked.cases, decisions, strict=True)]
         results = [
@@ -171,33 +175,21 @@ class PolicyQuestions:
         return question, route
 
     def _known(self, id_: str, kind: str, attributes: Attributes) -> Known:
-        """Return the principal that is asked about; its newest credential says who it is."""
+        """Return the principal that is asked about; a valid credential says who it is."""
         if not is_principal(id_):
             detail = f"{id_!r} is no principal: write realm:subject, such as user:ann"
             raise Refusal(Status.INVALID, detail)
         if kind and not is_kind(kind):
             detail = f"{kind!r} is no kind: use lower-case letters, digits and hyphens"
             raise Refusal(Status.INVALID, detail)
-        catalog, now = self._site.catalog, self._site.time()
-        every: Iterator[TokenRecord | CredentialRecord] = chain(
-            catalog.tokens.values(), catalog.credentials.values()
-        )
-        records = [
-            record
-            for record in every
-            if record.principal == id_
-            and kind in ("", record.kind)
-            and (not record.expires or now < record.expires)
-        ]
-        if not records:
+        found = self._site.identity.known(id_)
+        if found is None or kind not in ("", found.kind):
             realm = id_.partition(":")[0]
             assumed = realm if realm in REALMS else USUAL_KIND
-            return Known(
-                Principal(id_, kind or assumed, attributes=attributes), "given" if kind else "realm"
-            )
-        newest = max(records, key=lambda record: record.issued)
-        merged: dict[str, Value] = {**newest.attributes, **attributes}
-        principal = Principal(id_, newest.kind, credential=newest.id, attributes=merged)
+            known_by = "given" if kind else "realm"
+            return Known(Principal(id_, kind or assumed, attributes=attributes), known_by)
+        merged: dict[str, Value] = {**found.attributes, **attributes}
+        principal = Principal(id_, found.kind, method=found.method, attributes=merged)
         return Known(principal, "credential")
 
     def _documents(self, text: str) -> list[ManifestDoc]:

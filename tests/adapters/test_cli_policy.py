@@ -120,6 +120,14 @@ def test_what_is_wrong_in_a_table_or_in_policies_is_told_with_its_place(site, tm
     assert f"{closed}:5:11: " in done.stderr
 
 
+def test_a_name_that_is_none_is_told_with_its_case(site, tmp_path):
+    path = tmp_path / "expected.yaml"
+    path.write_text(TABLE + "- {as: 'user:a', name: 'a//b', expect: deny}\n")
+    done = site.cli("policy", "test", str(path))
+    assert done.returncode == Status.BAD_REQUEST.wire.exit
+    assert "case 4: " in done.stderr
+
+
 def test_the_schema_of_a_table_needs_no_site(site):
     schema = json.loads(run(site, "test", "--schema", HILUM_URL="http://127.0.0.1:1"))
     assert schema["title"] == "Hilum policy test"
