@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from policy.conditions.condition import InvalidCondition, parse
 from policy.conditions.kinds import BUILT_IN, fits
 from policy.identity import is_kind, is_principal
-from policy.model import NONE, AccessPolicy, Attribute, Role, Subject
+from policy.model import NONE, AccessPolicy, Attribute, Obligations, Role, Subject
 from policy.spec import Spec
 from registry.checks import header_trouble
 from registry.documents import Path
@@ -87,6 +87,14 @@ def check_obligations(spec: Spec, policy: AccessPolicy) -> None:
         if not _FIELD.fullmatch(value):
             hint = "use at most 512 printable ASCII characters"
             spec.add((*path, "headers", name), "this is no value of a header", hint)
+
+
+def are_sound(duties: Obligations) -> bool:
+    """Whether obligations that are in no manifest would be right in one."""
+    if not all(map(_POINTER.fullmatch, duties.mask)):
+        return False
+    headers = duties.headers.items()
+    return not any(header_trouble(name) or not _FIELD.fullmatch(value) for name, value in headers)
 
 
 def _role_name(spec: Spec, path: Path, name: str) -> None:

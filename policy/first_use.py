@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from policy.access_checks import are_sound
 from policy.model import Action, FirstUsePolicy, Obligations, Principal, Value
 from registry.documents import InvalidDocument, decode
 
@@ -60,7 +61,7 @@ class FirstUseAnswer(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     allow: bool
-    reason: Annotated[str, Meta(max_length=1024)] = ""
+    reason: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*\Z")] = ""
     idle: Seconds | None = None
     hard: Seconds | None = None
     until: Annotated[float, Meta(ge=0, le=1e11)] | None = None
@@ -115,9 +116,12 @@ def question_of(
 def read_answer(data: bytes) -> FirstUseAnswer:
     """Read a controller's answer; raises NoAnswer for anything else."""
     try:
-        return decode(data, FirstUseAnswer, limit=ANSWER_BYTES)
+        answer = decode(data, FirstUseAnswer, limit=ANSWER_BYTES)
     except InvalidDocument as error:
         raise NoAnswer(f"it answered what is no answer: {error}") from error
+    if answer.obligations is not None and not are_sound(answer.obligations):
+        raise NoAnswer("it answered with obligations that are no answer")
+    return answer
 
 
 def schemas() -> dict[str, Any]:

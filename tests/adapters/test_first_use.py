@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.adapters.live import LiveSite, live_site, until
-from tests.adapters.relay import read_request, service
+from tests.adapters.relay import echo, read_request, service
 from tests.adapters.sockets import Client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -325,6 +325,23 @@ class TestPolicies:
     async def test_a_revocation_has_to_say_whose_rights_end(self, site, asked):
         body = json.dumps(asked).encode()
         assert (await site.ask("POST", "/$site/policy/revoke", body)).status in (400, 422)
+
+
+async def test_an_answer_may_oblige(site, desk):
+    seen = []
+    async with service(echo(seen)) as url:
+        await site.register(
+            instance="http",
+            objects=[{"name": site.object, "methods": {"sum": {"endpoints": [{"url": url}]}}}],
+        )
+        await site.cover()
+        duties = {"headers": {"X-Ward": "7"}, "mask": ["/secret"]}
+        desk.answer = {"allow": True, "obligations": duties}
+        for _ in range(2):  # held, then kept
+            answer = await site.post("sum", b'{"secret": 1, "n": 2}')
+            assert (answer.status, answer.json()) == (200, {"secret": None, "n": 2})
+    assert len(desk.questions) == 1
+    assert all(b"\r\nX-Ward: 7\r\n" in head for head, _ in seen)
 
 
 async def test_explanations_tell_of_first_uses(site, desk):
