@@ -245,7 +245,7 @@ class Book:
     async def check_policies(self, wire: Wire) -> None:
         items = (await _ok(wire.call("policy/get", {"kind": "AccessPolicy"})))["items"]
         found = {item["metadata"]["name"]: item["spec"].get("description", "") for item in items}
-        for name in ("administrators", "self-service", "guests"):
+        for name in ("administrators", "self-service", "provisioning", "guests"):
             del found[name]
         numbers = {name: int(text) for name, text in found.items()}
         self.settle("deny", {k: n for k, n in numbers.items() if k.startswith("d")})
@@ -267,7 +267,8 @@ class Book:
         for note in random.sample(sorted(self.secrets), min(100, len(self.secrets))):
             async with self.wire(self.secrets[note]) as bearer:
                 status = (await bearer.ask("GET", "/log/a")).status
-            assert status == (403 if found.get(note) else 401), note
+            # Whoever presents so many that are void is told to wait; a valid one still gets in.
+            assert status in ((403,) if found.get(note) else (401, 429)), note
 
     async def check_events(self, wire: Wire, channel: str) -> None:
         """The log is whole and in order, it goes on where it was, and so do its subscribers."""
