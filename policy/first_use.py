@@ -24,7 +24,7 @@ MINUTE: Final = 60.0
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=30 * 86_400)]
 Read: TypeAlias = Annotated[
-    str, Meta(pattern=r"^environment\.[A-Za-z][A-Za-z0-9_.-]{0,63}$", max_length=80)
+    str, Meta(pattern=r"^environment\.[A-Za-z][A-Za-z0-9_.-]{0,63}$(?!\n)", max_length=80)
 ]
 
 
@@ -61,7 +61,7 @@ class FirstUseAnswer(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     allow: bool
-    reason: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*\Z")] = ""
+    reason: Annotated[str, Meta(max_length=1024, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")] = ""
     idle: Seconds | None = None
     hard: Seconds | None = None
     until: Annotated[float, Meta(ge=0, le=1e11)] | None = None

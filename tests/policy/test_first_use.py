@@ -45,6 +45,7 @@ def answer(**members):
         b'{"allow": true, "policies": ["all"]}',
         b'{"allow": true, "reason": "a\\u0000b"}',
         b'{"allow": true, "reason": "a\\n"}',
+        b'{"allow": true, "reads": ["environment.threat\\n"]}',
         b'{"allow": true, "obligations": {"dance": true}}',
         b'{"allow": true, "obligations": {"mask": [""]}}',
         b'{"allow": true, "obligations": {"mask": ["secret"]}}',
