@@ -258,7 +258,7 @@ class AccessIndex:
         for rule in rules:
             if rule.allows and allowing is not None and rule.obligations is None:
                 continue
-            answer = rule.applies(question, facts)
+            answer = (rule.test or rule.applies)(question, facts)
             if answer is True:
                 if not rule.allows:
                     return rule.decision

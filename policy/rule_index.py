@@ -6,12 +6,18 @@ what is left to ask of a rule is a closure.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from policy.conditions.compiler import fetch
 from policy.conditions.facts import Facts
 from policy.decision import Question
 from policy.rules import Rule
 from registry.names import Pattern
+
+KNOWN: Final = 10_000
+"""Names whose rules an index remembers where to find."""
+FEW: Final = 2
+"""So many rules are asked as they are: that is faster than looking for the right ones."""
 
 
 class _Guarded:
@@ -38,6 +44,10 @@ class _Guarded:
         return not (self.allows or self.denies)
 
     def collect(self, question: Question, facts: Facts, found: list[Rule]) -> None:
+        if len(self.allows) + len(self.denies) <= FEW:
+            found += self.denies
+            found += self.allows
+            return
         value = self.fetch(question, facts)
         if value.__class__ is str:
             found.extend(self.texts.get(value, ()))
@@ -74,9 +84,10 @@ class _Group:
         return not (self.plain or self.guarded)
 
     def collect(self, question: Question, facts: Facts, found: list[Rule]) -> None:
-        found.extend(self.plain)
-        for guarded in self.guarded.values():
-            guarded.collect(question, facts, found)
+        found += self.plain
+        if self.guarded:
+            for guarded in self.guarded.values():
+                guarded.collect(question, facts, found)
 
     def everything(self, found: list[Rule]) -> None:
         found.extend(self.plain)
@@ -116,21 +127,33 @@ class _Bucket:
         anybody = self.anybody
         return not (self.principals or self.roles or self.kinds or anybody.plain or anybody.guarded)
 
-    def groups(self, question: Question, roles: Iterable[str]) -> list[_Group]:
-        """Return the groups of rules that may speak of the caller."""
+    def collect(
+        self, question: Question, facts: Facts, roles: Iterable[str], found: list[Rule]
+    ) -> None:
+        """Add the rules that may speak of the caller."""
         principal = question.principal
-        found = [self.anybody]
         if self.principals:
             group = self.principals.get(principal.id)
             if group is not None:
-                found.append(group)
+                group.collect(question, facts, found)
         if self.kinds:
             group = self.kinds.get(principal.kind)
             if group is not None:
-                found.append(group)
+                group.collect(question, facts, found)
         if self.roles:
-            found += [self.roles[role] for role in roles if role in self.roles]
-        return found
+            for role in roles:
+                if role in self.roles:
+                    self.roles[role].collect(question, facts, found)
+        self.anybody.collect(question, facts, found)
+
+    def everything(self, question: Question, roles: Iterable[str], found: list[Rule]) -> None:
+        """Add the rules that may speak of the caller, whatever attributes they need."""
+        groups = [self.principals.get(question.principal.id)]
+        groups += [self.kinds.get(question.principal.kind), self.anybody]
+        groups += [self.roles.get(role) for role in roles]
+        for group in groups:
+            if group is not None:
+                group.everything(found)
 
     def _place(self, rule: Rule) -> tuple[dict[str, _Group] | None, str]:
         subject = rule.subject
@@ -217,15 +240,17 @@ class _Tree:
 class RuleIndex:
     """The rules of one action: literal names, ``prefix/**``, and a tree for all other patterns."""
 
-    __slots__ = ("_literals", "_prefixes", "_tree")
+    __slots__ = ("_known", "_literals", "_prefixes", "_tree")
 
     def __init__(self) -> None:
+        self._known: dict[str, list[_Bucket]] = {}
         self._literals: dict[str, _Bucket] = {}
         self._prefixes: dict[str, _Bucket] = {}
         self._tree = _Tree()
 
     def put(self, rule: Rule) -> None:
         """Add a rule."""
+        self._known = {}
         table, key = self._place(rule.pattern)
         if table is None:
             self._tree.bucket(key).put(rule)
@@ -234,6 +259,7 @@ class RuleIndex:
 
     def remove(self, rule: Rule) -> None:
         """Remove a rule; it must be there."""
+        self._known = {}
         table, key = self._place(rule.pattern)
         if table is None:
             if self._tree.bucket(key).remove(rule):
@@ -247,17 +273,20 @@ class RuleIndex:
         Those that need an attribute to be another text are left out.
         """
         found: list[Rule] = []
-        for bucket in self._buckets(question.name):
-            for group in bucket.groups(question, roles):
-                group.collect(question, facts, found)
+        buckets = self._known.get(question.name)
+        if buckets is None:
+            if len(self._known) >= KNOWN:
+                self._known = {}
+            buckets = self._known[question.name] = self._buckets(question.name)
+        for bucket in buckets:
+            bucket.collect(question, facts, roles, found)
         return found
 
     def everything(self, question: Question, roles: Iterable[str]) -> list[Rule]:
         """Return all rules that speak of the caller and the name."""
         found: list[Rule] = []
         for bucket in self._buckets(question.name):
-            for group in bucket.groups(question, roles):
-                group.everything(found)
+            bucket.everything(question, roles, found)
         return found
 
     def _buckets(self, name: str) -> list[_Bucket]:

@@ -57,6 +57,7 @@ class Rule:
         "policy",
         "restriction",
         "subject",
+        "test",
         "when",
     )
 
@@ -82,6 +83,8 @@ class Rule:
         self.restriction = restriction
         self.when = when
         self.obligations = obligations
+        self.test = when.holds if when is not None and restriction is None else None
+        """What is asked in place of ``applies``, when there is a condition only."""
         self.guard = _guard(when, allows) if when is not None else None
         self._decision: Decision | None = None
 

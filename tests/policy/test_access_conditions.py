@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy import attributes, roles, shadow
+from policy import attributes, roles, rule_index, shadow
 from policy.access import AccessIndex
 from policy.attributes import Circumstances
 from policy.conditions.condition import Failure
@@ -214,6 +214,31 @@ def test_indexed_conditions_decide_as_every_rule_in_turn_would(
     for number in range(len(policies)):
         built.remove("AccessPolicy", f"p{number}")
     assert not any(r._literals or r._prefixes for r in built._enforced.values())
+
+
+def test_names_whose_rules_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rule_index, "KNOWN", 2)
+    built = index(a=rule("allow", "", "w/**"))
+    for number in range(5):
+        assert allowed(built, ANN, f"{AUTHORITY}/w/{number}")
+        assert len(built._enforced[Action.CALL]._known) <= 2
+    built.remove("AccessPolicy", "a")
+    assert not allowed(built, ANN, f"{AUTHORITY}/w/4")
+
+
+def test_rules_that_need_a_text_are_found_by_it_or_told_once_that_it_is_missing() -> None:
+    built = index(**{f"p{n}": rule("allow", f"subject.dept == 'd{n}'", "w/**") for n in range(9)})
+    question = Question(person(dept="d7"), Action.CALL, NAME)
+    assert len(built._about(question, built._enforced)) == 1
+    assert allowed(built, person(dept="d7"))
+    assert not allowed(built, person(dept="d9"))
+    assert not built.check(person(), Action.CALL, NAME, "").allowed
+    assert len(built.failures) == 1
+    built.put("AccessPolicy", "d", rule("deny", "subject.dept == 'd8'", "w/**"))
+    assert allowed(built, person(dept="d7"))
+    assert not allowed(built, person(dept="d8"))
+    assert not built.check(person(dept=3.0), Action.CALL, NAME, "").allowed
+    assert "AccessPolicy/d" in built.failures
 
 
 # --- roles -----------------------------------------------------------------------------------
