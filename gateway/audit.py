@@ -129,6 +129,9 @@ class Audit:
         """Record an entry of the change log, each of its Changes as one record."""
         if seq <= self.changes:
             return
+        missed = seq - self.changes - 1
+        if missed and self.changes:  # a snapshot stands for them after a crash
+            self._note({"event": "gap", "changes": missed})
         self.changes = seq
         for change in batch.changes:
             what = change_body(change)

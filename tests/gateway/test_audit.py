@@ -171,6 +171,12 @@ def test_entries_of_the_change_log_are_recorded_once():
     ]
 
 
+def test_changes_that_a_snapshot_took_the_place_of_are_a_gap():
+    book = Book(changes=3)
+    book.audit.entered(10, ch.Batch(7, "user:root", ()))
+    assert book.notes == [{"event": "gap", "changes": 6}]
+
+
 def test_what_was_missed_is_caught_up_with_within_bounds():
     book = Book()
     book.audit.catch_up(10)

@@ -2,12 +2,14 @@
 
 import pytest
 
+from adapters.audit.folder import verify
 from tests.site import book
 
 
 async def test_a_killed_site_comes_back_with_all_that_it_acknowledged(tmp_path):
     told = await book.run(tmp_path, rounds=3, longest=0.8)
     assert set(told.counts) >= {"event", "registration", "token", "deny", "call"}
+    assert verify(tmp_path / "state" / "audit").findings == []
 
 
 @pytest.mark.full
