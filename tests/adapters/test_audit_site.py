@@ -1,7 +1,6 @@
 """A running site's audit log: denials, changes with their actors, failed logins, kills."""
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,8 +10,7 @@ import paho.mqtt.client as paho
 import pytest
 
 from adapters.audit.folder import newest, verify
-from tests.running import HILUM, Gateway, environment
-from tests.support import ROOT
+from tests.running import Gateway, hilum
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +37,6 @@ def found(site, *, seconds=5.0, **wanted):
 def ask(site, method, document, token=""):
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.post(f"{site.url}/$site/{method}", json=document, headers=headers)
-
-
-def hilum(*arguments):
-    return subprocess.run(
-        [*HILUM, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        check=False,
-    )
 
 
 def test_changes_are_recorded_with_their_actor_and_without_secrets(site):
