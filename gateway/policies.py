@@ -177,7 +177,8 @@ class PolicyBook:
     def deny(self, records: Sequence[PolicyRecord]) -> Callable[[], None]:
         """Put denies in force before they are written; return what lifts them again.
 
-        They stand beside what they may replace, so that nothing is granted early.
+        They stand beside what they may replace, so that nothing is granted early. One whose
+        condition needs an attribute that is not declared yet waits: it would deny everybody.
         """
         self._early += 1
         labels = [(r.kind, f"{r.name} (not yet written, {self._early})") for r in records]
@@ -185,6 +186,8 @@ class PolicyBook:
             spec = from_record(record)
             assert isinstance(spec, AccessPolicy | LifecyclePolicy)
             self.access.put(*label, spec)
+            if spec.when and "/".join(label) in self.access.failures:
+                self.access.remove(*label)
 
         def lift() -> None:
             for label in labels:

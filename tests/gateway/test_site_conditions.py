@@ -1,5 +1,7 @@
 """A site's conditions follow its clock, its registry and what operators state."""
 
+import asyncio
+
 import pytest
 
 from policy.model import (
@@ -130,3 +132,26 @@ async def test_a_change_is_tried_with_the_site_s_clock_and_statements(site):
     index = site.policies.access.empty()
     index.put("AccessPolicy", "a", allow("environment.time > 22:00 and environment.threat == 0"))
     assert index.check(ANN, Action.CALL, ASK, "").allowed
+
+
+async def test_a_deny_whose_attribute_comes_with_it_denies_nobody_else_meanwhile(site, store, told):
+    await change(site, applied("all", allow("")), applied("level", Attribute("subject.level")))
+    denies = [
+        AccessPolicy("deny", (Subject(),), (Action.CALL,), ("**",), (), "subject.grade == 'x'"),
+        AccessPolicy("deny", (Subject("user:bob"),), (Action.CALL,), ("**",), (), "true"),
+    ]
+    plan = [
+        applied("grade", Attribute("subject.grade")),
+        *(applied(f"no{n}", deny) for n, deny in enumerate(denies)),
+    ]
+    ann = Principal("user:ann", "person", attributes={"grade": "a"})
+    bob = Principal("user:bob", "person", attributes={"grade": "a"})
+    store.gate.clear()
+    writing = asyncio.create_task(site.enact("user:op", lambda _: plan))
+    await asyncio.sleep(0.02)
+    assert site.allowed(ann, Action.CALL, ASK)
+    assert not site.allowed(bob, Action.CALL, ASK)
+    store.gate.set()
+    assert await writing
+    assert site.allowed(ann, Action.CALL, ASK)
+    assert not site.allowed(ANN, Action.CALL, ASK)
