@@ -270,9 +270,9 @@ def _roles(links: Iterable[Sequence[str]]) -> dict[PolicyId, Policy]:
     members: dict[str, list[Subject]] = {}
     inherits: dict[str, list[str]] = {}
     for link in links:
-        member, role = link[0], link[-1]
-        if len(link) != 2 or not role.startswith("Role/"):
+        if len(link) != 2 or not link[1].startswith("Role/"):
             raise ValueError(f"a row of g is a member and a Role/…: {', '.join(link)}")
+        member, role = link
         name = role.removeprefix("Role/")
         members.setdefault(name, [])
         if member.startswith("Role/"):

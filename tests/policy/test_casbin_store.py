@@ -383,7 +383,19 @@ def test_comments_and_rows_that_do_not_fit_are_refused(change: tuple[str, str], 
     assert said in str(caught.value)
 
 
-@given(st.text(max_size=300))
+cells = st.one_of(
+    st.sampled_from(["p", "g", "allow", "*", "call", "AccessPolicy/x", "Role/x", "(1 == 1)", ""]),
+    st.text(max_size=10),
+)
+lines = st.one_of(
+    st.text(max_size=60),
+    st.lists(cells, max_size=11).map(", ".join),
+    st.text(max_size=20).map(lambda text: f"# hilum AccessPolicy/x {{{text}}}"),
+)
+
+
+@given(st.lists(lines, max_size=4).map("\n".join))
+@example("g")
 def test_any_policy_text_is_read_or_refused(policy: str) -> None:
     with contextlib.suppress(ValueError):
         from_casbin(CasbinText(MODEL, policy))
