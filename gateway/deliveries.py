@@ -103,6 +103,9 @@ class Deliveries:
         refusal = refuse_subscription(self.plane, principal, Name(delivery.binding.name))
         if refusal is not None:
             raise refusal
+        channel = self.plane.view.find(Name(delivery.binding.name))
+        if channel is not None:
+            payload = self.channels.sight.payload(payload, content_type, principal, channel)
         name = Name(delivery.binding.call)
         route = self.plane.view.find(name)
         own = route.method.timeout / 1000 if route is not None and route.method is not None else 0

@@ -33,6 +33,18 @@ class Sight:
         self._last = (event, mask, seen)
         return seen
 
+    def payload(
+        self, payload: bytes, content_type: str, principal: Principal, route: Route
+    ) -> bytes:
+        """Return an event's payload as a principal sees it. Raises Refusal as ``whole`` does."""
+        mask = self.mask_of(principal, route, "")
+        if not mask:
+            return payload
+        seen = masked(payload, content_type.encode("latin-1", "replace"), mask)
+        if seen is None:
+            raise Refusal(Status.DENIED, NO_JSON)
+        return seen
+
     def whole(self, event: Event | None, principal: Principal | None, route: Route) -> Event | None:
         """Return an event as a principal sees it. Raises Refusal when it cannot be masked."""
         mask = () if principal is None else self.mask_of(principal, route, "")

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from adapters.store.eventlog import open_event_log
-from gateway.channels import Channels
+from gateway.channels import Channels, masks
 from gateway.deliveries import ATTEMPTS, Deliveries
 from gateway.exchange import Plane
 from gateway.message import Refusal, Status
@@ -15,7 +15,7 @@ from gateway.ports import StoreError
 from gateway.subscriptions import Bounds
 from gateway.view import Meter, Route, View
 from policy.access import AccessIndex
-from policy.model import AccessPolicy, Action, Binding, Principal, Subject
+from policy.model import AccessPolicy, Action, Binding, Obligations, Principal, Subject
 from registry.model import EventChannel, Kind, Method, Retain
 from registry.names import Name
 
@@ -449,3 +449,22 @@ class TestRing:
         await asyncio.sleep(0.05)
         await ring.publish("i")
         await until(lambda: ring.payloads[-1] == "i")
+
+
+async def test_a_binding_hands_on_what_its_owner_may_see(world):
+    world.register()
+    world.channels.sight.mask_of = masks(world.plane)
+    rule = AccessPolicy(
+        "allow",
+        (Subject(),),
+        (Action.SUBSCRIBE,),
+        (CHANNEL,),
+        obligations=Obligations(mask=("/secret",)),
+    )
+    world.access.put("AccessPolicy", "subscribe", rule)
+    world.bind("b")
+    await world.publish('{"secret": 1, "open": 2}', "secret", '{"secret": 3}')
+    await world.done(2)
+    assert world.payloads == ['{"secret":null,"open":2}', '{"secret":null}']
+    (letter,) = await world.letters()
+    assert "it is no JSON" in letter.error
