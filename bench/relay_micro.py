@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import httptools
@@ -28,19 +29,24 @@ from adapters.http.serving.server import ServerConnection
 from adapters.http.upstream.pool import Origin
 from adapters.http.upstream.provider import HttpProvider
 from adapters.http.upstream.upstream import UpstreamConnection
+from adapters.main.seeing import SPANS_A_SECOND
 from adapters.store import open_store
 from bench import workload
+from bench.guarded import policies
 from bench.hilum import COMPILED, ROOT
 from bench.options import Options
 from bench.process import GATEWAY_CORE, pinned
 from bench.results import Section, Target
 from gateway.egress import Egress
+from gateway.issuers import IssuerKeys
 from gateway.objects.local import LocalProvider
 from gateway.ports import Store
 from gateway.settings import Limits, Upstream
 from gateway.site import Clocks, Identity, Site
+from gateway.tracing import Tracer
+from policy.claims import Expected, Verified
 from policy.identity import new_token
-from policy.model import AccessPolicy, Action, Subject
+from policy.model import AccessPolicy, Action, Principal, Subject
 from registry.changes import Change, PolicyApplied, Registered, TokenIssued
 from registry.model import (
     Endpoint,
@@ -54,6 +60,10 @@ from registry.model import (
 BUDGET = 7.0
 """Microseconds of Python per request (evidence, rule 1)."""
 PARSE, RELAY, FRESH = "both parsers alone", "heads repeat", "heads never repeat"
+GUARDED, GUARDED_FRESH = "guarded, heads repeat", "guarded, heads never repeat"
+"""The same with everything on, as in ``bench.guarded``."""
+SAMPLED = 99
+"""Calls between two that are traced."""
 ORIGIN = Origin("http", "127.0.0.1", 9, "127.0.0.1")
 
 
@@ -137,6 +147,44 @@ def changes(now: float) -> tuple[list[Change], list[str]]:
     return [Registered(registration), PolicyApplied(record), *issued], tokens
 
 
+def guarded_changes() -> list[Change]:
+    """Return the policies of ``bench.guarded``."""
+    found = []
+    for manifest in policies():
+        metadata, spec = manifest["metadata"], manifest["spec"]
+        assert isinstance(metadata, dict)
+        kind, text = str(manifest["kind"]), msgspec.json.encode(spec).decode()
+        record = PolicyRecord(kind, metadata["name"], 1, "site:admin", text)
+        found.append(PolicyApplied(record))
+    return found
+
+
+def guard(site: Site) -> list[str]:
+    """Turn on accounts and traces, and let callers come with tokens of an issuer."""
+    names = frozenset[str]()
+    expected = Expected(workload.ISSUER, "bench", names, names)
+    site.identity.trust([IssuerKeys(expected, site.time)])
+    site.plane.observe(site.accounts.ended)
+    site.plane.access.told = lambda *_: None
+    site.plane.tracer = Tracer(
+        SPANS_A_SECOND, secrets.token_bytes, lambda: SAMPLED, time.time_ns, lambda _: None
+    )
+    tokens = []
+    for number in range(workload.CALLERS):
+        token = "ey" + secrets.token_hex(170) + "." + secrets.token_hex(60) + "." + "x" * 342
+        principal = Principal(
+            workload.caller(number),
+            workload.CALLER_KIND,
+            method="jwt",
+            credential=f"jwt:{number}",
+            expires=time.time() + 3600,
+            attributes={"level": 5.0},
+        )
+        site.identity.jwts.put(sha256(token.encode()).hexdigest(), Verified(principal, 1.0))
+        tokens.append(token)
+    return tokens
+
+
 class Rig:
     """A site with one client connection and one endpoint connection, both in memory."""
 
@@ -215,38 +263,47 @@ def cost(work: Callable[[int], None], rounds: int) -> float:
     return (time.process_time() - begin) / (rounds * workload.METHODS) * 1e6
 
 
-async def start_site(store: Store) -> tuple[Site, list[str]]:
+async def start_rig(store: Store, *, guarded: bool = False) -> tuple[Site, Rig]:
     """Start a site whose log holds the workload."""
     loop = asyncio.get_running_loop()
     site = Site(Identity("localhost"), store, LocalProvider(), Clocks(loop.time, time.time))
     await site.start()
     asked, tokens = changes(time.time())
+    if guarded:
+        asked = [one for one in asked if isinstance(one, Registered)] + guarded_changes()
+        tokens = guard(site)
     await site.ledger.change("bench", lambda _: asked)
-    return site, tokens
+    rig = Rig(site, tokens)
+    rig.check()
+    rig.relay(20)
+    return site, rig
 
 
 async def run(rounds: int, repeats: int, profile: bool) -> dict[str, list[float]]:
     """Return the figures of each part; with ``profile`` print where the time goes."""
     with tempfile.TemporaryDirectory() as folder:
-        store = await open_store(Path(folder) / "changes.db")
+        stores = [await open_store(Path(folder) / f"{name}.db") for name in ("plain", "guarded")]
         try:
-            site, tokens = await start_site(store)
-            rig = Rig(site, tokens)
-            rig.check()
-            rig.relay(20)
+            site, rig = await start_rig(stores[0])
+            strict, guarded = await start_rig(stores[1], guarded=True)
+            parts = (PARSE, RELAY, FRESH, GUARDED, GUARDED_FRESH)
+            found: dict[str, list[float]] = {part: [] for part in parts}
             # In turn, so that a busy machine slows all of them.
-            found: dict[str, list[float]] = {PARSE: [], RELAY: [], FRESH: []}
             for _ in range(repeats):
                 found[PARSE].append(cost(rig.parse, rounds))
                 found[RELAY].append(cost(rig.relay, rounds))
+                found[GUARDED].append(cost(guarded.relay, rounds))
                 found[FRESH].append(rig.relay_fresh(rig.fresh(rounds)))
+                found[GUARDED_FRESH].append(guarded.relay_fresh(guarded.fresh(rounds)))
             if profile:
                 profiler = cProfile.Profile()
-                profiler.runcall(rig.relay, rounds)
+                profiler.runcall(guarded.relay, rounds)
                 pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
             await site.stop()
+            await strict.stop()
         finally:
-            await store.close()
+            for store in stores:
+                await store.close()
         return found
 
 
@@ -260,10 +317,10 @@ def measure(options: Options) -> Section:
         figures = _elsewhere(tree, 3 if options.quick else 9)
         best = {kind: min(values) for kind, values in figures.items()}
         middle = {kind: statistics.median(values) for kind, values in figures.items()}
-        for kind in (RELAY, FRESH):
+        for kind in (RELAY, FRESH, GUARDED, GUARDED_FRESH):
             shown = (middle[kind], best[kind], best[PARSE])
             rows.append([f"{name}, {kind}", *(f"{figure:.2f}" for figure in shown)])
-            if tree is ROOT:
+            if tree is ROOT and kind in (RELAY, FRESH):
                 section.targets.append(Target(f"own Python, {kind}", best[kind], BUDGET, " µs"))
     header = ["CPU µs per call", "median", "best", "both parsers alone"]
     section.table(header, rows)
@@ -291,7 +348,7 @@ def main() -> None:
         print(json.dumps(figures))
         return
     for name, values in figures.items():
-        print(f"{name:20}  median {statistics.median(values):5.2f} µs  best {min(values):5.2f} µs")
+        print(f"{name:28}  median {statistics.median(values):5.2f} µs  best {min(values):5.2f} µs")
     print(f"budget for a relayed call: {BUDGET} µs")
 
 
