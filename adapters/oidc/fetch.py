@@ -88,6 +88,9 @@ class _Question:
     def run(self) -> Answer:
         try:
             return self._run()
+        except TimeoutError as error:
+            late = f"{self._url} does not answer within {self._seconds:g} s"
+            raise FetchError(late) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FetchError(f"{self._url} cannot be asked: {error or type(error)}") from error
 

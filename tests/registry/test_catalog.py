@@ -13,12 +13,15 @@ from registry.catalog import Catalog, Clash, Draft, Touched, kind_of
 from registry.changes import (
     Batch,
     Change,
+    CredentialIssued,
+    CredentialRevoked,
     Deregistered,
     Expired,
     ObjectCreated,
     ObjectDestroyed,
     PolicyApplied,
     PolicyDeleted,
+    PrincipalRevoked,
     Registered,
     TokenIssued,
     TokenRevoked,
@@ -26,6 +29,7 @@ from registry.changes import (
     encode,
 )
 from registry.model import (
+    CredentialRecord,
     Endpoint,
     EventChannel,
     Kind,
@@ -262,6 +266,18 @@ def test_the_owner_of_a_new_name_is_the_owner_of_what_is_above_it() -> None:
 
 # --- any log ---------------------------------------------------------------------------------
 
+
+def test_credentials_come_and_go_and_a_revocation_only_moves_on() -> None:
+    catalog = Catalog()
+    secret = CredentialRecord("c", "secret", "x", "00", "device:x", "device", 1)
+    apply(catalog, CredentialIssued(secret), PrincipalRevoked("device:x", 7))
+    assert catalog.credentials == {"c": secret}
+    for _ in range(2):
+        apply(catalog, CredentialRevoked("c"), PrincipalRevoked("device:x", 5))
+    assert not catalog.credentials
+    assert catalog.revoked == {"device:x": 7}
+
+
 members = st.sampled_from(["", "m", "n", "mn"])
 objects = st.builds(obj, st.sampled_from(["w", "v", "w/m"]), members, members).filter(
     lambda o: not o.methods.keys() & o.channels.keys()
@@ -275,6 +291,17 @@ policies = st.builds(
 )
 tokens = st.builds(
     TokenRecord, st.sampled_from("tu"), st.just("00"), owners, st.just("k"), st.just(1), generations
+)
+credentials = st.builds(
+    CredentialRecord,
+    st.sampled_from("cd"),
+    st.sampled_from(["secret", "certificate"]),
+    st.sampled_from("xy"),
+    st.just("00"),
+    owners,
+    st.just("k"),
+    st.just(1),
+    generations,
 )
 changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(
@@ -298,6 +325,9 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(PolicyDeleted, st.just("AccessPolicy"), st.sampled_from("pq")),
     st.builds(TokenIssued, tokens),
     st.builds(TokenRevoked, st.sampled_from("tu")),
+    st.builds(CredentialIssued, credentials),
+    st.builds(CredentialRevoked, st.sampled_from("cd")),
+    st.builds(PrincipalRevoked, owners, generations),
 )
 logs = st.lists(changes, max_size=30)
 
@@ -308,6 +338,8 @@ def tables(catalog: Catalog) -> tuple[object, ...]:
         dict(catalog.registrations),
         dict(catalog.policies),
         dict(catalog.tokens),
+        dict(catalog.credentials),
+        dict(catalog.revoked),
         catalog.generation,
     )
 

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 
 from registry.catalog import Catalog
-from registry.changes import Change, ObjectCreated, PolicyApplied, TokenIssued
-from registry.model import Kind, PolicyRecord, TokenRecord
+from registry.changes import (
+    Change,
+    CredentialIssued,
+    ObjectCreated,
+    PolicyApplied,
+    PrincipalRevoked,
+    TokenIssued,
+)
+from registry.model import CredentialRecord, Kind, PolicyRecord, TokenRecord
 from registry.names import Name
 from registry.snapshot import dump, load
 from tests.registry.test_catalog import A1, B1, apply, logs, obj, registered, tables
@@ -63,6 +70,8 @@ def test_every_kind_of_record_is_there() -> None:
         registered(B1, obj("w", "m"), owner="user:b"),
         PolicyApplied(PolicyRecord("AccessPolicy", "p", 3, "user:a", "{}", {"a": "b"})),
         TokenIssued(TokenRecord("t", "00", "user:a", "k", 1, 2, "note", {"a": "b"})),
+        CredentialIssued(CredentialRecord("c", "psk", "x", "00", "device:x", "device", 1, 2, "n")),
+        PrincipalRevoked("user:a", 3),
     )
     copy = loaded(catalog)
     assert tables(copy) == tables(catalog)
