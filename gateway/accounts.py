@@ -13,6 +13,8 @@ from gateway.exchange import Exchange
 from gateway.message import Status
 from policy.model import Action
 
+CALL: Final = Action.CALL
+PUBLISH: Final = Action.PUBLISH
 KEPT = 20_000
 """Accounts of principals, and as many of bindings; who comes later shares one."""
 OTHERS: Final = "_others"
@@ -123,19 +125,21 @@ class Accounts:
         """Count an exchange: every one that was a call or published something."""
         call = exchange.call
         action = call.action
-        if action is not Action.CALL and action is not Action.PUBLISH:
+        if action is not CALL and action is not PUBLISH:
             return
         target = exchange.target
         if target is None:
             binding = self._bindings.get(call.name) or self.of("binding", call.name)
-        elif isinstance(target.account, Account):
-            binding = target.account
         else:
-            binding = target.account = self.of("binding", f"{call.name} at {target}")
+            known = target.account
+            if isinstance(known, Account):
+                binding = known
+            else:
+                binding = target.account = self.of("binding", f"{call.name} at {target}")
         who = call.principal.id
         mine = self._principals.get(who) or self.of("principal", who)
         received, sent = exchange.received, exchange.sent
-        if action is Action.CALL:
+        if action is CALL:
             mine.calls += 1
             binding.calls += 1
         else:

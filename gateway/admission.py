@@ -64,6 +64,7 @@ class Lane:
         "limiters",
         "limits",
         "only",
+        "only_rates",
         "priority",
         "states",
         "timed",
@@ -95,6 +96,8 @@ class Lane:
         self.only = self.limits[0] if len(self.limits) == 1 else None
         self.watches = [admission.watch(q, name) for q in found if q.spec.shed is not None]
         self.timed = bool(self.watches) or any(limit.adaptive for limit in self.limits)
+        self.only_rates = not (self.bound or self.limits or self.budget or self.timed)
+        """A call has nothing to give back when it ends."""
         self._targets: dict[object, list[State]] = {}
 
     def ticket(self, waiting: Waiting) -> Ticket:
@@ -135,9 +138,18 @@ class Lane:
 
     def owe(self, size: int) -> None:
         """Commit bytes that came or went after the message was let in."""
-        now = self._admission.clock()
+        now = self.clock()
+        if self._sole is not None:
+            self._sole[1].owe(now, size)
+            return
         for _, limiter in self.limiters:
             limiter.owe(now, size)
+
+    def settle(self, size: int, received: int, sent: int) -> None:
+        """A message that was let in with ``size`` bytes ended: commit what else came and went."""
+        more = sent + received - size if received > size else sent
+        if more:
+            self.owe(more)
 
     def bind(self, target: object, label: str, size: int) -> Throttled | Held:
         """Admit a call to one endpoint, by the limits that each endpoint has for itself."""

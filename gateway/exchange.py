@@ -6,7 +6,7 @@ Its deadline is an attribute that ``Plane.sweep`` looks at.
 
 from typing import Final
 
-from gateway.admission import Gate
+from gateway.admission import Gate, Lane
 from gateway.message import Call, Refusal, Reply, Status
 from gateway.places import Throttled
 from gateway.plane import Plane as Plane  # noqa: PLC0414 - what exchanges happen on
@@ -34,7 +34,7 @@ class Exchange:
     """One call between its caller and a provider; see the ports for who calls what.
 
     It is answered exactly once, by a whole reply, ``refuse`` or ``abort``, unless it is cancelled.
-    ``received`` and ``sent`` are the payload bytes of the request and of the reply.
+    ``received`` and ``sent`` count payload bytes; ``target`` is who was asked last, if anybody.
     """
 
     __slots__ = (
@@ -45,10 +45,12 @@ class Exchange:
         "_full",
         "_head",
         "_held",
+        "_lane",
         "_plane",
         "_reply_paused",
         "_sent",
         "_sink",
+        "_size",
         "_started",
         "_terms",
         "_tried",
@@ -59,6 +61,7 @@ class Exchange:
         "received",
         "route",
         "sent",
+        "target",
     )
 
     def __init__(self, plane: Plane, call: Call, route: Route, caller: Caller) -> None:
@@ -68,19 +71,17 @@ class Exchange:
         self._caller = caller
         self.deadline = call.deadline
         self._started = self._sent = plane.now
-        self._decision: Decision
         self._sink: Sink | None = None
         self._tried: tuple[Target, ...] = ()
+        self.target: Target | None = None
         self._held: bytes | None = b""
         self._head: Reply | None = None
-        self._ended = False
-        self._body_paused = False
-        self._reply_paused = False
+        self._ended = self._body_paused = self._reply_paused = self.done = False
+        self._lane: Lane | None = None
         self._terms: Terms | None = None
         self._full: Throttled | None = None
         self._waiting: bytes | None = None
         self.received = self.sent = 0
-        self.done = False
 
     # What the caller's adapter calls
 
@@ -104,16 +105,15 @@ class Exchange:
             return
         self._ended = end
         self.received += len(data)
-        if sink is None:
-            if self._waiting is None:
-                self._collect(data)
-            else:
-                self._waiting += data
-            return
-        held = self._held
-        if held is not None:
-            self._held = held + data if len(held) + len(data) <= HELD else None
-        sink.body(data, end)
+        if self._waiting is not None:
+            self._waiting += data
+        elif sink is None:
+            self._collect(data)
+        else:
+            held = self._held
+            if held is not None:
+                self._held = held + data if len(held) + len(data) <= HELD else None
+            sink.body(data, end)
 
     def cancel(self) -> None:
         """The caller is gone: stop the provider's work and say nothing more."""
@@ -135,20 +135,14 @@ class Exchange:
         if self._sink is not None and not self.done:
             self._sink.resume()
 
-    @property
-    def target(self) -> Target | None:
-        """The endpoint that was asked last; None: none, or the gateway's own object."""
-        return self._tried[-1] if self._tried else None
-
     # What the plane, first use and admission call; they call ``refused`` too
 
     def expire(self) -> None:
         """The deadline has passed without a reply."""
-        if self.done:
-            return
-        if self._tried and self._plane.now - self._sent >= FAIR_SECONDS:
-            self._blame(self._tried[-1])
-        self._stop(Refusal(Status.TIMEOUT, "no reply before the deadline"))
+        if not self.done:
+            if self.target is not None and self._plane.now - self._sent >= FAIR_SECONDS:
+                self._blame(self.target)
+            self._stop(Refusal(Status.TIMEOUT, "no reply before the deadline"))
 
     def revoke(self, refusal: Refusal) -> None:
         """The caller may not do this any longer."""
@@ -184,8 +178,8 @@ class Exchange:
         self._head = head
         self.deadline = NEVER
         self.sent = len(body)
-        if self._tried:
-            self._judge(self._tried[-1], head)
+        if self.target is not None:
+            self._judge(self.target, head)
         if end:
             self._finish(head.status)
         self._caller.reply(head, body, end)
@@ -204,10 +198,11 @@ class Exchange:
         if self.done:
             return
         self._sink = None
-        if self._tried and status in FAULTS:
-            self._blame(self._tried[-1])
+        if self.target is not None and status in FAULTS:
+            self._blame(self.target)
         if self._head is not None:
-            self._break_off(status)
+            self._finish(status)
+            self._caller.abort()
         elif not (self._may_retry(status, written=written) and self._retry()):
             self._refuse(Refusal(status, why, retry_after=int(status is Status.UNAVAILABLE)))
 
@@ -259,23 +254,29 @@ class Exchange:
 
     def _admit(self, gate: Gate, body: bytes) -> bool:
         """Ask what quality policies let pass; False: refused, or it waits for a place."""
-        lane, now = gate.lane(self.call.principal), self._plane.now
-        terms = self._terms = Terms(lane, max(self.call.length, len(body)))
-        refusal = terms.enter(self, now)
+        call, now = self.call, self._plane.now
+        lane = self._lane = gate.lane(call.principal)
+        size = self._size = max(call.length, len(body))
+        if lane.only_rates:
+            refusal = lane.throttle(size)
+        else:
+            self._terms = Terms(lane, size)
+            refusal = self._terms.enter(self, now)
         if refusal is not None:
             self._refuse(refusal)
             return False
         if lane.timeout:
             self.deadline = min(self.deadline, now + lane.timeout)
-        if terms.waits:
+        waits = self._terms is not None and self._terms.waits
+        if waits:
             self._wait(body)
-        return not terms.waits
+        return not waits
 
     def _go(self, body: bytes) -> None:
         """Send what may be sent, once it is known to be valid."""
-        route = self.route
-        if route.validator is not None and carries_payload(self.call):
-            self._check(route.validator, body)
+        validator = self.route.validator
+        if validator is not None and carries_payload(self.call):
+            self._check(validator, body)
         else:
             self._send_or_refuse(body)
 
@@ -314,15 +315,16 @@ class Exchange:
             terms = self._terms
             if terms is None or not terms.lane.bound:
                 target = selection.pick(plane.now, call.sticky, self._tried)
-                if target is not None:
-                    self._tried = (*self._tried, target)
             else:
                 picked = terms.pick(selection, plane.now, call.sticky, self._tried)
                 target, self._tried, self._full = picked
             if target is None:
                 return False
-            if terms is not None and target.guard is not None:
-                terms.begin(target.guard, plane.now)
+            self.target, guard = target, target.guard
+            self._tried = (*self._tried, target)
+            if guard is not None and not guard.calm and self._lane is not None:
+                self._terms = terms or Terms(self._lane, self._size)
+                self._terms.begin(guard, plane.now)
             provider = plane.providers[target.provider]
         permit = Permit(call, route, self._decision, target)
         sink = self._sink = provider.send(permit, self, body, self._ended)
@@ -331,12 +333,11 @@ class Exchange:
         return True
 
     def _may_retry(self, status: Status, *, written: bool) -> bool:
-        method = self.route.method
-        if status not in RETRIED or method is None or self._held is None:
+        method, terms, tries = self.route.method, self._terms, len(self._tried)
+        if status not in RETRIED or method is None or self._held is None or not tries:
             return False
-        if not self._tried or (written and not (method.safe or method.idempotent)):
+        if written and not (method.safe or method.idempotent):
             return False
-        terms, tries = self._terms, len(self._tried)
         return tries < ATTEMPTS if terms is None else terms.may_retry(tries, self._plane.now)
 
     def _retry(self) -> bool:
@@ -351,7 +352,8 @@ class Exchange:
         if self._sink is not None:
             self._sink.cancel()
         if self._head is not None:
-            self._break_off(refusal.status)
+            self._finish(refusal.status)
+            self._caller.abort()
         else:
             self._refuse(refusal)
 
@@ -370,26 +372,26 @@ class Exchange:
             self._terms.judged()
         target.failed(self._plane.now)
 
-    def _break_off(self, status: Status) -> None:
-        self._finish(status)
-        self._caller.abort()
-
     def _refuse(self, refusal: Refusal) -> None:
         self._finish(refusal.status)
         self._caller.refuse(refusal)
 
     def _finish(self, status: Status) -> None:
         self.done = True
-        plane = self._plane
+        plane, call, lane = self._plane, self.call, self._lane
         plane.live.discard(self)
         if self._body_paused:
             self._let_go()
         seconds = plane.now - self._started
-        self.route.meter.observe(self.call.action, status, seconds)
+        self.route.meter.observe(call.action, status, seconds)
         if plane.ended is not None:
             plane.ended(self, status, seconds)
+        if call.span is not None:
+            plane.traced(self, call.span, status)
         if self._terms is not None:
             self._terms.end(self.received, self.sent, status, answered=self._head is not None)
+        elif lane is not None and lane.weighs:
+            lane.settle(self._size, self.received, self.sent)
 
     def _let_go(self) -> None:
         """Take payload again that a provider which is not asked any more did not want."""

@@ -7,7 +7,7 @@ from gateway.admission import Admission
 from gateway.masking import obliged
 from gateway.message import Refusal, Status
 from gateway.ports import Caller, FirstUses, Provider
-from gateway.tracing import Tracer
+from gateway.tracing import Span, Tracer
 from gateway.view import View
 from policy.access import AccessIndex
 from policy.model import Obligations
@@ -54,6 +54,14 @@ class Plane:
     def oblige(self, exchange: "Exchange", caller: Caller, duties: Obligations) -> Caller:
         """Do what an allowing policy obliges to; return who gets the call's reply."""
         return obliged(exchange.call, duties, caller, exchange, self.limit)
+
+    def traced(self, exchange: "Exchange", span: Span, status: Status) -> None:
+        """End the span of an exchange that ended."""
+        target = exchange.target
+        span.microservice = exchange.route.meter.microservice
+        span.provider = "" if target is None else target.provider
+        if self.tracer is not None:
+            self.tracer.end(span, status)
 
     def observe(self, tell: Callable[["Exchange", Status, float], None]) -> None:
         """Let ``ended`` tell one more."""

@@ -1,6 +1,7 @@
 """The terms of one call: what quality policies let it do, what it holds, and gives back.
 
-An exchange has terms only when a policy covers its name.
+An exchange has terms only when a policy covers its name and asks more of it than a rate, or when
+something is amiss at its endpoint.
 """
 
 from typing import Final
@@ -60,25 +61,24 @@ class Terms:
     def pick(
         self, selection: Selection, now: float, key: bytes, tried: tuple[Target, ...]
     ) -> tuple[Target | None, tuple[Target, ...], Throttled | None]:
-        """Return the endpoint that has room for the call by limits of its own, and what was tried.
+        """Return an endpoint with room for the call by limits of its own, and what not to try.
 
         Full ones are passed over; if they are why there is none, the refusal is returned too.
         """
         refusal: Throttled | None = None
         while (target := selection.pick(now, key, tried)) is not None:
-            tried = (*tried, target)
             held = self.lane.bind(target, str(target), self._size)
             if isinstance(held, Held):
                 self._bound = held
                 return target, tried, None
+            tried = (*tried, target)
             refusal = held
         return None, tried, refusal
 
     def begin(self, guard: Guard, now: float) -> None:
-        """The call goes to an endpoint; say what became of it if anything was amiss there."""
-        if not guard.calm:
-            guard.begin(now)
-            self._guard = guard
+        """The call goes to an endpoint where something is amiss: say what became of it."""
+        guard.begin(now)
+        self._guard = guard
 
     def may_retry(self, tries: int, now: float) -> bool:
         """Return whether the call may be tried again, and take that from the budget."""
@@ -109,9 +109,7 @@ class Terms:
         if lane.watches and self._began:
             lane.observe(seconds, failed=status in _FAILED)
         if lane.weighs:
-            more = sent + max(received - self._size, 0)
-            if more:
-                lane.owe(more)
+            lane.settle(self._size, received, sent)
         if self._place is not None:
             lane.leave(self._place, seconds if answered else -1.0)
         elif self._ticket is not None:

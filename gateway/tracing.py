@@ -85,6 +85,7 @@ class Tracer:
     __slots__ = (
         "_clock",
         "_export",
+        "_full",
         "_left",
         "_most",
         "_random",
@@ -110,15 +111,21 @@ class Tracer:
         self._left = wait()
         self._second = 0
         self._taken = 0
+        self._full = 0
+        """Until when there are no more spans: meanwhile no traceparent is even read."""
         self.unsampled = 0
-        """Traces that a caller asked for, but that were too many."""
+        """Calls with a caller's trace that had no span because there were too many."""
 
     def begin(self, call: Call) -> None:
         """Begin a span if a call is to have one; the provider then hears of ours."""
-        if call.traceparent:
-            if call.traceparent.endswith(NOT_SAMPLED):
+        traceparent = call.traceparent
+        if traceparent:
+            if traceparent.endswith(NOT_SAMPLED):
                 return
-            parent = parent_of(call.traceparent)
+            if self._clock() < self._full:
+                self.unsampled += 1
+                return
+            parent = parent_of(traceparent)
             if parent is not None:
                 if parent.sampled:
                     self._trace(call, parent.trace_id, parent.span_id)
@@ -140,6 +147,7 @@ class Tracer:
         if second != self._second:
             self._second, self._taken = second, 0
         if self._taken >= self._most:
+            self._full = (second + 1) * 1_000_000_000
             self.unsampled += 1
             return
         self._taken += 1

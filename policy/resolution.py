@@ -244,7 +244,8 @@ class Selection:
         if single is not None:
             if single in tried or single.health.down:
                 return None
-            return None if single.blocks(now) else single
+            guard = single.guard
+            return single if guard is None or guard.calm or not guard.blocks(now) else None
         number = crc32(key) if key else self.turn
         self.turn += 1
         for tier in self.tiers:

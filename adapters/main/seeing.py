@@ -14,8 +14,7 @@ from adapters.audit.writer import AuditWriter, Sizes
 from adapters.control.metrics import Gauge
 from gateway.audit import Audit
 from gateway.channels import Channels
-from gateway.exchange import Exchange
-from gateway.message import Refusal, Status
+from gateway.message import Refusal
 from gateway.objects.local import LocalProvider
 from gateway.objects.observe import ObserveObject
 from gateway.objects.serve import serve_object
@@ -194,15 +193,6 @@ class Seeing:
         self._site.plane.tracer = Tracer(
             SPANS_A_SECOND, secrets.token_bytes, wait, time.time_ns, exporter.export
         )
-        self._site.plane.observe(self._ended)
-
-    def _ended(self, exchange: Exchange, status: Status, _: float) -> None:
-        span, tracer = exchange.call.span, self._site.plane.tracer
-        if span is not None and tracer is not None:
-            span.microservice = exchange.route.meter.microservice
-            target = exchange.target
-            span.provider = "" if target is None else target.provider
-            tracer.end(span, status)
 
 
 def _waits(ratio: float, uniform: Callable[[], float]) -> Callable[[], int]:
