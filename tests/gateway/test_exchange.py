@@ -6,6 +6,7 @@ import pytest
 
 from gateway.exchange import ATTEMPTS, HELD
 from gateway.message import Origin, Refusal, Reply, Status
+from gateway.tracing import Tracer
 from gateway.view import Meter
 from policy.model import Action, Choice, HealthCheck, ResolutionPolicy
 from policy.resolution import Source
@@ -581,3 +582,26 @@ def test_a_tracer_hears_of_every_call_first(stage):
     )
     stage.begin()
     assert heard == [(stage.route().name, 0)]
+
+
+def test_a_span_ends_with_its_call_and_says_who_was_asked(stage):
+    stage.register("a")
+    spans = []
+    stage.plane.tracer = Tracer(9, bytes, lambda: 0, lambda: 1, spans.append)
+    stage.begin()
+    assert not spans
+    stage.http.answers[0].reply(answer(201), b"", end=True)
+    stage.begin(principal=BOB)
+    said = [(span.microservice, span.provider, span.status) for span in spans]
+    served = stage.route().meter.microservice
+    assert said == [(served, "http", Status.OK), (served, "", Status.DENIED)]
+
+
+def test_a_call_outlives_its_tracer(stage):
+    stage.register("a")
+    spans = []
+    stage.plane.tracer = Tracer(9, bytes, lambda: 0, lambda: 1, spans.append)
+    stage.begin()
+    stage.plane.tracer = None
+    stage.http.answers[0].reply(answer(201), b"", end=True)
+    assert not spans
