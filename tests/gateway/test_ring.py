@@ -1,6 +1,6 @@
 """The ring of a channel in memory, against a plain list."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.message import Event, EventId
@@ -45,6 +45,7 @@ STEPS = st.lists(
 
 @settings(deadline=None)
 @given(RETAINS, STEPS, st.booleans())
+@example(Retain(count=2, bytes=3), [("add", 3)] * 3, False)  # a place that is empty already
 def test_a_ring_keeps_what_it_should(retain, steps, shared):
     account = Account() if shared else None
     ring, model, now, last = Ring(retain, account), [], 10_000, 0
