@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.authority import AuthorityFolder
-from gateway.certificates import Anchor, Trust, read_anchors
+from gateway.identity.authority import AuthorityFolder
+from gateway.identity.certificates import Anchor, Trust, read_anchors
 from gateway.message import Refusal
 from gateway.settings import Listen
+from policy.identity.site_ca import CertificateError
 from policy.model import Principal
-from policy.site_ca import CertificateError
 
 log = logging.getLogger("hilum.tls")
 

@@ -16,9 +16,9 @@ from typing import Any
 from bench.options import Options
 from bench.process import MissingProgram
 from bench.results import Section, Target
-from policy.access import AccessIndex
-from policy.casbin_store import Reference
-from policy.casbin_text import to_casbin
+from policy.access.index import AccessIndex
+from policy.casbin_exchange.store import Reference
+from policy.casbin_exchange.text import to_casbin
 from policy.decision import Question
 from policy.model import AccessPolicy, Action, Attribute, Principal, Subject
 from registry.names import Name

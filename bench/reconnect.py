@@ -22,8 +22,8 @@ from adapters.store.changelog import open_store
 from bench.hilum import Hilum
 from bench.options import Options
 from bench.results import Section, Target
-from policy.credentials import new_secret
-from policy.passwords import hash_password
+from policy.identity.credentials import new_secret
+from policy.identity.passwords import hash_password
 from registry.changes import Batch, CredentialIssued, encode
 from registry.model import CredentialRecord
 

@@ -38,14 +38,14 @@ from bench.options import Options
 from bench.process import GATEWAY_CORE, pinned
 from bench.results import Section, Target
 from gateway.egress import Egress
-from gateway.issuers import IssuerKeys
+from gateway.identity.issuers import IssuerKeys
 from gateway.objects.local import LocalProvider
 from gateway.ports import Store
 from gateway.settings import Limits, Upstream
 from gateway.site import Clocks, Identity, Site
 from gateway.tracing import Tracer
-from policy.claims import Expected, Verified
-from policy.identity import new_token
+from policy.identity.claims import Expected, Verified
+from policy.identity.tokens import new_token
 from policy.model import AccessPolicy, Action, Principal, Subject
 from registry.changes import Change, PolicyApplied, Registered, TokenIssued
 from registry.model import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.ports import Store
 from gateway.site import SYSTEM, Site
-from policy.identity import new_token
+from policy.identity.tokens import new_token
 from policy.language import ManifestDoc, to_record
 from policy.model import ADMINISTRATOR, AccessPolicy, Action, Subject
 from registry.changes import Batch, PolicyApplied, TokenIssued, encode

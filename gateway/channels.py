@@ -16,8 +16,8 @@ from gateway.ports import EventLog, StoreError
 from gateway.refusals import denial, unknown
 from gateway.ring import Account
 from gateway.rota import in_slices
+from gateway.seeing.sight import MaskedSubscriber, MaskOf, Sight
 from gateway.session_port import SessionStore
-from gateway.sight import MaskedSubscriber, MaskOf, Sight
 from gateway.subscriptions import OLDEST, Bounds, Subscriber, Subscription, parse_event_id
 from gateway.topics import PATIENCE, RingTopic, Topic
 from gateway.view import Route

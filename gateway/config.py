@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.settings import Coap, Config, Issuer, Listen
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
-from policy.identity import is_principal
+from policy.identity.tokens import is_principal
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
 from registry.urls import WEB, InvalidUrl, parse_url

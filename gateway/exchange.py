@@ -6,16 +6,16 @@ Its deadline is an attribute that ``Plane.sweep`` looks at.
 
 from typing import Final
 
-from gateway.admission import Gate, Lane
 from gateway.message import Call, Refusal, Reply, Status
-from gateway.places import Throttled
 from gateway.plane import Plane as Plane  # noqa: PLC0414 - what exchanges happen on
 from gateway.ports import Caller, Permit, Sink
+from gateway.quality.admission import Gate, Lane
+from gateway.quality.places import Throttled
+from gateway.quality.terms import ATTEMPTS, FAULTS, Terms
 from gateway.refusals import denial, no_endpoint
-from gateway.terms import ATTEMPTS, FAULTS, Terms
 from gateway.validity import CHECKED, carries_payload, refuse_invalid, too_large
 from gateway.view import Route
-from policy.access import UNDECIDED
+from policy.access.index import UNDECIDED
 from policy.decision import Decision
 from policy.model import Action
 from policy.resolution import Target

@@ -1,6 +1,6 @@
 """Channels that nobody registered: a policy opens a space of names for them (``TopicSpace``)."""
 
-from gateway.admission import Admission
+from gateway.quality.admission import Admission
 from gateway.view import Meter, Route
 from policy.model import TopicSpace
 from policy.patterns import PatternIndex

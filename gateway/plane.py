@@ -3,13 +3,13 @@
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
-from gateway.admission import Admission
 from gateway.masking import obliged
 from gateway.message import Refusal, Status
 from gateway.ports import Caller, FirstUses, Provider
+from gateway.quality.admission import Admission
 from gateway.tracing import Span, Tracer
 from gateway.view import View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.model import Obligations
 from registry.names import Name
 

@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Container, Iterable, Sequence
 
-from gateway.admission import Admission
-from gateway.places import Quality
+from gateway.quality.admission import Admission
+from gateway.quality.places import Quality
 from gateway.recent import Recent, differences
-from policy.access import AccessIndex
-from policy.attributes import FactsOf, nothing_known
+from policy.access.attributes import FactsOf, nothing_known
+from policy.access.index import AccessIndex
 from policy.first_use import Covering
 from policy.language import ManifestDoc, from_record
 from policy.model import (

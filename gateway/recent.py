@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.decision import Decision, Question
 from policy.model import (
     AccessPolicy,

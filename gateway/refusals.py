@@ -4,10 +4,10 @@ from itertools import islice
 
 from gateway.message import Call, Refusal, Status
 from gateway.view import Route, View
-from policy.access import UNDECIDED, AccessIndex
+from policy.access.index import UNDECIDED, AccessIndex
 from policy.decision import Decision
-from policy.limits import retry_after
 from policy.model import ANONYMOUS, Action
+from policy.quality.limits import retry_after
 from registry.names import Name, member, near
 
 SIBLINGS = 1000

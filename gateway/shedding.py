@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final
 
 from gateway.message import Refusal
-from gateway.places import Quality
+from gateway.quality.places import Quality
 from gateway.site import SYSTEM, Site
 from policy.language import ManifestDoc, to_record
 from policy.model import QualityPolicy

@@ -12,11 +12,11 @@ from random import random
 from typing import NamedTuple
 
 from gateway.accounts import Accounts
-from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.exchange import Plane
 from gateway.facts import facts_of
 from gateway.free_topics import FreeTopics
-from gateway.identity import Authentication
+from gateway.identity.credentials import CredentialBook, withdrawn, withdrawn_principal
+from gateway.identity.identity import Authentication
 from gateway.installer import Installer
 from gateway.introspection import Introspection
 from gateway.ledger import Entered, Ledger, Plan

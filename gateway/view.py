@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary
 
 from mypy_extensions import mypyc_attr
 
-from gateway.admission import Admission, Gate
 from gateway.message import Status
+from gateway.quality.admission import Admission, Gate
 from policy.model import Action, Binding, HealthCheck, ResolutionPolicy
 from policy.resolution import STATIC, Health, Selection, Source, Target, compile_selection
 from registry.catalog import Catalog

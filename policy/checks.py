@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from policy.access_checks import (
+from policy.access.checks import (
     check_attribute,
     check_condition,
     check_obligations,
@@ -30,7 +30,7 @@ from policy.model import (
     Role,
     TopicSpace,
 )
-from policy.quality import check_quality
+from policy.quality.checks import check_quality
 from policy.spec import Spec
 from registry.documents import Path
 from registry.model import Endpoint

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from policy.access.roles import cycles
 from policy.conditions.condition import InvalidCondition, parse
 from policy.conditions.kinds import Schema
 from policy.model import (
@@ -17,7 +18,6 @@ from policy.model import (
     Role,
     Subject,
 )
-from policy.roles import cycles
 
 PolicyId: TypeAlias = tuple[str, str]
 """Kind and name."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from policy.access_checks import are_sound
+from policy.access.checks import are_sound
 from policy.model import Action, FirstUsePolicy, Obligations, Principal, Value
 from registry.documents import InvalidDocument, decode
 

@@ -13,8 +13,8 @@ from zlib import crc32
 
 from mypy_extensions import mypyc_attr
 
-from policy.breaker import Guard
 from policy.model import Choice, HealthCheck, Passive, ResolutionPolicy
+from policy.quality.breaker import Guard
 from registry.model import Endpoint, RegistrationId
 from registry.names import Name
 from registry.urls import InvalidUrl, parse_url, scheme_of

@@ -12,7 +12,7 @@ from typing import Any
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from policy.jwt import encode_part
+from policy.identity.jwt import encode_part
 
 URL = "http://issuer.test"
 AUDIENCE = "hilum"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.audit_chain import LONGEST, START, Finding, Head, Sealed, Verifier, head_of, read
+from gateway.seeing.chain import LONGEST, START, Finding, Head, Sealed, Verifier, head_of, read
 
 HEAD = "head"
 CHANGES = "changes "

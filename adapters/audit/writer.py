@@ -20,7 +20,7 @@ from adapters.audit.folder import (
     read_changes,
     write_head,
 )
-from gateway.audit_chain import Head, read, seal
+from gateway.seeing.chain import Head, read, seal
 
 log = logging.getLogger("hilum.audit")
 

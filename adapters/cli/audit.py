@@ -10,8 +10,8 @@ import typer
 from adapters.audit.folder import Verdict, files, newest, verify
 from adapters.cli.options import Output, refuse
 from adapters.cli.output import Format, complain, data, note, printable, say
-from gateway.audit_chain import Head, Sealed, head_of
 from gateway.message import Status
+from gateway.seeing.chain import Head, Sealed, head_of
 from gateway.settings import default_state
 
 POLL_SECONDS = 0.5

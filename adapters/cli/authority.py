@@ -13,12 +13,12 @@ from adapters.cli.offline import append_offline
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, say, show
 from adapters.cli.policies import pairs
-from gateway.authority import AUTHORITY_DAYS, AuthorityFolder, write_secret
+from gateway.identity.authority import AUTHORITY_DAYS, AuthorityFolder, write_secret
 from gateway.message import Status
 from gateway.settings import default_state
-from policy.identity import is_kind
-from policy.principal_uris import uri_of
-from policy.site_ca import CertificateError, new_key, new_request
+from policy.identity.principal_uris import uri_of
+from policy.identity.site_ca import CertificateError, new_key, new_request
+from policy.identity.tokens import is_kind
 from registry.changes import CredentialIssued
 from registry.model import CredentialRecord
 

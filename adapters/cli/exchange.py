@@ -17,7 +17,7 @@ from policy.language import API_VERSION, MAX_MANIFESTS
 from policy.model import KINDS, Action
 
 if TYPE_CHECKING:
-    from policy.casbin_import import Manifest, Wishes
+    from policy.casbin_exchange.importing import Manifest, Wishes
 
 
 class Exchange(StrEnum):
@@ -43,7 +43,7 @@ def export_policies(
     """Write the access policies as a model and policy that casbin decides the same with."""
     answer = connect(url, token, token_file).ask("policy/get", {})
     _casbin(form)
-    from policy.casbin_text import to_casbin
+    from policy.casbin_exchange.text import to_casbin
 
     policies = {
         (item["kind"], item["metadata"]["name"]): msgspec.convert(item["spec"], KINDS[item["kind"]])
@@ -90,7 +90,7 @@ def import_policies(
 ) -> None:
     """Print the manifests that decide as a model and policy of casbin do, or apply them."""
     _casbin(form)
-    from policy.casbin_import import Wishes
+    from policy.casbin_exchange.importing import Wishes
 
     wishes = Wishes(realm, _actions(action or []), under, name, pairs(matching or []))
     manifests = _manifests(_text(model), _text(policy), wishes)
@@ -105,7 +105,7 @@ def import_policies(
 def _casbin(form: Exchange) -> None:
     """Refuse what cannot be done here: casbin is wanted by these commands only."""
     try:
-        import policy.casbin_store  # noqa: F401
+        import policy.casbin_exchange.store  # noqa: F401
     except ModuleNotFoundError as error:
         hint = "install Hilum with its extra: hilum[casbin]"
         refuse(f"the format {form} needs {error.name}", status=Status.UNAVAILABLE, hint=hint)
@@ -129,9 +129,9 @@ def _actions(texts: Sequence[str]) -> dict[str, Action]:
 
 
 def _manifests(model: str, policy: str, wishes: "Wishes") -> "list[Manifest]":
-    from policy.casbin_import import manifests_of
-    from policy.casbin_store import from_casbin, read_foreign
-    from policy.casbin_text import CasbinText, is_ours
+    from policy.casbin_exchange.importing import manifests_of
+    from policy.casbin_exchange.store import from_casbin, read_foreign
+    from policy.casbin_exchange.text import CasbinText, is_ours
 
     text = CasbinText(model, policy)
     try:

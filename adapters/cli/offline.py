@@ -13,7 +13,7 @@ from adapters.store.changelog import open_store
 from gateway.message import Status
 from gateway.ports import StoreError
 from gateway.site import SYSTEM
-from policy.identity import new_token
+from policy.identity.tokens import new_token
 from registry.changes import Batch, Change, TokenIssued, encode
 
 LOG = "changes.db"

@@ -12,7 +12,7 @@ from adapters.cli.output import Format, data, note, say, show
 from adapters.cli.policies import media_type_of, pairs, read_file
 from adapters.client import Problem
 from gateway.message import Status
-from policy.cases import Case, json_schema, parse_cases
+from policy.access.cases import Case, json_schema, parse_cases
 from policy.model import Action
 from registry.documents import InvalidDocument
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from adapters.control.login import Login
 from adapters.control.sessions import Session
 from gateway.egress import NOBODY
-from gateway.identity import awaited
+from gateway.identity.identity import awaited
 from gateway.message import Refusal, Status
 from gateway.site import Site
 from policy.model import ANONYMOUS, Principal

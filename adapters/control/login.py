@@ -18,12 +18,12 @@ from starlette.responses import RedirectResponse, Response
 from adapters.control.attempts import SECONDS, Attempt, Attempts
 from adapters.control.sessions import Session, Sessions
 from gateway.egress import NOBODY
-from gateway.id_token import verified
-from gateway.issuers import IssuerKeys
+from gateway.identity.id_token import verified
+from gateway.identity.issuers import IssuerKeys
 from gateway.message import Refusal, Status
 from gateway.site import Site
-from policy.backoff import source_of
-from policy.jwt import BadToken
+from policy.identity.backoff import source_of
+from policy.identity.jwt import BadToken
 
 log = logging.getLogger("hilum.login")
 

@@ -18,7 +18,7 @@ from adapters.control.app import application
 from adapters.control.callers import certified_app
 from adapters.control.login import Login
 from adapters.control.metrics import Gauge
-from gateway.identity import Identify, by_nothing
+from gateway.identity.identity import Identify, by_nothing
 from gateway.message import Refusal
 from gateway.settings import Listen
 from gateway.site import Site

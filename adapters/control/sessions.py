@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Final
 
-from policy.claims import Verified
-from policy.jwt import BadToken
+from policy.identity.claims import Verified
+from policy.identity.jwt import BadToken
 from policy.model import Principal
 
 PER_PRINCIPAL: Final = 16

@@ -39,7 +39,7 @@ from gateway.bootstrap import bootstrap
 from gateway.channels import Channels, masks
 from gateway.deliveries import Deliveries
 from gateway.egress import Egress
-from gateway.holding import refuse_standing
+from gateway.first_use.holding import refuse_standing
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
 from gateway.settings import Config, Listen, Remote

@@ -7,17 +7,17 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from adapters.tls import HTTP, NoTls, Tls
-from gateway.authority import AuthorityFolder
-from gateway.certificates import Trust
-from gateway.device_keys import DeviceKeys
+from gateway.identity.authority import AuthorityFolder
+from gateway.identity.certificates import Trust
+from gateway.identity.device_keys import DeviceKeys
 from gateway.objects.credentials import Issuer
 from gateway.objects.identity import IdentityObject
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_object
 from gateway.settings import Config, Listen
 from gateway.site import Site
+from policy.identity.site_ca import CertificateError, Presented
 from policy.model import Principal
-from policy.site_ca import CertificateError, Presented
 
 log = logging.getLogger("hilum.tls")
 

@@ -6,8 +6,8 @@ from functools import partial
 
 from adapters.control.metrics import Gauge
 from adapters.main.plugins import Plugins
-from gateway.controllers import Controllers, SiteRules
-from gateway.first_use import Clocks, FirstUse
+from gateway.first_use.controllers import Controllers, SiteRules
+from gateway.first_use.uses import Clocks, FirstUse
 from gateway.objects.first_use import FirstUseObject
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_object

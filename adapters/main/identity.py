@@ -5,12 +5,12 @@ from typing import Any
 
 from adapters.oidc.fetch import Fetcher
 from adapters.oidc.keys import KeyRefresher
-from gateway.identity import Authentication
-from gateway.issuers import IssuerKeys
+from gateway.identity.identity import Authentication
+from gateway.identity.issuers import IssuerKeys
+from gateway.identity.verifier import Verifier
 from gateway.settings import Config, Issuer
-from gateway.verifier import Verifier
-from policy.backoff import Backoff
-from policy.claims import Expected
+from policy.identity.backoff import Backoff
+from policy.identity.claims import Expected
 
 
 class Issuers:

@@ -12,21 +12,21 @@ from typing import Protocol
 
 from adapters.audit.writer import AuditWriter, Sizes
 from adapters.control.metrics import Gauge
-from gateway.audit import Audit
 from gateway.channels import Channels
 from gateway.message import Refusal
 from gateway.objects.local import LocalProvider
 from gateway.objects.observe import ObserveObject
 from gateway.objects.serve import serve_object
 from gateway.ports import Store
+from gateway.seeing.audit import Audit
+from gateway.seeing.watching import Watching
 from gateway.settings import Config, Trace
 from gateway.site import Site
 from gateway.strict_toml import ConfigError
 from gateway.tracing import Span, Tracer
-from gateway.watching import Watching
-from policy.breaker import CLOSED, HALF_OPEN, OPEN
 from policy.decision import Decision
 from policy.model import Action, Principal
+from policy.quality.breaker import CLOSED, HALF_OPEN, OPEN
 from registry.names import Name
 
 log = logging.getLogger("hilum")

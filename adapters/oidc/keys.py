@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from adapters.oidc.fetch import Fetcher, FetchError
-from gateway.issuers import IssuerKeys
-from policy.jwt import BadKeys, VerificationKey, read_keys
+from gateway.identity.issuers import IssuerKeys
+from policy.identity.jwt import BadKeys, VerificationKey, read_keys
 from registry import json_text
 from registry.problems import InvalidDocument
 from registry.urls import InvalidUrl, parse_url

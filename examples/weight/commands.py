@@ -34,7 +34,10 @@ def commands(story: Story) -> list[tuple[str, str]]:
         ("eat something: the advice changes", f"{HILUM} publish Phone/eaten '{ICE}'"),
         ("back to the old version, and to both", f"{HILUM} apply -f {HERE}/versions/1.0.0.yaml"),
         ("", f"{HILUM} apply -f {HERE}/versions/half.yaml"),
-        ("who may, and why", f"{HILUM} policy explain --as user:mallory --kind user --do call {plan}/checkGoal"),
+        (
+            "who may, and why",
+            f"{HILUM} policy explain --as user:mallory --kind user --do call {plan}/checkGoal",
+        ),
         ("what is there", f"{HILUM} registry list"),
         ("", f"{HILUM} introspect Recommender"),
         ("another instance, then kill one", f"{PYTHON} -m {MODULE} {recommender} &"),

@@ -10,13 +10,13 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from gateway.authority import AuthorityFolder
-from gateway.device_keys import CLAIM, DeviceKeys, new_keys
+from gateway.identity.authority import AuthorityFolder
+from gateway.identity.device_keys import CLAIM, DeviceKeys, new_keys
 from gateway.message import Refusal, Status
 from gateway.site import SYSTEM, Site
-from policy.credentials import new_secret
-from policy.principal_uris import uri_of
-from policy.site_ca import CertificateError
+from policy.identity.credentials import new_secret
+from policy.identity.principal_uris import uri_of
+from policy.identity.site_ca import CertificateError
 from registry.model import CredentialRecord
 
 log = logging.getLogger("hilum.identity")

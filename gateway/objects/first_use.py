@@ -5,15 +5,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.controllers import FOR, Controllers, SiteRules, find_controller, owner_of
-from gateway.first_use import FirstUse
+from gateway.first_use.controllers import FOR, Controllers, SiteRules, find_controller, owner_of
+from gateway.first_use.uses import FirstUse
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, name_of, read
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
 from policy.first_use import FirstUseQuestion, NoAnswer, schemas
-from policy.identity import is_principal
+from policy.identity.tokens import is_principal
 from policy.language import from_record
 from policy.model import AccessPolicy, LifecyclePolicy, Value
 from registry.names import InvalidName, Name, Pattern

@@ -13,14 +13,14 @@ import msgspec
 from msgspec import Meta, field
 
 from gateway.bootstrap import NEWCOMER
-from gateway.device_keys import CLAIM, claim_keys
+from gateway.identity.device_keys import CLAIM, claim_keys
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, read, require
 from gateway.objects.credentials import Issuer, Method, Wish, public, replacing
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
-from policy.identity import is_kind, is_principal, new_token
+from policy.identity.tokens import is_kind, is_principal, new_token
 from policy.model import Action
 from registry.catalog import Catalog
 from registry.changes import Change, CredentialIssued, TokenIssued

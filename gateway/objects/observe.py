@@ -12,11 +12,11 @@ from gateway.channels import Channels
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, name_of, read, require
 from gateway.objects.local import Handler, Result
+from gateway.seeing.watching import Filter, Tally, Watching, busiest
 from gateway.site import Site
 from gateway.view import Route
-from gateway.watching import Filter, Tally, Watching, busiest
-from policy.breaker import HALF_OPEN, OPEN
 from policy.model import Action
+from policy.quality.breaker import HALF_OPEN, OPEN
 from registry.names import InvalidName, Name, Pattern
 
 MOST: Final = 200

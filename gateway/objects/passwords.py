@@ -12,10 +12,10 @@ from gateway.objects.answers import Request, answer, read, require
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
-from policy.credentials import new_secret
-from policy.identity import MAX_LIFETIME, is_kind, is_principal
+from policy.identity.credentials import new_secret
+from policy.identity.passwords import SALT, hash_password, problem_of
+from policy.identity.tokens import MAX_LIFETIME, is_kind, is_principal
 from policy.model import Action
-from policy.passwords import SALT, hash_password, problem_of
 from registry.catalog import Catalog
 from registry.changes import Change, CredentialIssued
 from registry.model import CredentialRecord

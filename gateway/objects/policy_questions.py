@@ -7,16 +7,16 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, field
 
-from gateway.controllers import with_first_use
+from gateway.first_use.controllers import with_first_use
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, invalid, name_of, read
 from gateway.objects.local import Handler, Result
 from gateway.objects.policy_trial import NOW, Trial, When, when_of
 from gateway.site import Site
 from gateway.view import Route
-from policy.cases import At, Cases, Threat, judge, summary
+from policy.access.cases import At, Cases, Threat, judge, summary
 from policy.decision import Decision, Question
-from policy.identity import is_kind, is_principal
+from policy.identity.tokens import is_kind, is_principal
 from policy.language import ManifestDoc, parse_manifests
 from policy.model import AccessPolicy, Action, Attributes, LifecyclePolicy, Principal, Value
 from registry.documents import InvalidDocument

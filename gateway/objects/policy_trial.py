@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gateway.message import Refusal, Status
 from gateway.recent import fill
 from gateway.site import Site
-from policy.cases import At
+from policy.access.cases import At
 from policy.language import ManifestDoc
 from policy.model import Environment
 

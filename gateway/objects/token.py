@@ -10,7 +10,7 @@ from gateway.objects.answers import Request, answer, read, require
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
-from policy.identity import new_token
+from policy.identity.tokens import new_token
 from policy.model import Action
 from registry.catalog import Catalog
 from registry.changes import Change, TokenIssued

@@ -21,7 +21,7 @@ from gateway.exchange import Plane
 from gateway.message import Call
 from gateway.objects.local import LocalProvider
 from gateway.view import Meter, Route, View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.model import AccessPolicy, Action, Principal, ResolutionPolicy, Subject
 from policy.resolution import STATIC, Source, compile_selection
 from registry.model import Endpoint, Kind, Method

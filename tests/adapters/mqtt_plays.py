@@ -23,7 +23,7 @@ from adapters.mqtt.wire.packets import (
     Connect,
     Publish,
 )
-from gateway.identity import Pending
+from gateway.identity.identity import Pending
 from gateway.message import Event, EventId, Extras
 from gateway.ports import StoreError
 from gateway.session_port import Mark, StoredMessage, StoredSession

@@ -25,7 +25,7 @@ from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_objects
 from gateway.settings import Limits, Mqtt
 from gateway.site import Clocks, Identity, Site
-from policy.identity import new_token
+from policy.identity.tokens import new_token
 from policy.language import ManifestDoc, to_record
 from policy.model import AccessPolicy, Action, Policy, Subject, TopicSpace
 from registry.changes import (

@@ -17,7 +17,7 @@ from gateway.egress import Egress
 from gateway.objects.local import LocalProvider
 from gateway.settings import Limits, Upstream
 from gateway.site import Clocks, Identity, Site
-from policy.identity import new_token
+from policy.identity.tokens import new_token
 from policy.language import ManifestDoc, to_record
 from policy.model import AccessPolicy, Action, Policy, Subject
 from registry.changes import Change, PolicyApplied, Registered, TokenIssued

@@ -186,7 +186,7 @@ def test_what_cannot_be_imported_or_exported_is_told(site, tmp_path):
 
 def test_without_the_extra_the_commands_say_what_to_install(site, monkeypatch):
     monkeypatch.setitem(sys.modules, "casbin", None)
-    monkeypatch.delitem(sys.modules, "policy.casbin_store", raising=False)
+    monkeypatch.delitem(sys.modules, "policy.casbin_exchange.store", raising=False)
     done = site.cli("policy", "export")
     assert done.returncode == Status.UNAVAILABLE.wire.exit
     assert "hilum[casbin]" in done.stderr

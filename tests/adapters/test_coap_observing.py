@@ -15,7 +15,7 @@ from gateway.egress import Egress
 from gateway.exchange import Plane
 from gateway.objects.local import LocalProvider
 from gateway.view import View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from tests.adapters.brokers import until
 from tests.adapters.devices import Device, calls, libcoap, scripted
 

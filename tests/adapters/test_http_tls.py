@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from adapters import tls
-from gateway.authority import AuthorityFolder
-from gateway.certificates import Trust
+from gateway.identity.authority import AuthorityFolder
+from gateway.identity.certificates import Trust
 from gateway.settings import Limits, Listen, Upstream
 from tests.adapters.relay import Relay, Talk, echo, running_relay, service
 from tests.adapters.wire import Client, connected, problem_of

@@ -57,7 +57,7 @@ async def test_a_token_counts_over_http_and_is_checked_once(site, provider, monk
     assert answer.status == 200
     known = site.identity.known("idp:ann")
     assert (known.roles, known.attributes["rank"]) == (("nurse",), 3.0)
-    monkeypatch.setattr("gateway.identity.verify", lambda *_: 1 / 0)
+    monkeypatch.setattr("gateway.identity.identity.verify", lambda *_: 1 / 0)
     assert (await site.ask("POST", "/Band/steps", b"1", token=text)).status == 200
 
 

@@ -17,11 +17,11 @@ from adapters.control import login as login_module
 from adapters.control.login import CALLBACK, Client, Login
 from adapters.control.server import ControlServer
 from adapters.control.sessions import Sessions
-from gateway.issuers import IssuerKeys
+from gateway.identity.issuers import IssuerKeys
 from gateway.message import Refusal, Status
 from gateway.settings import Control
-from policy.claims import Expected
-from policy.jwt import read_keys
+from policy.identity.claims import Expected
+from policy.identity.jwt import read_keys
 from tests.adapters.live import until
 from tests.adapters.relay import running_relay
 from tests.issuers import URL, claims, jwks, key, token

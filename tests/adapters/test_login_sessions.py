@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from adapters.control.attempts import SECONDS, Attempts
 from adapters.control.sessions import PER_PRINCIPAL, Sessions
-from policy.claims import Verified
-from policy.jwt import BadToken
+from policy.identity.claims import Verified
+from policy.identity.jwt import BadToken
 from policy.model import Principal
 
 NOW = 1_000_000.0

@@ -6,12 +6,12 @@ import secrets
 import pytest
 
 from adapters.mqtt.wire.packets import AUTH, CONNACK, DISCONNECT, PUBLISH, SUBACK
-from gateway.issuers import IssuerKeys
+from gateway.identity.issuers import IssuerKeys
 from gateway.settings import Mqtt
-from policy import jwt
-from policy.claims import Expected
-from policy.credentials import new_secret
-from policy.passwords import hash_password
+from policy.identity import jwt
+from policy.identity.claims import Expected
+from policy.identity.credentials import new_secret
+from policy.identity.passwords import hash_password
 from registry.changes import CredentialIssued, CredentialRevoked
 from registry.model import CredentialRecord
 from tests.adapters import mqtt_bytes as wire

@@ -19,7 +19,7 @@ from gateway.message import Refusal, Status
 from gateway.objects.local import LocalProvider
 from gateway.sources import Sources
 from gateway.view import Meter, Route, View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.model import AccessPolicy, Action, Binding, Principal, Subject
 from registry.model import EventChannel, Kind, Retain
 from registry.names import Name

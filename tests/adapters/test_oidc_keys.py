@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from adapters.oidc.fetch import BYTES, Fetcher, FetchError
 from adapters.oidc.keys import DISCOVERY, KeyRefresher, discover
-from gateway.issuers import IssuerKeys
-from policy import jwt
-from policy.claims import Expected
+from gateway.identity.issuers import IssuerKeys
+from policy.identity import jwt
+from policy.identity.claims import Expected
 from tests.adapters.live import until
 from tests.issuers import AUDIENCE, jwks, key, running_provider, token
 

@@ -9,7 +9,7 @@ from gateway.exchange import Exchange, Plane
 from gateway.message import Call, Origin, Refusal, Reply, Status
 from gateway.ports import Answer, Permit, Sink
 from gateway.view import Compiler, Route, View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.model import (
     AccessPolicy,
     Action,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from gateway.admission import Admission
 from gateway.exchange import HELD
 from gateway.message import Status
-from gateway.places import Quality, Throttled
+from gateway.quality.admission import Admission
+from gateway.quality.places import Quality, Throttled
 from policy.model import Action, Principal, QualityPolicy, ResolutionPolicy, Subject
 from policy.patterns import PatternIndex
 from policy.quality_rules import Breaker, Concurrency, Outlier, Rate, Retries, Shed
@@ -186,7 +186,7 @@ def test_a_lane_whose_state_gave_way_is_compiled_anew():
 
 
 def test_too_many_lanes_are_forgotten_and_their_limits_are_not(monkeypatch):
-    monkeypatch.setattr("gateway.admission.LANES", 2)
+    monkeypatch.setattr("gateway.quality.admission.LANES", 2)
     guarded = stage(QualityPolicy(EVERY, per=("principal",), messages=Rate(0.001, 1)))
     for who in (ANN, BOB, OPERATOR):
         assert guarded.statuses(1, who) == ["ok"]
@@ -434,7 +434,7 @@ def test_an_endpoint_that_answers_again_is_believed():
 
 
 def test_limits_on_places_and_both_kinds_of_rates_may_be_several(monkeypatch):
-    monkeypatch.setattr("gateway.admission.LANES", 1)
+    monkeypatch.setattr("gateway.quality.admission.LANES", 1)
     rates = QualityPolicy(EVERY, messages=Rate(0.001, 2))
     guarded = stage(rates, QualityPolicy(EVERY, bytes=Rate(1e6)), places(3), places(2))
     assert guarded.statuses(3) == ["ok", "ok", "throttled"]
@@ -478,7 +478,7 @@ def test_a_name_that_is_gone_has_no_gate():
 
 
 def test_exhaustion_is_watched_by_name_and_forgotten_with_the_policy(monkeypatch):
-    monkeypatch.setattr("gateway.admission.WATCHED", 2)
+    monkeypatch.setattr("gateway.quality.admission.WATCHED", 2)
     rule = QualityPolicy(EVERY, shed=Shed(errors=0.5, calls=4), concurrency=Concurrency(9))
     guarded = stage(rule)
     for _ in range(4):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.audit import CATCH_UP, IN_ALL, MANY, PER_SOURCE, WINDOW, Audit, change_body
-from gateway.audit_chain import clean
+from gateway.seeing.audit import CATCH_UP, IN_ALL, MANY, PER_SOURCE, WINDOW, Audit, change_body
+from gateway.seeing.chain import clean
 from policy.decision import Decision, Reason
 from policy.model import Action, Obligations, Principal
 from registry import changes as ch
@@ -103,7 +103,7 @@ def test_many_principals_together_have_a_bounded_number(book):
 
 
 def test_many_principals_with_too_many_names_each_stay_bounded(book, monkeypatch):
-    monkeypatch.setattr("gateway.audit.PER_SOURCE", 1)
+    monkeypatch.setattr("gateway.seeing.audit.PER_SOURCE", 1)
     for number in range(4 * IN_ALL):
         one = Principal(f"user:{number % (IN_ALL // 2)}", "user")
         for action in Action:

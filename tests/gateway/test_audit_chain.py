@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import audit_chain
-from gateway.audit_chain import (
+from gateway.seeing import chain as audit_chain
+from gateway.seeing.chain import (
     GENESIS,
     LONGEST,
     START,

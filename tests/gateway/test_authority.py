@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from gateway.authority import LIST_DAYS, AuthorityFolder
-from policy.site_ca import CertificateError, new_key, new_request, read_certificate
+from gateway.identity.authority import LIST_DAYS, AuthorityFolder
+from policy.identity.site_ca import CertificateError, new_key, new_request, read_certificate
 
 NOW = 1_800_000_000.0
 

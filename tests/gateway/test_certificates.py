@@ -8,11 +8,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway.certificates import Trust, read_anchors
+from gateway.identity.certificates import Trust, read_anchors
 from gateway.message import Refusal
-from policy.model import Principal
-from policy.principal_uris import uri_of
-from policy.site_ca import (
+from policy.identity.principal_uris import uri_of
+from policy.identity.site_ca import (
     CertificateError,
     load_authority,
     new_authority,
@@ -21,6 +20,7 @@ from policy.site_ca import (
     sign_request,
     sign_revocations,
 )
+from policy.model import Principal
 
 NOW = 1_800_000_000
 LAMP = "device:lamp"

@@ -14,7 +14,7 @@ from gateway.objects.local import LocalProvider, Result
 from gateway.ports import StoreError
 from gateway.subscriptions import Bounds
 from gateway.view import Meter, Route, View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.model import AccessPolicy, Action, Binding, Obligations, Principal, Subject
 from registry.model import EventChannel, Kind, Method, Retain
 from registry.names import Name

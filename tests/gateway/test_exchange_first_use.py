@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.holding import held, is_first_use, refuse_standing
+from gateway.first_use.holding import held, is_first_use, refuse_standing
 from gateway.message import Refusal, Status
 from policy.decision import Decision, Reason
 from policy.model import Action, Principal

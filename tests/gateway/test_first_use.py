@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from gateway.first_answers import ANSWERS, GRACE, Kept, key_of
-from gateway.first_use import HOLDS, SITE, WAITERS, WAITERS_OF_ALL, Clocks, FirstUse
+from gateway.first_use.answers import ANSWERS, GRACE, Kept, key_of
+from gateway.first_use.uses import HOLDS, SITE, WAITERS, WAITERS_OF_ALL, Clocks, FirstUse
 from gateway.message import Refusal, Status
-from policy.access import UNDECIDED, AccessIndex
+from policy.access.index import UNDECIDED, AccessIndex
 from policy.decision import Decision
 from policy.first_use import Covering, FirstUseAnswer, NoAnswer
 from policy.model import AccessPolicy, Action, FirstUsePolicy, Principal, Subject

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import identity as module
-from gateway import jwt_cache
-from gateway.credentials import CredentialBook, withdrawn, withdrawn_principal
-from gateway.identity import Authentication, Pending, awaited
-from gateway.issuers import IssuerKeys
+from gateway.identity import identity as module
+from gateway.identity import jwt_cache
+from gateway.identity.credentials import CredentialBook, withdrawn, withdrawn_principal
+from gateway.identity.identity import Authentication, Pending, awaited
+from gateway.identity.issuers import IssuerKeys
 from gateway.message import Refusal, Status
-from policy import jwt
-from policy.claims import Expected
-from policy.credentials import new_secret
-from policy.identity import new_token
+from policy.identity import jwt
+from policy.identity.claims import Expected
+from policy.identity.credentials import new_secret
+from policy.identity.passwords import hash_password
+from policy.identity.tokens import new_token
 from policy.model import ANONYMOUS, Principal
-from policy.passwords import hash_password
 from registry.catalog import Catalog
 from registry.changes import (
     CredentialIssued,
@@ -302,7 +302,7 @@ class TestIssuers:
         )
 
     def test_those_who_wait_for_keys_are_bounded(self, world, monkeypatch):
-        monkeypatch.setattr("gateway.issuers.WAITING", 2)
+        monkeypatch.setattr("gateway.identity.issuers.WAITING", 2)
         world.trust()
         for _ in range(2):
             assert isinstance(world.identity.bearer(world.jwt(), PEER, lambda _: None), Pending)
@@ -453,7 +453,7 @@ class TestPasswords:
         assert not told
 
     async def test_who_waits_too_long_is_sent_away(self, world, monkeypatch):
-        monkeypatch.setattr("gateway.verifier.PATIENCE", -1.0)
+        monkeypatch.setattr("gateway.identity.verifier.PATIENCE", -1.0)
         told = []
         for _ in range(40):
             world.identity.password("ann", "correct horse", PEER, told.append)

@@ -6,7 +6,7 @@ from gateway.channels import masks
 from gateway.exchange import Plane
 from gateway.message import Refusal, Status
 from gateway.view import View
-from policy.access import AccessIndex
+from policy.access.index import AccessIndex
 from policy.model import AccessPolicy, Action, Obligations, Subject
 from tests.gateway.play import ScriptedProvider
 from tests.gateway.test_channels import (  # noqa: F401 - fixtures

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.masking import mask_of, masked
 from gateway.message import Event, EventId, Refusal, Reply, Status
-from gateway.sight import MaskedSubscriber, Sight
+from gateway.seeing.sight import MaskedSubscriber, Sight
 from policy.decision import Decision
 from policy.model import AccessPolicy, Action, Obligations, Principal, Subject
 from registry.names import Name

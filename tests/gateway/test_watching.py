@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from gateway import watching
-from gateway.admission import Admission
 from gateway.message import Call, Refusal, Status
-from gateway.places import Quality
-from gateway.watching import BUCKETS, OTHERS, Filter, Tally, Watching, busiest
+from gateway.quality.admission import Admission
+from gateway.quality.places import Quality
+from gateway.seeing import watching
+from gateway.seeing.watching import BUCKETS, OTHERS, Filter, Tally, Watching, busiest
 from policy.decision import Decision, Reason
 from policy.model import Action, QualityPolicy
 from policy.patterns import PatternIndex

@@ -1,6 +1,6 @@
 """What the provider of these tests says is what the verifier reads."""
 
-from policy.jwt import fitting, read, read_keys, verify
+from policy.identity.jwt import fitting, read, read_keys, verify
 from tests.oidc.provider import Provider
 
 

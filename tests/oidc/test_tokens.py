@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from adapters.main.identity import Issuers
-from gateway.identity import Authentication, awaited
+from gateway.identity.identity import Authentication, awaited
 from gateway.message import Refusal, Status
 from gateway.settings import Config, Issuer
 from policy.model import Principal

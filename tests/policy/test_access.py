@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy import access
-from policy.access import AccessIndex
+from policy.access import index as access
+from policy.access.index import AccessIndex
+from policy.access.rules import restriction_of
 from policy.decision import Decision, Question
 from policy.model import (
     AccessPolicy,
@@ -15,7 +16,6 @@ from policy.model import (
     Principal,
     Subject,
 )
-from policy.rules import restriction_of
 from registry.names import Name, Pattern
 
 AUTHORITY = "snac.asu.edu"

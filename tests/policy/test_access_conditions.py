@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy import attributes, roles, rule_index, shadow
-from policy.access import AccessIndex
-from policy.attributes import Circumstances
+from policy.access import attributes, roles, rule_index, shadow
+from policy.access.attributes import Circumstances
+from policy.access.index import AccessIndex
+from policy.access.roles import Roles, cycles
 from policy.conditions.condition import Failure
 from policy.decision import Decision, Question
 from policy.model import (
@@ -27,7 +28,6 @@ from policy.model import (
     Subject,
     Value,
 )
-from policy.roles import Roles, cycles
 from registry.names import Name
 
 AUTHORITY = "snac.asu.edu"

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy import backoff
-from policy.backoff import Backoff, source_of
+from policy.identity import backoff
+from policy.identity.backoff import Backoff, source_of
 
 
 def fail(waits: Backoff, source: str, user: str, times: int, now: float = 0.0) -> float:

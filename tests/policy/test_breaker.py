@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Ejections, Guard, RetryBudget
+from policy.quality.breaker import CLOSED, HALF_OPEN, OPEN, Breaker, Ejections, Guard, RetryBudget
 from policy.quality_rules import Breaker as Rule
 from policy.quality_rules import Outlier, Retries
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simpleeval import AttributeDoesNotExist
 
-from policy.casbin_import import Manifest, Wishes, manifests_of
-from policy.casbin_store import CasbinText, read_foreign
-from policy.casbin_terms import NotExpressible
+from policy.casbin_exchange.importing import Manifest, Wishes, manifests_of
+from policy.casbin_exchange.store import CasbinText, read_foreign
+from policy.casbin_exchange.terms import NotExpressible
 from policy.decision import Question
 from policy.language import parse_manifests
 from policy.model import Action, Principal

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from policy.access import AccessIndex, Deciding, Rules
-from policy.casbin_functions import endpoint_match, name_match
-from policy.casbin_store import Reference, from_casbin
-from policy.casbin_text import MODEL, CasbinText, PolicyId, to_casbin
+from policy.access.index import AccessIndex, Deciding, Rules
+from policy.casbin_exchange.functions import endpoint_match, name_match
+from policy.casbin_exchange.store import Reference, from_casbin
+from policy.casbin_exchange.text import MODEL, CasbinText, PolicyId, to_casbin
 from policy.decision import Question
 from policy.model import (
     AccessPolicy,

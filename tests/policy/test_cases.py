@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.cases import Case, json_schema, judge, parse_cases, summary
+from policy.access.cases import Case, json_schema, judge, parse_cases, summary
 from policy.decision import Decision, Reason
 from policy.model import Action
 from registry.documents import InvalidDocument

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.concurrency import NORMAL, ConcurrencyLimit, Gradient, Waiter
+from policy.quality.concurrency import NORMAL, ConcurrencyLimit, Gradient, Waiter
 from policy.quality_rules import Concurrency
 
 NOW = 50.0

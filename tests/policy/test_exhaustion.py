@@ -2,7 +2,7 @@
 
 import pytest
 
-from policy.exhaustion import Watch
+from policy.quality.exhaustion import Watch
 from policy.quality_rules import Shed
 
 NOW = 100.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.identity import Credentials, digest_of, is_kind, is_principal, new_token
+from policy.identity.tokens import Credentials, digest_of, is_kind, is_principal, new_token
 from registry.model import TokenRecord
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policy import jwt
-from policy.claims import Expected, principal_of
-from policy.jwt import BadKeys, BadToken
+from policy.identity import jwt
+from policy.identity.claims import Expected, principal_of
+from policy.identity.jwt import BadKeys, BadToken
 from policy.model import Principal
 from tests.issuers import AUDIENCE, URL, claims, jwks, key, raw_token, token
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.limits import Limiter, retry_after
+from policy.quality.limits import Limiter, retry_after
 from policy.quality_rules import Rate
 
 NOW = 1_000.0

@@ -2,8 +2,8 @@
 
 import pytest
 
-from policy import passwords
-from policy.passwords import hash_password, is_password, is_verifier, problem_of
+from policy.identity import passwords
+from policy.identity.passwords import hash_password, is_password, is_verifier, problem_of
 
 SALT = bytes(16)
 

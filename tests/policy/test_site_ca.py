@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.principal_uris import principal_in, uri_of
-from policy.site_ca import (
+from policy.identity.principal_uris import principal_in, uri_of
+from policy.identity.site_ca import (
     MAX_REQUEST,
     CertificateError,
     check_request,

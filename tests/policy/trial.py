@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from policy.access import AccessIndex, Deciding
+from policy.access.index import AccessIndex, Deciding
 from policy.language import ManifestDoc
 
 

@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from policy.site_ca import read_certificate
+from policy.identity.site_ca import read_certificate
 from tests.running import Gateway, hilum
 from tests.site.provisioning import ask, https
 from tests.support import require_program

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import paho.mqtt.client as paho
 import pytest
 
-from gateway.device_keys import claim_keys
-from policy.site_ca import new_key, new_request, read_certificate
+from gateway.identity.device_keys import claim_keys
+from policy.identity.site_ca import new_key, new_request, read_certificate
 from tests.running import Gateway, hilum
 from tests.site.provisioning import oscore, write_context
 from tests.support import require_dtls, require_program

@@ -14,7 +14,7 @@ from gateway.message import EventId, Refusal, Status
 from gateway.refusals import denial
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
-from policy.access import UNDECIDED
+from policy.access.index import UNDECIDED
 from policy.model import Action, Principal
 
 if TYPE_CHECKING:

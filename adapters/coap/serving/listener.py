@@ -16,7 +16,7 @@ from adapters.coap.serving.streams import StreamConnection
 from adapters.coap.serving.udp import Datagrams, bind
 from adapters.coap.serving.websocket import WebSocketConnection
 from gateway.channels import Channels
-from gateway.identity import Identify, by_nothing
+from gateway.identity.identity import Identify, by_nothing
 from gateway.rota import Rota, in_slices
 from gateway.settings import Limits
 from gateway.site import Site

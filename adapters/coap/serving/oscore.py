@@ -28,7 +28,7 @@ from adapters.coap.wire import options as o
 from adapters.coap.wire.codec import FETCH, POST, code_of
 from adapters.coap.wire.options import Options, ordered
 from gateway.egress import NOBODY
-from policy.identity import is_kind, is_principal
+from policy.identity.tokens import is_kind, is_principal
 from policy.model import Principal
 
 log = logging.getLogger("hilum.coap")

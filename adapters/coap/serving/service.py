@@ -28,7 +28,7 @@ from adapters.coap.wire.options import uint_value
 from gateway.channels import Channels
 from gateway.egress import NOBODY
 from gateway.exchange import Exchange
-from gateway.holding import held
+from gateway.first_use.holding import held
 from gateway.message import Call, Refusal, Status
 from gateway.refusals import denial, unknown
 from gateway.settings import Limits

@@ -27,7 +27,7 @@ from adapters.http.wire.payloads import json_of, text_of
 from gateway.channels import Channels, refuse_subscription
 from gateway.cloudevents import attributes
 from gateway.exchange import Plane
-from gateway.holding import held
+from gateway.first_use.holding import held
 from gateway.message import Call, Event, Refusal, Reply, Status
 from gateway.rota import in_slices
 from gateway.subscriptions import OLDEST, Gap, Subscription, parse_event_id

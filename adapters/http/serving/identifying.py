@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from adapters.http.serving.inbound import Inbound
-from gateway.identity import Authentication, Pending
+from gateway.identity.identity import Authentication, Pending
 from gateway.message import Refusal
 from policy.model import Principal
 from registry.names import Name

@@ -15,7 +15,7 @@ from adapters.http.serving.server import ServerConnection
 from adapters.http.wire import render
 from adapters.http.wire.heads import HeadMemory, RequestHead
 from gateway.farewell import stop_accepting
-from gateway.identity import Identify, by_nothing
+from gateway.identity.identity import Identify, by_nothing
 from gateway.message import Call
 from gateway.rota import Rota
 from gateway.settings import Limits

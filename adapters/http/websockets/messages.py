@@ -14,7 +14,7 @@ from adapters.http.wire import render
 from adapters.http.wire.payloads import is_json, members
 from gateway.cloudevents import MAX_ATTRIBUTES, http_fields
 from gateway.message import Call, Fields, Origin, Refusal, Reply, Status
-from policy.jwt import TOKEN_BYTES
+from policy.identity.jwt import TOKEN_BYTES
 
 SAFE = 2**53
 """Integers up to this are exact in every language's JSON."""

@@ -12,8 +12,8 @@ from adapters.http.wire.payloads import members
 from gateway.asking import Asking
 from gateway.channels import refuse_subscription
 from gateway.exchange import Exchange
-from gateway.holding import held
-from gateway.identity import Pending
+from gateway.first_use.holding import held
+from gateway.identity.identity import Pending
 from gateway.message import Call, Event, Refusal, Reply, Status
 from gateway.objects.answers import name_of, require
 from gateway.provided import Outstanding

@@ -5,7 +5,7 @@ from typing import Final
 
 from adapters.mqtt.sessions.ports import Link
 from adapters.mqtt.wire.packets import V5, Connack, Connect, Reason
-from gateway.identity import Answer, Pending
+from gateway.identity.identity import Answer, Pending
 from gateway.message import Refusal, Status
 from gateway.site import Site
 from policy.model import ANONYMOUS, Principal

@@ -32,7 +32,7 @@ from adapters.mqtt.wire.packets import (
     Unsubscribe,
 )
 from gateway.channels import Channels
-from gateway.identity import Answer as Answered
+from gateway.identity.identity import Answer as Answered
 from gateway.message import Refusal, Status
 from gateway.provided import SessionProvider
 from gateway.rota import SLICE, in_slices

@@ -8,7 +8,7 @@ from adapters.mqtt.desk.desk import Desk
 from adapters.mqtt.desk.joining import Client
 from adapters.mqtt.wire.packets import Filter, Reason
 from adapters.mqtt.wire.topics import has_wildcard
-from gateway.holding import held
+from gateway.first_use.holding import held
 from policy.decision import Decision
 from policy.model import Action
 from registry.model import Kind

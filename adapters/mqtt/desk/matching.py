@@ -14,7 +14,7 @@ from adapters.mqtt.desk.joining import Client, Entry, Joined
 from adapters.mqtt.desk.providing import Offers
 from adapters.mqtt.desk.scanning import Scans, Steps
 from adapters.mqtt.wire.topics import FilterIndex
-from gateway.holding import held
+from gateway.first_use.holding import held
 from gateway.message import Event, Refusal
 from gateway.subscriptions import OLDEST
 from gateway.view import Route

@@ -20,14 +20,14 @@ from adapters.mqtt.desk.joining import Client
 from adapters.mqtt.desk.names import RET, RPC, parse_ret, parse_rpc
 from adapters.mqtt.sessions.ports import LATER, Receipt, Session
 from adapters.mqtt.wire.packets import V5, Properties, Publish, Reason, Will
-from gateway.admission import Gate
-from gateway.holding import held, is_first_use
+from gateway.first_use.holding import held, is_first_use
 from gateway.message import Call, EventId, Extras, Refusal, Status, Unsynced
-from gateway.places import Throttled
+from gateway.quality.admission import Gate
+from gateway.quality.places import Throttled
 from gateway.refusals import denial, unknown
 from gateway.validity import CHECKED, refuse_invalid, too_large
 from gateway.view import Route
-from policy.access import UNDECIDED
+from policy.access.index import UNDECIDED
 from policy.decision import Decision
 from policy.model import Action
 from registry.model import Kind

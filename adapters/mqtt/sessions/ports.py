@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct
 
 from adapters.mqtt.wire.packets import Auth, Connack, Connect, Publish, Subscribe, Unsubscribe
-from gateway.identity import Pending
+from gateway.identity.identity import Pending
 from gateway.message import Event, Mark, Refusal
 from gateway.session_port import StoredSession
 from policy.model import Principal

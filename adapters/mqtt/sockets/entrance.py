@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from adapters.mqtt.wire.packets import Auth, Connack, Connect, Malformed, Reason
-from gateway.identity import Pending
+from gateway.identity.identity import Pending
 from gateway.message import Refusal
 from policy.model import Principal
 

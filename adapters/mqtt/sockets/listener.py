@@ -14,7 +14,7 @@ from adapters.mqtt.sockets.flusher import Flusher
 from adapters.mqtt.sockets.websocket import WebSocket
 from adapters.mqtt.wire.packets import Reason
 from gateway.farewell import stop_accepting
-from gateway.identity import Identify, by_nothing
+from gateway.identity.identity import Identify, by_nothing
 from gateway.rota import Rota, in_slices
 from gateway.unfinished import Unfinished
 

@@ -1,0 +1,1 @@
+"""Uses that no rule decides: held, asked, kept, taken back (S3 III-F)."""

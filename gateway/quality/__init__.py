@@ -1,0 +1,1 @@
+"""Quality policies at work: admission, places, accounts."""

@@ -1,0 +1,1 @@
+"""Who may do what: rules, roles and attributes, compiled to an index that decides."""

@@ -1,0 +1,1 @@
+"""Policies as casbin's models and rows, and back; casbin as the oracle of tests."""

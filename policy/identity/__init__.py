@@ -1,0 +1,1 @@
+"""Who is it: tokens, passwords, certificates and their claims, verified without effects."""
