@@ -30,7 +30,7 @@ from policy.model import (
 )
 from registry.names import Name, Pattern
 
-CACHE: Final = 32 * 1024 * 1024
+CACHE = 32 * 1024 * 1024
 """Bytes of cached decisions: some 120,000, however long the names are that somebody asks for."""
 _ENTRY: Final = 200
 """Bytes of one cached decision beside its name."""

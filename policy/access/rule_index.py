@@ -14,7 +14,7 @@ from policy.conditions.facts import Facts
 from policy.decision import Question
 from registry.names import Pattern
 
-KNOWN: Final = 10_000
+KNOWN = 10_000
 """Names whose rules an index remembers where to find."""
 FEW: Final = 2
 """So many rules are asked as they are: that is faster than looking for the right ones."""

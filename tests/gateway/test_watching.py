@@ -14,7 +14,7 @@ from policy.model import Action, QualityPolicy
 from policy.patterns import PatternIndex
 from policy.quality_rules import Breaker, Outlier
 from registry.names import Name, Pattern
-from tests.gateway.play import ANN, Stage
+from tests.gateway.play import ANN, BOB, Stage
 
 
 class Clock:
@@ -57,16 +57,17 @@ def test_nothing_is_counted_while_nobody_watches(made):
     assert plane.ended is None
 
 
-def test_others_that_observe_the_plane_go_on_as_before(made):
-    plane, watched, clock = made
-    told = []
-    plane.observe(lambda *what: told.append("first"))
-    plane.observe(lambda *what: told.append("second"))
+def test_others_that_observe_the_plane_go_on_as_before():
+    stage, clock, told = Stage(), Clock(), []
+    stage.register("a")
+    watched = Watching(stage.plane, clock, lambda: 5.0)
+    stage.plane.observe(lambda *_: told.append("first"))
+    stage.plane.observe(lambda *_: told.append("second"))
     watched.top()
-    end(plane, clock, "s/a")
+    stage.begin(principal=BOB)
     clock.now += watching.LINGER
     watched.sweep()
-    end(plane, clock, "s/a")
+    stage.begin(principal=BOB)
     assert told == ["first", "second"] * 2
 
 
