@@ -13,7 +13,7 @@ from gateway.message import Call, Refusal, Status
 from gateway.objects.local import Result
 from gateway.site import Site
 from policy.decision import Question
-from policy.model import Action
+from policy.model import ADMINISTRATOR, Action
 from registry.documents import decode
 from registry.names import InvalidName, Name, parse_name
 from registry.problems import InvalidDocument
@@ -76,6 +76,13 @@ def media_type(call: Call) -> str:
     if text in ("", "application/x-www-form-urlencoded"):
         return "application/json"
     return text
+
+
+def permit_kind(call: Call, kind: str) -> None:
+    """Refuse to make an administrator on behalf of who is none: rights never grow by delegation."""
+    if kind == ADMINISTRATOR and call.principal.kind != ADMINISTRATOR:
+        detail = f"{call.principal.id} is no administrator, and only those make an administrator"
+        raise Refusal(Status.DENIED, detail)
 
 
 def invalid(error: InvalidDocument) -> Refusal:

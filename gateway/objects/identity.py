@@ -15,7 +15,7 @@ from msgspec import Meta, field
 from gateway.bootstrap import NEWCOMER
 from gateway.identity.device_keys import CLAIM, claim_keys
 from gateway.message import Call, Refusal, Status
-from gateway.objects.answers import Request, answer, read, require
+from gateway.objects.answers import Request, answer, permit_kind, read, require
 from gateway.objects.credentials import Issuer, Method, Wish, public, replacing
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
@@ -115,6 +115,7 @@ class IdentityObject:
         """Make a claim token for a device: it is in this answer and nowhere else."""
         asked = await read(call, payload, Add)
         require(self._site, call, Action.ADMINISTER, call.name)
+        permit_kind(call, asked.kind)
         _check_principal(asked.principal, asked.kind)
         promise = Promise(asked.principal, asked.kind, asked.attributes, asked.overlap)
         try:
@@ -145,6 +146,7 @@ class IdentityObject:
         """Sign a certificate request for a principal."""
         asked = await read(call, payload, Certify)
         require(self._site, call, Action.ADMINISTER, call.name)
+        permit_kind(call, asked.kind)
         _check_principal(asked.principal, asked.kind)
         promise = Promise(asked.principal, asked.kind, asked.attributes)
         wish = Wish("certificate", asked.request, asked.days)

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import field
 
 from gateway.message import Call, Refusal, Status
-from gateway.objects.answers import Request, answer, read, require
+from gateway.objects.answers import Request, answer, permit_kind, read, require
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
@@ -61,6 +61,7 @@ class PasswordObject:
         """Set a user's password; sessions of the one before end."""
         asked = await read(call, payload, SetPassword)
         require(self._site, call, Action.ADMINISTER, call.name)
+        permit_kind(call, asked.kind)
         if problem := problem_of(asked.password):
             raise Refusal(Status.INVALID, problem)
         verifier = await asyncio.to_thread(hash_password, asked.password, self._random(SALT))
@@ -92,6 +93,7 @@ class PasswordObject:
         """Issue a device secret: it is in this answer and nowhere else."""
         asked = await read(call, payload, IssueSecret)
         require(self._site, call, Action.ADMINISTER, call.name)
+        permit_kind(call, asked.kind)
         if not 0 <= asked.ttl <= MAX_LIFETIME:
             raise Refusal(Status.INVALID, f"a ttl is 0 (for ever) to {MAX_LIFETIME} seconds")
         secret, verifier = new_secret(self._random)

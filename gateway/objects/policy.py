@@ -77,6 +77,7 @@ class PolicyObject:
         documents = await self._documents(call, payload)
         for document in documents:
             self._administer(call, document.spec)
+            self._permit_endpoint(call, document.spec)
             await self._check_endpoints(document)
         found = await self._conflicts(documents)
         errors = [str(conflict) for conflict in found if conflict.error]
@@ -181,6 +182,13 @@ class PolicyObject:
                 detail = f"{document.kind} {document.name}: {url} cannot be bound: {why}"
                 raise Refusal(Status.DENIED, detail)
 
+    def _permit_endpoint(self, call: Call, spec: Policy) -> None:
+        """Decide ``bind`` of an endpoint, as of a registrant's: it is called from in here."""
+        if isinstance(spec, Binding) and call.principal.kind != ADMINISTRATOR:
+            url = spec.endpoint or spec.source
+            if url:
+                require(self._site, call, Action.BIND, Name(spec.name), endpoint=url)
+
     def _administer(self, call: Call, spec: Policy) -> None:
         """Decide ``administer`` on everything that a policy speaks of.
 
@@ -208,6 +216,8 @@ class PolicyObject:
     ) -> Iterable[PolicyRecord]:
         for document in documents:
             old = catalog.policies.get((document.kind, document.name))
+            if old is not None:  # what it replaces may speak of more
+                self._administer(call, from_record(old))
             revision = old.revision if old is not None else 0
             if document.revision not in (0, revision):
                 detail = (

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 
 from msgspec import field
 
+from gateway.bootstrap import NEWCOMER
 from gateway.message import Call, Refusal, Status
-from gateway.objects.answers import Request, answer, read, require
+from gateway.objects.answers import Request, answer, permit_kind, read, require
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
@@ -49,6 +50,10 @@ class TokenObject:
         """Issue a token: its secret is in this answer and nowhere else."""
         asked = await read(call, payload, Issue)
         require(self._site, call, Action.ADMINISTER, call.name)
+        permit_kind(call, asked.kind)
+        if asked.kind == NEWCOMER:
+            detail = "claim tokens are made by $site/identity/add (`hilum device add`)"
+            raise Refusal(Status.INVALID, detail)
         try:
             secret, record = new_token(
                 self._random,
