@@ -14,12 +14,14 @@ from adapters.http.wire.fields import (
     CRLF,
     DROP,
     HOST,
+    LENGTH,
     PASS,
     REQUESTS,
+    TRACE,
     TYPE,
     of_request,
 )
-from adapters.http.wire.heads import HEAD_END, PATIENCE, RETRY, RequestHead
+from adapters.http.wire.heads import DIGITS, HEAD_END, PATIENCE, RETRY, RequestHead
 from adapters.http.wire.intake import Intake
 from adapters.http.wire.parser import HttpRequestParser
 from gateway.message import portable_type
@@ -129,6 +131,10 @@ class RequestReader(Intake):
             head.host = value
         elif kind == AUTHORIZATION and not head.authorization:
             head.authorization = value
+        elif kind == LENGTH and head.length < 0 and value.isdigit() and len(value) <= DIGITS:
+            head.length = int(value)
+        elif kind == TRACE and not head.traceparent:
+            head.traceparent = value
         else:
             head.note(kind, value)
 

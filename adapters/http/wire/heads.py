@@ -38,6 +38,8 @@ PATIENCE: Final = 16
 RETRY: Final = 61
 """A connection whose heads were unknown this often in a row is asked only now and then."""
 SEEN: Final = 8192
+DIGITS: Final = 18
+"""Of the longest Content-Length that is believed."""
 
 
 class RequestHead:
@@ -175,7 +177,7 @@ class RequestHead:
             self.fields += (b"Cookie", COLON, others, CRLF)
 
     def _note_length(self, value: bytes) -> None:
-        if self.length >= 0 or not value.isdigit() or len(value) > 18:
+        if self.length >= 0 or not value.isdigit() or len(value) > DIGITS:
             self.error = (400, "Content-Length must be one decimal number")
             return
         self.length = int(value)
