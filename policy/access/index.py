@@ -246,7 +246,7 @@ class AccessIndex:
     # Inside
 
     def _evaluate(self, question: Question) -> Decision:
-        if self._is_protected(question):
+        if question.principal.kind == ADMINISTRATOR and self._is_protected(question):
             return _PROTECTED
         return self._outcome(self._about(question, self._enforced), question)
 
