@@ -112,8 +112,10 @@ def revoke(
     folder = _folder(state)
     _attempt(folder.certificate_pem)
     known = {record.serial for record in _attempt(folder.issued)}
+    serial, given = serial.replace(":", "").lower(), serial  # openssl and browsers write it so
     if serial not in known:
-        refuse(f"this authority issued no certificate {serial}", status=Status.NOT_FOUND)
+        detail = f"this authority issued no certificate {given}"
+        refuse(detail, hint="hilum ca list shows what it issued", status=Status.NOT_FOUND)
     _attempt(lambda: folder.revoke([serial]))
     say(f"{serial} revoked")
 

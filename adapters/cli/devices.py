@@ -77,6 +77,8 @@ def revoke(
         return
     for revoked in answer["revoked"]:
         say(f"{revoked} revoked")
+    if not answer["revoked"]:  # an issuer's tokens, which no list here knows
+        note(f"{principal} had no credential here; tokens of issuers until now end, too")
     if not answer["durable"]:
         note(NOT_DURABLE, "yellow")
 

@@ -200,4 +200,4 @@ def _is_listed(anchor: Anchor, known: _Known) -> bool:
 
 
 def _refused(why: str) -> Refusal:
-    return Refusal(Status.UNAUTHENTICATED, f"the certificate stands for nobody: {why}")
+    return Refusal(Status.UNAUTHENTICATED, f"the certificate stands for nobody ({why})")

@@ -117,6 +117,9 @@ class IdentityObject:
         require(self._site, call, Action.ADMINISTER, call.name)
         permit_kind(call, asked.kind)
         _check_principal(asked.principal, asked.kind)
+        if asked.overlap >= 0 and not self._held_by(asked.principal):
+            detail = f"{asked.principal} has nothing to replace: `hilum device add` lets it in"
+            raise Refusal(Status.NOT_FOUND, detail)
         promise = Promise(asked.principal, asked.kind, asked.attributes, asked.overlap)
         try:
             token, record = new_token(

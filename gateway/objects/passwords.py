@@ -66,7 +66,7 @@ class PasswordObject:
             raise Refusal(Status.INVALID, problem)
         verifier = await asyncio.to_thread(hash_password, asked.password, self._random(SALT))
         record = CredentialRecord(
-            f"password-{sha256(asked.user.encode()).hexdigest()[:16]}",
+            f"password:{sha256(asked.user.encode()).hexdigest()[:16]}",
             "password",
             asked.user,
             verifier,
@@ -99,7 +99,7 @@ class PasswordObject:
         secret, verifier = new_secret(self._random)
         now = int(self._site.time())
         record = CredentialRecord(
-            f"secret-{self._random(8).hex()}",
+            f"secret:{self._random(8).hex()}",
             "secret",
             asked.user or asked.principal.partition(":")[2],
             verifier,

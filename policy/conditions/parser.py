@@ -232,7 +232,9 @@ class _Parser:
         type_ = self._types.get(token.text)
         if type_ is None:
             close = near(token.text, self._types, 1)
-            hint = f"did you mean {close[0]}?" if close else "declare it in a policy Attribute"
+            hint = "declare it in a policy of the kind Attribute"
+            if close:
+                hint += f", or did you mean {close[0]}?"
             raise InvalidCondition(f"there is no attribute {token.text}", token.offset, hint)
         return Read(type_, token.text)
 

@@ -172,6 +172,7 @@ def test_a_value_of_another_type_fails(attribute: str, value: Any, test: str, wh
     [
         ("", 0, "ends too early", ""),
         ("subject.rnak > Nurse", 0, "no attribute subject.rnak", "did you mean subject.rank?"),
+        ("subject.rnak > Nurse", 0, "no attribute subject.rnak", "a policy of the kind Attribute"),
         ("true and object.zzzzzzzzzzzz", 9, "no attribute", "declare it"),
         ("subject.rank == Nurs", 13, "Nurs is not one of", "did you mean Nurse?"),
         ("subject.rank == Zz9", 13, "Zz9 is not one of", "use one of"),

@@ -57,6 +57,15 @@ def test_what_cannot_be_issued_is_refused(state, tmp_path):
     )
 
 
+def test_a_serial_counts_as_openssl_and_browsers_write_it(state, tmp_path):
+    for write in (str.upper, lambda text: ":".join(text[i : i + 2] for i in range(0, 32, 2))):
+        at = ("--state", str(state), "--out", str(tmp_path / "x"), "--output", "json")
+        done = hilum("ca", "issue", "--host", "a", *at)
+        serial = json.loads(done.stdout)["serial"]
+        done = hilum("ca", "revoke", write(serial), "--state", str(state))
+        assert (done.returncode, done.stdout) == (0, f"{serial} revoked\n"), done.stderr
+
+
 def test_a_certificate_issued_offline_counts_when_the_site_runs(state, tmp_path):
     """Also over a request of openssl's, whose key the site never sees."""
     hosts = ("--host", "localhost", "--host", "127.0.0.1")

@@ -282,6 +282,16 @@ def test_an_operator_replaces_what_a_device_has(site):
     assert Mqtt(site, second["user"], second["password"]).said[0] == "Success"
 
 
+def test_nothing_is_replaced_of_a_device_that_has_nothing(site):
+    done = site.cli("device", "rotate", "device:stranger")
+    assert done.returncode == 5
+    assert "hilum device add" in done.stderr
+    assert "hlm_" not in done.stdout
+    done = site.cli("device", "revoke", "--principal", "device:stranger")
+    assert done.returncode == 0
+    assert "device:stranger had no credential here" in done.stderr
+
+
 def test_the_list_shows_what_is_public(site):
     added(site, "device:listed", "--note", "in the hall")
     out = site.cli("device", "list").stdout
