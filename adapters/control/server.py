@@ -28,7 +28,7 @@ log = logging.getLogger("hilum.control")
 MAX_CONNECTIONS = 256
 HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
-"""How long a connection may be open without asking anything."""
+"""How long a connection may be open without asking anything, and a TLS handshake may take."""
 KEEP_ALIVE = 5
 GRACE = 5
 """Seconds that open requests get at the end."""
@@ -107,6 +107,25 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to the program."""
         yield
+
+    async def startup(self, sockets: list[Socket] | None = None) -> None:
+        """Serve on bound sockets as uvicorn does, but give up handshakes that take too long."""
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def connection() -> asyncio.Protocol:
+            return _Connection(config, self.server_state, self.lifespan.state)
+
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=socket,
+                ssl=config.ssl,
+                ssl_handshake_timeout=HEAD_SECONDS if config.ssl is not None else None,
+                backlog=config.backlog,
+            )
+            for socket in sockets or ()
+        ]
+        self.started = True
 
 
 class _Connection(H11Protocol):
