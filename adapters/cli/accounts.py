@@ -47,8 +47,13 @@ def accounts(
         [
             *(item[column] for column in columns[:-2]),
             f"{item['cpu']:.3f}",
-            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["updated"])),
+            _time(item["updated"]),
         ]
         for item in items
     ]
     show(output, {"items": items}, columns, rows)
+
+
+def _time(unix: int) -> str:
+    """Return when an account was last stored; new ones are within five seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(unix)) if unix else "-"

@@ -121,7 +121,11 @@ def _print(one: Sealed, output: Format) -> None:
 
 
 def _when(one: Sealed) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(one.time / 1000))
+    return _time(one.time / 1000)
+
+
+def _time(unix: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(unix))
 
 
 def _why(one: Sealed) -> str:
@@ -130,9 +134,14 @@ def _why(one: Sealed) -> str:
     rest = {key: value for key, value in one.body.items() if key not in hidden}
     reasons = one.body.get("reasons", [])
     said = [str(reason) for reason in reasons] if isinstance(reasons, list) else []
-    said += [f"{key}={_text(value)}" for key, value in rest.items()]
+    repeated = "repeated" in rest
+    said += [f"{key}={_text(key, value, repeated)}" for key, value in rest.items()]
     return printable(", ".join(said))
 
 
-def _text(value: object) -> str:
+def _text(key: str, value: object, repeated: bool) -> str:
+    if repeated and key in ("first", "last") and isinstance(value, int):
+        return _time(value / 1000)
+    if key in ("expires", "before") and isinstance(value, int):
+        return _time(value) if value else "never"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -32,7 +32,9 @@ def read_foreign(text: CasbinText) -> Foreign:
     try:
         model = _load(text)
     except Exception as error:  # Casbin raises whatever its reader stumbles over.
-        raise NotExpressible(f"casbin cannot read this: {error or type(error).__name__}") from error
+        said = f"casbin cannot read this ({error or type(error).__name__})"
+        hint = "is the one a model, with [request_definition], and the other its policy?"
+        raise NotExpressible(f"{said}: {hint}") from error
     sections = model.model
     for section, name in _DEFINITIONS:
         if len(sections.get(section, ())) != 1:

@@ -48,6 +48,7 @@ def test_what_a_principal_and_a_binding_used_is_listed_exported_and_kept(site):
     assert next(r for r in rows if r["principal"] == "device:m1")["events"] == "3"
     table = site.cli("accounts", "--bindings").stdout
     assert "meter/kwh" in table
+    assert "1970" not in table  # what nobody has stored yet has no time
     document = json.loads(site.cli("accounts", "--output", "json", "--limit", "1").stdout)
     assert len(document["items"]) == 1
 

@@ -146,11 +146,24 @@ def test_the_command_verifies_and_says_the_first_wrong_record(site, tmp_path):
 
 
 def test_the_command_shows_the_newest_records(site):
+    for name in ("service:x", "service:y", "service:z"):
+        ask(site, "token/issue", {"principal": name}, site.token)
+    found(site, event="token-issued", principal="service:z")
     shown = hilum("audit", "tail", str(site.state / "audit"), "--count", "3")
     assert shown.returncode == 0, shown.stderr
     assert len(shown.stdout.strip().splitlines()) == 3
     as_json = hilum("audit", "tail", str(site.state / "audit"), "--output", "json")
     assert json.loads(as_json.stdout.splitlines()[0])["seq"] >= 1
+
+
+def test_times_in_records_are_shown_as_people_read_them(site):
+    site.cli("secret", "issue", "device:always")
+    site.cli("secret", "issue", "device:soon", "--ttl", "1h")
+    found(site, event="credential-issued", principal="device:soon")
+    shown = hilum("audit", "tail", str(site.state / "audit"), "--count", "9").stdout.splitlines()
+    assert any("device:always" in line and "expires=never" in line for line in shown)
+    this_year = time.strftime("expires=%Y-", time.localtime(time.time() + 3600))
+    assert any("device:soon" in line and this_year in line for line in shown)
 
 
 def test_a_killed_site_goes_on_with_its_chain_and_forgets_no_change(tmp_path):
