@@ -9,6 +9,8 @@ from policy.model import Principal
 
 ENTRIES: Final = 100_000
 """Verified tokens that are remembered; what is open with one that is not ends with it."""
+OF_ONE: Final = 1000
+"""Those of one principal: whoever gets himself many tokens ends his own sessions, not others'."""
 
 
 class JwtCache:
@@ -35,8 +37,9 @@ class JwtCache:
         principal = verified.principal
         if verified.issued <= self._void.get(principal.id, -1):
             return False
-        if len(self._found) >= ENTRIES:
-            oldest = next(iter(self._found))
+        own = self._by_name.get(principal.id, ())
+        if len(own) >= OF_ONE or len(self._found) >= ENTRIES:
+            oldest = next(iter(own if len(own) >= OF_ONE else self._found))
             self._dropped.append(self._found[oldest].principal.credential)
             self._remove(oldest)
         self._found[digest] = verified

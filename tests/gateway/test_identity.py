@@ -237,6 +237,20 @@ class TestIssuers:
         assert world.identity.jwts.ended(world.now) == [first.credential]
         assert world.identity.known("idp:ann") is second
 
+    def test_too_many_tokens_of_one_principal_push_out_its_own(self, world, monkeypatch):
+        monkeypatch.setattr(jwt_cache, "OF_ONE", 2)
+        world.trust(key("EC"))
+        signed = {"alg": "ES256", "signer": key("EC")}
+        other = world.identity.bearer(token(claims(world.now, sub="other"), **signed), PEER, never)
+        found = [
+            world.identity.bearer(token(claims(world.now, jti=str(n)), **signed), PEER, never)
+            for n in range(5)
+        ]
+        assert world.identity.live(other)
+        assert [world.identity.live(one) for one in found] == [False] * 3 + [True] * 2
+        ended = [one.credential for one in found[:3]]
+        assert world.identity.jwts.ended(world.now) == ended
+
     def test_too_many_tokens_push_the_oldest_out(self, world, monkeypatch):
         monkeypatch.setattr(jwt_cache, "ENTRIES", 3)
         world.trust(key("EC"))
