@@ -84,7 +84,9 @@ def obliged(
 
 
 def _with_headers(fields: Fields, headers: dict[str, str]) -> Fields:
-    fields = _without(fields, {name.lower().encode() for name in headers})
+    # CGI and WSGI read ``_`` as ``-``: a caller's X-A would stand beside our X_A.
+    own = {name.lower().encode() for name in headers}
+    fields = _without(fields, own | {name.replace(b"_", b"-") for name in own})
     for name, value in headers.items():
         fields += (name.encode(), b": ", value.encode(), b"\r\n")
     return fields

@@ -189,6 +189,15 @@ def test_headers_are_added_and_nobody_can_send_his_own() -> None:
     assert b"".join(exchange.call.fields) == b"X-Other: mine\r\nX-Purpose: care\r\n"
 
 
+def test_a_header_with_an_underscore_is_nobody_s_own_either() -> None:
+    """CGI and WSGI give a service both by the same name."""
+    stage = staged(headers={"X_Ward": "east"})
+    exchange, _ = stage.exchange()
+    exchange.call.fields = [b"X-Ward", b": ", b"west", b"\r\n"]
+    exchange.begin(b"", end=True)
+    assert b"".join(exchange.call.fields) == b"X_Ward: east\r\n"
+
+
 def test_without_a_mask_replies_stream() -> None:
     stage = staged(log=True)
     stage.begin()
