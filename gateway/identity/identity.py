@@ -134,7 +134,10 @@ class Authentication:
 
     def header(self, raw: bytes, peer: str, then: Then) -> Answer:
         """Find out who sends an Authorization header (RFC 6750 section 2.1)."""
-        match = _BEARER.fullmatch(raw) if len(raw) <= HEADER_BYTES else None
+        if len(raw) > HEADER_BYTES:
+            why = f"the Authorization field is longer than {HEADER_BYTES} bytes"
+            return self._failed(peer, "", why)
+        match = _BEARER.fullmatch(raw)
         if match is None:
             return self._failed(peer, "", "no bearer token is in the Authorization field")
         found = self.bearer(match[1].decode(), peer, partial(self._remember, raw, then))

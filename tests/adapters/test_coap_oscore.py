@@ -204,13 +204,14 @@ async def test_after_a_crash_freshness_is_shown_with_an_echo(tmp_path, folders):
         await asyncio.to_thread(state.write_text, kept)  # as a crash would leave it
 
 
-async def test_a_context_whose_folder_is_gone_ends_at_once(site, client, folders):
+async def test_a_context_whose_folder_is_gone_ends_at_once(site, client, folders, caplog):
     request = client.request(Code.GET, f"{PLAN}/news", observe=0)
     await asyncio.wait_for(request.response, 5)
     assert len(site.listener.service.events.observing) == 1
     await asyncio.to_thread(shutil.rmtree, folders[0] / "thermometer")
     site.listener.service.security.refresh()
     assert not site.listener.service.events.observing
+    assert "not written" not in caplog.text  # as it is whenever a claim is spent
     with pytest.raises((aiocoap.error.Error, ValueError)):
         await client.ask(Code.POST, f"{PLAN}/make", b"hello")
     request.observation.cancel()

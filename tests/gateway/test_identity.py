@@ -109,6 +109,11 @@ class TestHeaders:
     def test_other_headers_authenticate_nobody(self, world, spelling):
         assert world.header(spelling.replace("{}", world.token()[0]).encode()) is None
 
+    def test_what_is_too_long_is_told_so(self, world):
+        answer = world.identity.header(b"Bearer " + b"x" * 9000, PEER, never)
+        assert isinstance(answer, Refusal)
+        assert "longer than 8224 bytes" in answer.detail
+
     def test_a_header_that_was_seen_ends_with_its_token(self, world):
         secret, record = world.token()
         raw = b"Bearer " + secret.encode()

@@ -259,7 +259,8 @@ def _release(context: Any) -> None:
     try:
         context._destroy()  # noqa: SLF001 (only its destructor calls it, whenever that is)
     except OSError as error:
-        log.warning("the OSCORE context in %s is not written: %s", context.basedir, error)
+        if not isinstance(error, FileNotFoundError):  # its folder went with its credential
+            log.warning("the OSCORE context in %s is not written: %s", context.basedir, error)
         context.lockfile = None
         lock.release()
 

@@ -120,7 +120,7 @@ class Security:
     def refresh(self) -> None:
         """Look for new contexts, and end what those have open that are gone."""
         for client in self._contexts.refresh():
-            log.warning("the OSCORE context %s is gone", client.name)
+            log.info("the OSCORE context %s is gone", client.name)
             self._end(client)
 
     def end_of(self, credentials: Collection[str]) -> None:
