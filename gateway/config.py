@@ -11,7 +11,6 @@ from pathlib import Path
 
 from gateway.settings import Coap, Config, Issuer, Listen
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
-from policy.identity.tokens import is_principal
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
 from registry.urls import WEB, InvalidUrl, parse_url
@@ -21,6 +20,8 @@ _ENTRY = re.compile(
 )
 
 _REALM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OWN_REALMS = frozenset({"site", "anonymous", "newcomer"})
+"""Whoever else could say who is in these could be whom the site itself means."""
 
 
 def load(path: Path | None = None) -> Config:
@@ -50,6 +51,7 @@ def check(config: Config) -> None:
         *(_listen_problems("mqtt", config.mqtt) if config.mqtt.enabled else ()),
         *(_coap_problems(config.coap) if config.coap.enabled else ()),
         *_issuer_problems(config),
+        *_realm_problems(config),
         *_remote_problems(config),
         *_broker_problems(config),
         *_trace_problems(config),
@@ -128,7 +130,7 @@ def _tls_problems(table: str, listen: Listen) -> Iterator[str]:
             f"[{table}] client_realm: belongs to client_ca, authorities that are not the site's "
             "own: whom they certify is in a realm of their own"
         )
-    if listen.client_realm and not is_principal(f"{listen.client_realm}:x"):
+    if listen.client_realm and not _REALM.fullmatch(listen.client_realm):
         yield f"[{table}] client_realm: {quoted(listen.client_realm)} is no realm: use a-z, 0-9, -"
     if listen.client_crl is not None and listen.client_ca is None:
         yield f"[{table}] client_crl: belongs to client_ca"
@@ -170,7 +172,7 @@ def _port_problems(config: Config) -> Iterator[str]:
 
 
 def _issuer_problems(config: Config) -> Iterator[str]:
-    realms = {"site", "anonymous"}
+    realms = set(_OWN_REALMS)
     for number, issuer in enumerate(config.issuer, 1):
         where = f"[[issuer]] {number}"
         for setting, text in (("url", issuer.url), ("jwks_uri", issuer.jwks_uri)):
@@ -190,6 +192,27 @@ def _issuer_problems(config: Config) -> Iterator[str]:
                 "would be a bearer token: name another audience"
             )
     yield from _login_problems(config)
+
+
+def _realm_problems(config: Config) -> Iterator[str]:
+    """Yield realms that two authorities have: equal subjects of both would be one principal."""
+    taken = _OWN_REALMS | {issuer.realm for issuer in config.issuer}
+    authorities: dict[str, Path | None] = {}
+    listeners: dict[str, Listen | Coap] = {
+        "http": config.http,
+        "control": config.control,
+        "mqtt": config.mqtt,
+        "coap": config.coap,
+    }
+    for table, listen in listeners.items():
+        realm = listen.client_realm
+        if realm and (
+            realm in taken or authorities.setdefault(realm, listen.client_ca) != listen.client_ca
+        ):
+            yield (
+                f"[{table}] client_realm: {quoted(realm)} is taken; each issuer and each client_ca "
+                "has a realm of its own"
+            )
 
 
 def _login_problems(config: Config) -> Iterator[str]:

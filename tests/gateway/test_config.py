@@ -145,6 +145,19 @@ WRONG = [
         "[http] client_realm: belongs to client_ca, authorities that are not the site's own: whom "
         "they certify is in a realm of their own",
     ),
+    *(
+        (f'[mqtt]\nclient_ca = "/dev/null"\nclient_realm = "{realm}"', "is taken; each issuer")
+        for realm in ("site", "anonymous", "newcomer")
+    ),
+    (
+        '[http]\nclient_ca = "/dev/null"\nclient_realm = "a"\n[coap]\nclient_ca = "b"\n'
+        'client_realm = "a"',
+        '[coap] client_realm: "a" is taken; each issuer and each client_ca has a realm of its own',
+    ),
+    (
+        '[http]\nclient_ca = "/dev/null"\nclient_realm = "a:b"',
+        '[http] client_realm: "a:b" is no realm',
+    ),
     (
         '[http]\nclient_crl = "/dev/null"',
         "[http] client_crl: belongs to client_ca",
