@@ -136,20 +136,13 @@ class Lane:
                 limiter.take(now, size)
         return wait
 
-    def owe(self, size: int) -> None:
-        """Commit bytes that came or went after the message was let in."""
-        now = self.clock()
-        if self._sole is not None:
-            self._sole[1].owe(now, size)
-            return
-        for _, limiter in self.limiters:
-            limiter.owe(now, size)
-
     def settle(self, size: int, received: int, sent: int) -> None:
         """A message that was let in with ``size`` bytes ended: commit what else came and went."""
         more = sent + received - size if received > size else sent
         if more:
-            self.owe(more)
+            now = self.clock()
+            for _, limiter in self.limiters:
+                limiter.owe(now, more)
 
     def bind(self, target: object, label: str, size: int) -> Throttled | Held:
         """Admit a call to one endpoint, by the limits that each endpoint has for itself."""

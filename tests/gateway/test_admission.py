@@ -508,4 +508,4 @@ def test_what_is_taken_in_any_case_is_paced():
     assert isinstance(refusal, Throttled)
     quiet = stage(places(1)).route().gate.lane(ANN)
     assert quiet.pace(10, 0.0) == 0.0
-    quiet.owe(100)
+    quiet.settle(0, 100, 0)
