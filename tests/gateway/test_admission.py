@@ -460,8 +460,9 @@ def test_retries_come_from_a_budget():
     assert sends() == 2
 
 
-def test_without_a_rule_about_retries_a_call_is_tried_as_often_as_ever():
-    guarded = stage(QualityPolicy(EVERY, timeout=9000), instances="abcd")
+@pytest.mark.parametrize("policy", [QualityPolicy(EVERY, timeout=9000), places(1)])
+def test_without_a_rule_about_retries_a_call_is_tried_as_often_as_ever(policy):
+    guarded = stage(policy, instances="abcd")
     guarded.begin()
     for _ in range(5):
         guarded.http.answers[-1].failed(Status.UNAVAILABLE, "gone", written=False)

@@ -67,6 +67,7 @@ def held(
 @pytest.mark.parametrize(
     "text",
     [
+        "object.level >= 2",
         "subject.rank >= AttendingDoctor",
         'subject.rank > "Nurse"',
         "Nurse < subject.rank",
