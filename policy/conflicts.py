@@ -43,6 +43,7 @@ def conflicts(
     concerned = set(policies if changed is None else changed)
     found = [*_same_names(policies, concerned), *_duplicates(policies, concerned)]
     found += _circles(policies, concerned)
+    found += _unknown_roles(policies, concerned)
     found += _same_attributes(policies, concerned)
     if any(kind == Attribute.__name__ for kind, _ in concerned):
         found += _unreadable(policies)
@@ -75,6 +76,17 @@ def _circles(policies: Mapping[PolicyId, Policy], concerned: set[PolicyId]) -> I
         if not changed.isdisjoint(circle):
             way = " -> ".join(circle[:20])
             yield Conflict(f"roles inherit in a circle, {way}: leave one step out", error=True)
+
+
+def _unknown_roles(
+    policies: Mapping[PolicyId, Policy], concerned: set[PolicyId]
+) -> Iterator[Conflict]:
+    """Yield uses of roles that no Role defines: claims of tokens may say them, or it is a typo."""
+    known = {name for kind, name in policies if kind == Role.__name__}
+    for id_, policy in policies.items():
+        for role in sorted(_roles_in(policy) - known) if id_ in concerned else ():
+            message = f"{_labels([id_])} speaks of the role {role}, which no Role defines"
+            yield Conflict(f"{message}: it counts only for tokens that say it", error=False)
 
 
 def _same_attributes(

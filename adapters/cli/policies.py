@@ -154,7 +154,7 @@ def show_answers(answers: list[Any], output: Format, *, dry_run: bool) -> None:
         show(output, applied, columns, [[one[c] for c in columns] for one in applied])
         for answer in answers:
             for conflict in answer.get("conflicts", []):
-                note(f"warning: {conflict}", "yellow")
+                note(conflict, "yellow")
             if not answer.get("durable", True):
                 note(NOT_DURABLE, "yellow")
 

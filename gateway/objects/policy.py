@@ -82,7 +82,8 @@ class PolicyObject:
         found = await self._conflicts(documents)
         errors = [str(conflict) for conflict in found if conflict.error]
         if errors:
-            raise Refusal(Status.CONFLICT, "; ".join(errors), extra={"conflicts": errors})
+            detail = "; ".join(conflict.message for conflict in found if conflict.error)
+            raise Refusal(Status.CONFLICT, detail, extra={"conflicts": errors})
         outcome: list[dict[str, Any]] = []
 
         def plan(catalog: Catalog) -> Sequence[Change]:
@@ -252,9 +253,10 @@ class PolicyObject:
 def _refuse_used(site: Site, kind: str, name: str) -> None:
     """Refuse to delete what other policies speak of."""
     if kind in (Role.__name__, Attribute.__name__):
-        errors = [str(conflict) for conflict in uses(site.policies.specs(), [(kind, name)])]
-        if errors:
-            raise Refusal(Status.CONFLICT, "; ".join(errors[:10]), extra={"conflicts": errors})
+        found = uses(site.policies.specs(), [(kind, name)])
+        if found:
+            detail = "; ".join(conflict.message for conflict in found[:10])
+            raise Refusal(Status.CONFLICT, detail, extra={"conflicts": [str(c) for c in found]})
 
 
 def _content(record: PolicyRecord) -> tuple[str, dict[str, str], int]:

@@ -10,6 +10,7 @@ from policy.model import (
     LifecyclePolicy,
     Policy,
     ResolutionPolicy,
+    Role,
     Subject,
 )
 
@@ -55,6 +56,20 @@ def test_policies_that_say_the_same_are_told() -> None:
         "say the same: one of them is enough"
     )
     assert told(rule, rule, changed=set()) == []
+
+
+def test_roles_that_nobody_defined_are_told_of_what_is_changed() -> None:
+    """They may come from tokens; but a deny for a role that is misspelt denies nobody."""
+    rule = AccessPolicy(
+        "deny", (Subject(role="p1"), Subject(role="nurs")), (Action.CALL,), ("s/a",)
+    )
+    (conflict,) = told(rule, Role())
+    assert str(conflict) == (
+        "warning: AccessPolicy/p0 speaks of the role nurs, which no Role defines: "
+        "it counts only for tokens that say it"
+    )
+    assert told(rule, Role(), changed={("Role", "p1")}) == []
+    assert len(told(rule, changed={("AccessPolicy", "p0")})) == 2
 
 
 @pytest.mark.parametrize(
