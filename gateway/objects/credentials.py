@@ -24,7 +24,8 @@ log = logging.getLogger("hilum.identity")
 DAY: Final = 86_400
 MAX_DAYS: Final = 3660
 Method = Literal["certificate", "secret", "psk", "oscore"]
-_REPLACES = re.compile(r"replaces (\S{1,4000}) until ([0-9]{1,12})")
+REPLACES = re.compile(r"replaces (\S{1,4000}) until ([0-9]{1,12})")
+"""A note that ends other credentials at a time: only the site itself writes it."""
 
 
 class Wish(NamedTuple):
@@ -65,7 +66,7 @@ class Issuer:
     def start(self) -> None:
         """Go on with what the log says: credentials that are being replaced end in time."""
         for record in self._site.catalog.credentials.values():
-            match = _REPLACES.fullmatch(record.note)
+            match = REPLACES.fullmatch(record.note)
             if match is not None:
                 self.schedule(match[1].split(","), int(match[2]))
         self._claims.update(self.keys.claims())

@@ -9,6 +9,7 @@ from msgspec import field
 
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, permit_kind, read, require
+from gateway.objects.credentials import REPLACES
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
@@ -127,5 +128,7 @@ def _check(record: CredentialRecord) -> None:
     if not is_kind(record.kind) or record.kind == "anonymous":
         detail = f"{record.kind!r} is no kind: use lower-case letters, digits and hyphens"
         raise Refusal(Status.INVALID, detail)
+    if REPLACES.fullmatch(record.note):
+        raise Refusal(Status.INVALID, "such a note would end other credentials: write another one")
     if not 0 < len(user) <= USER or not user.isprintable():
         raise Refusal(Status.INVALID, f"a user's name has 1 to {USER} printable characters")

@@ -118,6 +118,13 @@ def test_a_claim_token_is_not_made_by_hand(site):
         assert reply.status in (403, 422), reply.body
 
 
+def test_a_note_ends_no_other_credential(site):
+    """Notes of the site itself say which credentials end when; it reads them when it starts."""
+    asked = json.dumps({"principal": "device:x", "note": "replaces secret-0123 until 1"})
+    reply = site.http("POST", "/$site/identity/secret", asked, token=site.clerk)
+    assert reply.status == 422, reply.body
+
+
 def test_who_may_issue_tokens_issues_others(site):
     asked = json.dumps({"principal": "service:x"})
     assert site.http("POST", "/$site/token/issue", asked, token=site.clerk).status == 200
