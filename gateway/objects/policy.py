@@ -80,10 +80,9 @@ class PolicyObject:
             self._permit_endpoint(call, document.spec)
             await self._check_endpoints(document)
         found = await self._conflicts(documents)
-        errors = [str(conflict) for conflict in found if conflict.error]
+        errors = [conflict.message for conflict in found if conflict.error]
         if errors:
-            detail = "; ".join(conflict.message for conflict in found if conflict.error)
-            raise Refusal(Status.CONFLICT, detail, extra={"conflicts": errors})
+            raise Refusal(Status.CONFLICT, "; ".join(errors), extra={"conflicts": errors})
         outcome: list[dict[str, Any]] = []
 
         def plan(catalog: Catalog) -> Sequence[Change]:
@@ -253,10 +252,9 @@ class PolicyObject:
 def _refuse_used(site: Site, kind: str, name: str) -> None:
     """Refuse to delete what other policies speak of."""
     if kind in (Role.__name__, Attribute.__name__):
-        found = uses(site.policies.specs(), [(kind, name)])
-        if found:
-            detail = "; ".join(conflict.message for conflict in found[:10])
-            raise Refusal(Status.CONFLICT, detail, extra={"conflicts": [str(c) for c in found]})
+        errors = [conflict.message for conflict in uses(site.policies.specs(), [(kind, name)])]
+        if errors:
+            raise Refusal(Status.CONFLICT, "; ".join(errors[:10]), extra={"conflicts": errors})
 
 
 def _content(record: PolicyRecord) -> tuple[str, dict[str, str], int]:
