@@ -29,7 +29,7 @@ local body = %s
 local n = 0
 function request()
   n = n + 1
-  local trace = string.format("traceparent: 00-%%032x-%%016x-01\\r\\n\\r\\n", n, n)
+  local trace = string.format("traceparent: 00-%%032x-%%016x-00\\r\\n\\r\\n", n, n)
   return heads[n %% #heads + 1] .. trace .. body
 end
 """

@@ -53,7 +53,7 @@ def request(host: str, number: int, token: str, body: bytes, name: str = OBJECT)
 
 def traced(head: bytes, number: int) -> bytes:
     """Return a request with a trace of its own."""
-    line = b"traceparent: 00-%032x-%016x-01\r\n" % (number, number)
+    line = b"traceparent: 00-%032x-%016x-00\r\n" % (number, number)
     return head.replace(b"Content-Type:", line + b"Content-Type:", 1)
 
 

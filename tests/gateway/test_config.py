@@ -275,16 +275,19 @@ def test_a_line_is_found_in_a_large_file_or_not_told():
 
 
 KEYS = [*(info.name for info in fields(Config)), "port", "allow", "state", "\u2028", "x.y", ""]
-VALUES = st.recursive(
-    st.one_of(
-        st.booleans(),
-        st.integers(),
-        st.floats(),
-        st.text(max_size=20),
-        st.sampled_from(["0.0.0.0", "::", "10.0.0.1/8", "/dev/null", "http://a", "a:80", "²"]),
-    ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
-    max_leaves=8,
+LEAVES = st.one_of(
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(["0.0.0.0", "::", "10.0.0.1/8", "/dev/null", "http://a", "a:80", "²"]),
+)
+VALUES: st.SearchStrategy = st.deferred(
+    lambda: (
+        LEAVES
+        | st.lists(VALUES, max_size=3)
+        | st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3)
+    )
 )
 
 
