@@ -1,12 +1,17 @@
 """Settings of the whole test suite."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.running import Gateway
+
+# A shell starts its background jobs with SIGINT ignored; what tests start must hear Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Two busy cores make single examples slow, so time alone never fails a property.
 settings.register_profile(
