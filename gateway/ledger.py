@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from gateway.message import Refusal, Status, Unwritten
 from gateway.ports import Entry, Store, StoreConflict, StoreError
-from registry.catalog import Catalog, Draft, Touched
+from registry.catalog import Catalog, Touched
 from registry.changes import Batch, Change, decode, encode
+from registry.draft import Draft
 from registry.names import Name
 from registry.snapshot import dump, load
 

@@ -171,7 +171,8 @@ class Site:
         registration = self.catalog.registrations.get(id_)
         if registration is None or not registration.live or id_ in self._compiler.dead:
             return None
-        self._leases[id_] = self._clock() + registration.lease
+        if registration.lease:
+            self._leases[id_] = self._clock() + registration.lease
         return registration.lease
 
     def due(self, now: float) -> list[Expired]:
@@ -306,6 +307,8 @@ class Site:
             kinds |= {kind for kind, _ in touched.policies}
             for id_ in touched.registrations:
                 self._registered(id_)
+        for tell in self.watchers.entered:
+            tell(entered)
         await self._decided_anew(kinds, patterns, names, gone)
 
     async def _decided_anew(
@@ -343,7 +346,7 @@ class Site:
         """A lease began or ended."""
         registration = self.catalog.registrations.get(id_)
         self._compiler.dead.discard(id_)
-        if registration is None or not registration.live:
+        if registration is None or not registration.live or not registration.lease:
             self._leases.pop(id_, None)
         else:
             self._leases[id_] = self._clock() + registration.lease

@@ -1,7 +1,8 @@
 """Who is told when something in force changes."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
+from gateway.ledger import Entered
 from policy.model import Principal
 from registry.model import RegistrationId
 from registry.names import Name
@@ -21,6 +22,8 @@ class Watchers:
         """Bindings of channels to methods, or to sources, changed."""
         self.registrations: list[Callable[[RegistrationId], None]] = []
         """A registration began, changed or ended."""
+        self.entered: list[Callable[[Sequence[Entered]], None]] = []
+        """Changes are in the catalog; their acknowledgement waits until all are told."""
         self.spaces: list[Callable[[], None]] = []
         """Spaces of free topics changed."""
         self.logins: list[Callable[[Principal, str, str], None]] = []

@@ -5,7 +5,7 @@ catalog. What may be asked for is checked before a Change is appended, by ``clas
 """
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
@@ -17,11 +17,16 @@ from registry.changes import (
     Expired,
     ObjectCreated,
     ObjectDestroyed,
+    OntologyLoaded,
+    OntologyUnloaded,
     PolicyApplied,
     PolicyDeleted,
     PrincipalRevoked,
     Registered,
+    ThingDescribed,
+    ThingForgotten,
     TokenIssued,
+    TokenRevoked,
 )
 from registry.model import (
     CredentialRecord,
@@ -31,16 +36,16 @@ from registry.model import (
     Method,
     NameRecord,
     Offer,
+    OntologyRecord,
     PolicyRecord,
     Registration,
     RegistrationId,
+    ThingRecord,
     TokenRecord,
     VirtualObject,
 )
 from registry.names import Name, parent
 
-K = TypeVar("K")
-V = TypeVar("V")
 Definitions: TypeAlias = dict[Name, Definition]
 
 
@@ -55,6 +60,8 @@ class Touched(NamedTuple):
     tokens: frozenset[str] = frozenset()
     credentials: frozenset[str] = frozenset()
     registrations: frozenset[RegistrationId] = frozenset()
+    things: frozenset[str] = frozenset()
+    ontologies: frozenset[str] = frozenset()
 
 
 class Clash(NamedTuple):
@@ -71,6 +78,11 @@ class Catalog:
     def __init__(self) -> None:
         self.names: MutableMapping[Name, NameRecord] = {}
         self.registrations: MutableMapping[RegistrationId, Registration] = {}
+        self.things: MutableMapping[str, ThingRecord] = {}
+        """Thing Descriptions by their ids."""
+        self.thing_of: MutableMapping[Name, str] = {}
+        """The id of the Thing Description that an object comes from."""
+        self.ontologies: MutableMapping[str, OntologyRecord] = {}
         self.policies: MutableMapping[tuple[str, str], PolicyRecord] = {}
         self.tokens: MutableMapping[str, TokenRecord] = {}
         self.credentials: MutableMapping[str, CredentialRecord] = {}
@@ -91,19 +103,15 @@ class Catalog:
                 return self._create(id_, created)
             case ObjectDestroyed(name):
                 return self._destroy(name)
+            case ThingDescribed() | ThingForgotten() | OntologyLoaded() | OntologyUnloaded():
+                return self._describe(change)
             case PolicyApplied(policy):
                 self.policies[policy.kind, policy.name] = policy
                 return Touched(policies=frozenset({(policy.kind, policy.name)}))
             case PolicyDeleted(kind, policy_name):
                 self.policies.pop((kind, policy_name), None)
                 return Touched(policies=frozenset({(kind, policy_name)}))
-            case TokenIssued(token):
-                self.tokens[token.id] = token
-                return Touched(tokens=frozenset({token.id}))
-            case CredentialIssued() | CredentialRevoked() | PrincipalRevoked():
-                return self._credential(change)
-        self.tokens.pop(change.id, None)
-        return Touched(tokens=frozenset({change.id}))
+        return self._credential(change)
 
     def next_generation(self) -> int:
         """Return the generation that the next registration gets."""
@@ -152,9 +160,20 @@ class Catalog:
         return tuple(o for o in record.offers if registrations[o.registration].live)
 
     def _credential(
-        self, change: CredentialIssued | CredentialRevoked | PrincipalRevoked
+        self,
+        change: TokenIssued
+        | TokenRevoked
+        | CredentialIssued
+        | CredentialRevoked
+        | PrincipalRevoked,
     ) -> Touched:
         match change:
+            case TokenIssued(token):
+                self.tokens[token.id] = token
+                return Touched(tokens=frozenset({token.id}))
+            case TokenRevoked(id_):
+                self.tokens.pop(id_, None)
+                return Touched(tokens=frozenset({id_}))
             case CredentialIssued(credential):
                 self.credentials[credential.id] = credential
                 return Touched(credentials=frozenset({credential.id}))
@@ -163,6 +182,39 @@ class Catalog:
                 return Touched(credentials=frozenset({id_}))
         self.revoked[change.principal] = max(change.at, self.revoked.get(change.principal, 0))
         return Touched()
+
+    def _describe(
+        self, change: ThingDescribed | ThingForgotten | OntologyLoaded | OntologyUnloaded
+    ) -> Touched:
+        match change:
+            case ThingDescribed(thing):
+                before = self.thing_of.get(thing.name, thing.id)
+                self._forget(before)
+                self._forget(thing.id)
+                self.things[thing.id] = thing
+                self.thing_of[thing.name] = thing.id
+                return Touched(things=frozenset({thing.id, before}))
+            case ThingForgotten(id_):
+                self._forget(id_)
+                return Touched(things=frozenset({id_}))
+            case OntologyLoaded(ontology):
+                self.ontologies[ontology.name] = ontology
+                return Touched(ontologies=frozenset({ontology.name}))
+        self.ontologies.pop(change.name, None)
+        return Touched(ontologies=frozenset({change.name}))
+
+    def _forget(self, id_: str) -> None:
+        old = self.things.pop(id_, None)
+        if old is not None and self.thing_of.get(old.name) == id_:
+            del self.thing_of[old.name]
+
+    def _undescribed(self, names: Iterable[Name]) -> frozenset[str]:
+        """Forget the descriptions of objects that their registration offers no longer."""
+        described = (self.things[self.thing_of[name]] for name in names if name in self.thing_of)
+        gone = frozenset(t.id for t in described if not self._offers(t.registration, t.name))
+        for id_ in gone:
+            self._forget(id_)
+        return gone
 
     def _register(self, registration: Registration) -> Touched:
         id_ = registration.id
@@ -177,14 +229,16 @@ class Catalog:
         self.generation = max(self.generation, registration.generation)
         self.registrations[id_] = registration
         names = self._move(id_, before, _definitions(registration.everything()))
-        return Touched(names=names, registrations=frozenset({id_}))
+        things = self._undescribed(names)
+        return Touched(names=names, registrations=frozenset({id_}), things=things)
 
     def _deregister(self, id_: RegistrationId) -> Touched:
         old = self.registrations.pop(id_, None)
         if old is None:
             return Touched()
         names = self._move(id_, _definitions(old.everything()), {})
-        return Touched(names=names, registrations=frozenset({id_}))
+        things = self._undescribed(names)
+        return Touched(names=names, registrations=frozenset({id_}), things=things)
 
     def _expire(self, id_: RegistrationId, generation: int) -> Touched:
         old = self.registrations.get(id_)
@@ -215,7 +269,7 @@ class Catalog:
             self.registrations[id_] = _without(old, name)
             gone = _definitions(o for o in old.everything() if o.name == name)
             names |= self._move(id_, gone, {})
-        return Touched(names=frozenset(names))
+        return Touched(names=frozenset(names), things=self._undescribed(names))
 
     def _offers(self, id_: RegistrationId, name: Name) -> bool:
         record = self.names.get(name)
@@ -265,56 +319,6 @@ class Catalog:
         owners = [self.registrations[o.registration].owner for o in offers]
         owner = record.owner if record.owner in owners else owners[0]
         self.names[record.name] = NameRecord(record.name, record.kind, owner, offers)
-
-
-class Draft(Catalog):
-    """A catalog beside another: reads fall through, writes stay here.
-
-    Changes that were appended but not yet committed are applied to a draft, so that the next one
-    is checked against them (design 5: the pending tail).
-    """
-
-    def __init__(self, base: Catalog) -> None:
-        super().__init__()
-        self.names = _Overlay(base.names)
-        self.registrations = _Overlay(base.registrations)
-        self.policies = _Overlay(base.policies)
-        self.tokens = _Overlay(base.tokens)
-        self.credentials = _Overlay(base.credentials)
-        self.revoked = _Overlay(base.revoked)
-        self.generation = base.generation
-
-
-class _Overlay(MutableMapping[K, V], Generic[K, V]):
-    """A mapping over another that is never written."""
-
-    def __init__(self, base: MutableMapping[K, V]) -> None:
-        self._base = base
-        self._own: dict[K, V] = {}
-        self._gone: set[K] = set()
-
-    def __getitem__(self, key: K) -> V:
-        if key in self._own:
-            return self._own[key]
-        if key in self._gone:
-            raise KeyError(key)
-        return self._base[key]
-
-    def __setitem__(self, key: K, value: V) -> None:
-        self._own[key] = value
-        self._gone.discard(key)
-
-    def __delitem__(self, key: K) -> None:
-        self[key]
-        self._own.pop(key, None)
-        self._gone.add(key)
-
-    def __iter__(self) -> Iterator[K]:
-        yield from self._own
-        yield from (k for k in self._base if k not in self._own and k not in self._gone)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def _definitions(objects: Iterable[VirtualObject]) -> Definitions:

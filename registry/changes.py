@@ -7,9 +7,11 @@ from msgspec import Struct
 
 from registry.model import (
     CredentialRecord,
+    OntologyRecord,
     PolicyRecord,
     Registration,
     RegistrationId,
+    ThingRecord,
     TokenRecord,
     VirtualObject,
 )
@@ -46,6 +48,30 @@ class ObjectDestroyed(Struct, frozen=True, tag="object-destroyed"):
     """An object and its members are gone, whoever offered them."""
 
     name: Name
+
+
+class ThingDescribed(Struct, frozen=True, tag="thing-described"):
+    """A Thing Description was submitted or changed; its registration is a Change of its own."""
+
+    thing: ThingRecord
+
+
+class ThingForgotten(Struct, frozen=True, tag="thing-forgotten"):
+    """A Thing Description was deleted or expired; its registration ends by a Change of its own."""
+
+    id: str
+
+
+class OntologyLoaded(Struct, frozen=True, tag="ontology-loaded"):
+    """An operator loaded an ontology, or replaced the one of its name."""
+
+    ontology: OntologyRecord
+
+
+class OntologyUnloaded(Struct, frozen=True, tag="ontology-unloaded"):
+    """An operator took an ontology out."""
+
+    name: str
 
 
 class PolicyApplied(Struct, frozen=True, tag="policy-applied"):
@@ -98,6 +124,10 @@ Change: TypeAlias = (
     | Expired
     | ObjectCreated
     | ObjectDestroyed
+    | ThingDescribed
+    | ThingForgotten
+    | OntologyLoaded
+    | OntologyUnloaded
     | PolicyApplied
     | PolicyDeleted
     | TokenIssued

@@ -8,6 +8,7 @@ from registry.broker_urls import BROKER, parse_broker_url
 from registry.documents import Document, InvalidDocument, Path, Problem
 from registry.model import Endpoint
 from registry.names import InvalidName, Name, Pattern, check_registrable, near, parse_name
+from registry.terms import PREFIXES, expand
 from registry.urls import PORTS, WEB, InvalidUrl, Url, parse_url, placeholders, scheme_of
 
 MAX_PROBLEMS: Final = 20
@@ -75,6 +76,15 @@ class Findings:
         if len(self.problems) < MAX_PROBLEMS:
             found = self._document.problem_inside(path, text, offset, message, hint)
             self.problems.append(found)
+
+    def term(self, path: Path, text: str) -> str:
+        """Return the IRI of a term of a vocabulary."""
+        try:
+            return expand(text)
+        except ValueError as error:
+            hint = "write a whole IRI, or one of: " + ", ".join(f"{each}:" for each in PREFIXES)
+            self.add(path, str(error), hint)
+            return text
 
     def finish(self) -> None:
         """Raise InvalidDocument if anything was found."""

@@ -119,6 +119,9 @@ def _describe_member(
     name: Name, definition: Method | EventChannel, bindings: Bindings
 ) -> Description:
     described: Description = {"name": name, **structs.asdict(definition)}
+    for meaning in ("types", "profile"):
+        if not described[meaning]:
+            del described[meaning]
     if isinstance(definition, Method):
         # Not as the service wrote them, but where calls go now.
         del described["endpoints"]

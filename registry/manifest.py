@@ -5,7 +5,7 @@ The manifest's names become canonical; every error says line, column and what to
 
 import re
 from collections.abc import Container, Iterable
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
@@ -13,7 +13,16 @@ from msgspec.structs import replace
 from registry.checks import Findings, Scope
 from registry.describe import describe_microservice, describe_object, render_text
 from registry.documents import Path, read_one
-from registry.model import EventChannel, Method, RegistrationId, Text, VirtualObject
+from registry.model import (
+    Deployment,
+    EventChannel,
+    Method,
+    Profile,
+    RegistrationId,
+    Terms,
+    Text,
+    VirtualObject,
+)
 from registry.names import Name, member
 from registry.schemas import SchemaChecks
 
@@ -36,6 +45,7 @@ MAX_NAMES: Final = 10_000
 _IDENTITY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+~-]{0,126}[A-Za-z0-9])?")
 
 ApiVersion: TypeAlias = Literal["hilum/v1"]
+M = TypeVar("M", Method, EventChannel)
 
 
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -48,6 +58,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     lease: Annotated[int, Meta(ge=5, le=86_400)] = 60
     description: Text = ""
     objects: Annotated[tuple[VirtualObject, ...], Meta(max_length=1000)] = ()
+    deployment: Deployment = ""
 
 
 class Creation(Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,13 +148,13 @@ class _Objects:
         methods, channels = {}, {}
         for key, method in obj.methods.items():
             here = (*path, "methods", key)
-            methods[self._member(here, name, key, "method")] = method
-            self._method(here, method)
+            methods[self._member(here, name, key, "method")] = self._method(here, method)
         for key, channel in obj.channels.items():
             here = (*path, "channels", key)
-            channels[self._member(here, name, key, "channel")] = channel
-            self._channel(here, channel)
-        return replace(obj, name=name, methods=methods, channels=channels)
+            channels[self._member(here, name, key, "channel")] = self._channel(here, channel)
+        types = self._terms((*path, "types"), obj.types)
+        place = self._findings.term((*path, "place"), obj.place) if obj.place else ""
+        return replace(obj, name=name, methods=methods, channels=channels, types=types, place=place)
 
     def finish(self) -> None:
         """Raise InvalidDocument if anything is wrong."""
@@ -167,15 +178,16 @@ class _Objects:
             self._findings.add(path, message, hint, key=is_key)
         self._seen[name] = f"{'an' if what == 'object' else 'a'} {what}"
 
-    def _method(self, path: Path, method: Method) -> None:
+    def _method(self, path: Path, method: Method) -> Method:
         for index, endpoint in enumerate(method.endpoints):
             self._findings.endpoint((*path, "endpoints", index), endpoint)
         if method.input is not None:
             self._schemas.check((*path, "input"), method.input)
         if method.output is not None:
             self._schemas.check((*path, "output"), method.output)
+        return self._meaning(path, method)
 
-    def _channel(self, path: Path, channel: EventChannel) -> None:
+    def _channel(self, path: Path, channel: EventChannel) -> EventChannel:
         if channel.retain.count == 0 and channel.retain.bytes == 0:
             hint = "limit count or bytes"
             self._findings.add((*path, "retain"), "the channel would keep everything", hint)
@@ -183,3 +195,28 @@ class _Objects:
             self._schemas.check((*path, "schema"), channel.schema)
         for index, url in enumerate(channel.sources):
             self._findings.source((*path, "sources", index), url)
+        return self._meaning(path, channel)
+
+    def _meaning(self, path: Path, definition: M) -> M:
+        """Return a member with whole IRIs where it speaks of an ontology."""
+        if not definition.types and definition.profile is None:
+            return definition
+        types = self._terms((*path, "types"), definition.types)
+        profile = definition.profile
+        if profile is not None:
+            profile = self._profile((*path, "profile"), profile)
+        return replace(definition, types=types, profile=profile)
+
+    def _profile(self, path: Path, profile: Profile) -> Profile:
+        term = self._findings.term
+        return replace(
+            profile,
+            category=term((*path, "category"), profile.category) if profile.category else "",
+            inputs={k: term((*path, "inputs", k), v) for k, v in profile.inputs.items()},
+            outputs={k: term((*path, "outputs", k), v) for k, v in profile.outputs.items()},
+            preconditions=self._terms((*path, "preconditions"), profile.preconditions),
+            effects=self._terms((*path, "effects"), profile.effects),
+        )
+
+    def _terms(self, path: Path, terms: Terms) -> Terms:
+        return tuple(self._findings.term((*path, i), each) for i, each in enumerate(terms))

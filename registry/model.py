@@ -17,6 +17,11 @@ ArgumentPlace = Literal["path", "query", "header", "body"]
 Encoding = Literal["", "cbor"]
 Text: TypeAlias = Annotated[str, Meta(max_length=4096)]
 """What people read; the limits of this module hold for what arrives from outside."""
+Term: TypeAlias = Annotated[str, Meta(min_length=1, max_length=1024)]
+"""An IRI of a vocabulary. A manifest may shorten it with a known prefix: ``brick:VAV``."""
+Terms: TypeAlias = Annotated[tuple[Term, ...], Meta(max_length=32)]
+Deployment: TypeAlias = Literal["", "device", "edge", "fog", "cloud"]
+"""Where a microservice runs (S3 III-D)."""
 
 
 class Kind(StrEnum):
@@ -50,6 +55,33 @@ class Retain(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_def
     """Seconds."""
 
 
+class ServiceLevel(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """What a service promises (S3 III-D); 0 promises nothing.
+
+    ``latency`` is the 95th percentile in milliseconds, ``availability`` a share of time,
+    ``rate`` calls or events per second.
+    """
+
+    latency: Annotated[float, Meta(ge=0, le=86_400_000)] = 0
+    availability: Annotated[float, Meta(ge=0, le=1)] = 0
+    rate: Annotated[float, Meta(ge=0, le=1e9)] = 0
+
+
+class Profile(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """What a method or channel means, in the words of an ontology (S3 III-D, OWL-S).
+
+    ``inputs`` and ``outputs`` give the class of each parameter; preconditions and effects are
+    classes of situations, compared as terms.
+    """
+
+    category: Annotated[str, Meta(max_length=1024)] = ""
+    inputs: Annotated[dict[str, Term], Meta(max_length=32)] = {}
+    outputs: Annotated[dict[str, Term], Meta(max_length=32)] = {}
+    preconditions: Terms = ()
+    effects: Terms = ()
+    level: ServiceLevel = ServiceLevel()
+
+
 class Method(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """A member that is called and answers.
 
@@ -64,6 +96,8 @@ class Method(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_def
     input: dict[str, Any] | None = None
     output: dict[str, Any] | None = None
     endpoints: Annotated[tuple[Endpoint, ...], Meta(max_length=64)] = ()
+    types: Terms = ()
+    profile: Profile | None = None
 
 
 class EventChannel(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
@@ -80,15 +114,23 @@ class EventChannel(Struct, frozen=True, gc=False, forbid_unknown_fields=True, om
     overflow: Literal["drop-oldest", "disconnect", "block"] = "drop-oldest"
     schema: dict[str, Any] | None = None
     sources: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+    types: Terms = ()
+    profile: Profile | None = None
 
 
 class VirtualObject(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
-    """A named thing with members."""
+    """A named thing with members.
+
+    ``types`` are classes of an ontology, ``place`` is where it is: an individual of the site's
+    model. They are what its service says: who believes it is for policy to say.
+    """
 
     name: str
     description: Text = ""
     methods: dict[str, Method] = {}
     channels: dict[str, EventChannel] = {}
+    types: Terms = ()
+    place: Annotated[str, Meta(max_length=1024)] = ""
 
     def members(self) -> "list[tuple[Name, Method | EventChannel]]":
         """Return every member with its full name."""
@@ -118,8 +160,9 @@ class Registration(Struct, frozen=True, gc=False):
     """A microservice's registration as the catalog keeps it.
 
     ``owner`` is the principal that registered it, ``peer`` the address it came from (it may bind
-    only that address, design 5), ``lease`` its period in seconds. ``generation`` grows with each
-    registration of the same id, so that a late expiry never ends a newer registration.
+    only that address, design 5), ``lease`` its period in seconds, 0 for none: it stays.
+    ``generation`` grows with each registration of the same id, so that a late expiry never ends a
+    newer registration.
     """
 
     id: RegistrationId
@@ -131,6 +174,7 @@ class Registration(Struct, frozen=True, gc=False):
     description: str = ""
     created: tuple[VirtualObject, ...] = ()
     live: bool = True
+    deployment: Deployment = ""
 
     def everything(self) -> tuple[VirtualObject, ...]:
         """Return the objects of the manifest and those created at run time."""
@@ -151,6 +195,35 @@ class NameRecord(Struct, frozen=True, gc=False):
     kind: Kind
     owner: str
     offers: tuple[Offer, ...]
+
+
+class ThingRecord(Struct, frozen=True, gc=False):
+    """A W3C Thing Description as it was submitted, byte for byte (design 8).
+
+    ``id`` is the description's own, or the one that the site gave an anonymous one; ``name`` is
+    the virtual object that it became, offered by ``registration``. Times are Unix milliseconds,
+    ``expires`` 0 means never. ``revision`` grows with each change of it.
+    """
+
+    id: str
+    name: Name
+    registration: RegistrationId
+    owner: str
+    text: str
+    created: int
+    modified: int
+    revision: int
+    expires: int = 0
+    anonymous: bool = False
+
+
+class OntologyRecord(Struct, frozen=True, gc=False):
+    """An ontology or a model of a building or plant, as an operator loaded it: Turtle."""
+
+    name: str
+    owner: str
+    text: str
+    revision: int
 
 
 class PolicyRecord(Struct, frozen=True, gc=False):

@@ -15,9 +15,11 @@ from registry.model import (
     Kind,
     NameRecord,
     Offer,
+    OntologyRecord,
     PolicyRecord,
     Registration,
     RegistrationId,
+    ThingRecord,
     TokenRecord,
 )
 from registry.names import Name
@@ -32,6 +34,14 @@ class _Name(Struct, frozen=True, tag="name"):
     kind: Kind
     owner: str
     offers: tuple[RegistrationId, ...]
+
+
+class _Thing(Struct, frozen=True, tag="thing"):
+    record: ThingRecord
+
+
+class _Ontology(Struct, frozen=True, tag="ontology"):
+    record: OntologyRecord
 
 
 class _Policy(Struct, frozen=True, tag="policy"):
@@ -55,7 +65,8 @@ class _Generation(Struct, frozen=True, tag="generation"):
     generation: int
 
 
-_Record = _Registration | _Name | _Policy | _Token | _Credential | _Revoked | _Generation
+_Other = _Thing | _Ontology | _Policy | _Token | _Credential | _Revoked
+_Record = _Registration | _Name | _Other | _Generation
 _decoder: msgspec.json.Decoder[_Record] = msgspec.json.Decoder(_Record)
 _encoder = msgspec.json.Encoder()
 
@@ -68,7 +79,9 @@ def dump(catalog: Catalog) -> Iterator[bytes]:
     """
     registrations = list(catalog.registrations.values())
     names = list(catalog.names.values())
-    rest: list[Struct] = [_Policy(policy) for policy in catalog.policies.values()]
+    rest: list[Struct] = [_Thing(thing) for thing in catalog.things.values()]
+    rest += [_Ontology(ontology) for ontology in catalog.ontologies.values()]
+    rest += [_Policy(policy) for policy in catalog.policies.values()]
     rest += [_Token(token) for token in catalog.tokens.values()]
     rest += [_Credential(credential) for credential in catalog.credentials.values()]
     rest += [_Revoked(principal, at) for principal, at in catalog.revoked.items()]
@@ -113,8 +126,13 @@ def load(catalog: Catalog, records: Iterable[bytes]) -> None:
         raise ValueError("the snapshot ends too early")
 
 
-def _load_other(catalog: Catalog, record: _Policy | _Token | _Credential | _Revoked) -> None:
+def _load_other(catalog: Catalog, record: _Other) -> None:
     match record:
+        case _Thing(thing):
+            catalog.things[thing.id] = thing
+            catalog.thing_of[thing.name] = thing.id
+        case _Ontology(ontology):
+            catalog.ontologies[ontology.name] = ontology
         case _Policy(policy):
             catalog.policies[policy.kind, policy.name] = policy
         case _Token(token):

@@ -199,6 +199,7 @@ class RegistryObject:
             generation=0,
             objects=objects,
             description=manifest.description,
+            deployment=manifest.deployment,
         )
 
         def plan(catalog: Catalog) -> Sequence[Change]:

@@ -19,10 +19,14 @@ from registry.changes import (
     Expired,
     ObjectCreated,
     ObjectDestroyed,
+    OntologyLoaded,
+    OntologyUnloaded,
     PolicyApplied,
     PolicyDeleted,
     PrincipalRevoked,
     Registered,
+    ThingDescribed,
+    ThingForgotten,
     TokenIssued,
     TokenRevoked,
 )
@@ -213,7 +217,7 @@ def change_body(change: Change) -> dict[str, object]:
     return {"event": event, **_about(change)}
 
 
-def _about(change: Change) -> dict[str, Any]:  # noqa: C901 (one case each)
+def _about(change: Change) -> dict[str, Any]:  # noqa: C901, PLR0912 (one case each)
     match change:
         case Registered(one):
             names = [obj.name for obj in one.objects]
@@ -224,6 +228,14 @@ def _about(change: Change) -> dict[str, Any]:  # noqa: C901 (one case each)
             return {"registration": str(id_), "name": obj.name}
         case ObjectDestroyed(name):
             return {"name": name}
+        case ThingDescribed(thing):
+            return {"thing": thing.id, "name": thing.name, "revision": thing.revision}
+        case ThingForgotten(id_):
+            return {"thing": id_}
+        case OntologyLoaded(ontology):
+            return {"ontology": ontology.name, "revision": ontology.revision}
+        case OntologyUnloaded(name):
+            return {"ontology": name}
         case PolicyApplied(policy):
             found = {"policy": f"{policy.kind}/{policy.name}", "revision": policy.revision}
             return {**found, "expires": policy.expires} if policy.expires else found

@@ -9,9 +9,11 @@ from policy.model import Action, Obligations, Principal
 from registry import changes as ch
 from registry.model import (
     CredentialRecord,
+    OntologyRecord,
     PolicyRecord,
     Registration,
     RegistrationId,
+    ThingRecord,
     TokenRecord,
     VirtualObject,
 )
@@ -205,6 +207,16 @@ CASES = [
     (ch.Expired(ID, 1), {"registration": "plans/1/i"}),
     (ch.ObjectCreated(ID, OBJECT), {"registration": "plans/1/i", "name": "site/plan"}),
     (ch.ObjectDestroyed(A), {"name": "site/a"}),
+    (
+        ch.ThingDescribed(ThingRecord("urn:a", A, ID, "service:p", "{}", 1, 1, 4)),
+        {"thing": "urn:a", "name": "site/a", "revision": 4},
+    ),
+    (ch.ThingForgotten("urn:a"), {"thing": "urn:a"}),
+    (
+        ch.OntologyLoaded(OntologyRecord("plant", "user:root", "", 2)),
+        {"ontology": "plant", "revision": 2},
+    ),
+    (ch.OntologyUnloaded("plant"), {"ontology": "plant"}),
     (
         ch.PolicyApplied(PolicyRecord("AccessPolicy", "x", 3, "user:root", "{}")),
         {"policy": "AccessPolicy/x", "revision": 3},

@@ -29,8 +29,11 @@ LIBRARIES = {
     "casbin": "policy/casbin_exchange/store.py",
     "cbor2": "adapters/coap/wire/formats.py",
     "cryptography": "policy/identity/site_ca.py",
+    "elementpath": "registry/search/xpath.py",
+    "fastjsonschema": "registry/things/validation.py",
     "httptools": "adapters/http/*.py",
     "joserfc": "policy/identity/jwt.py",
+    "jsonpath_rfc9535": "registry/search/jsonpath.py",
     "mbedtls": "adapters/coap/serving/dtls.py",
     "mypy_extensions": "*",  # marks for the optional compiled form
     "mqtt5": "adapters/mqtt/wire/codec5.py",
@@ -38,6 +41,10 @@ LIBRARIES = {
     "opentelemetry": "adapters/otlp/exporter.py",
     "paho": "adapters/mqtt/outbound/link.py",  # what aiomqtt does not show of it
     "prometheus_client": "adapters/control/metrics.py",
+    "pyld": "registry/things/expansion.py",
+    "pyoxigraph": "registry/index/rdf.py",
+    "pyshacl": "registry/ontology/shapes.py",
+    "rdflib": "registry/ontology/graphs.py",
     "rich": "adapters/cli/*.py",
     "ruamel": "registry/yaml_text.py",
     "starlette": "adapters/control/*.py",
@@ -45,6 +52,7 @@ LIBRARIES = {
     "uvicorn": "adapters/control/server.py",
     "uvloop": "adapters/main/*.py",
     "wsproto": "adapters/*/websocket.py",
+    "zeroconf": "adapters/dnssd/announce.py",
 }
 
 # The pure core may use these types, but not ask them what time it is.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from registry.catalog import Catalog, Clash, Draft, Touched, kind_of
+from registry.catalog import Catalog, Clash, Touched, kind_of
 from registry.changes import (
     Batch,
     Change,
@@ -19,24 +19,31 @@ from registry.changes import (
     Expired,
     ObjectCreated,
     ObjectDestroyed,
+    OntologyLoaded,
+    OntologyUnloaded,
     PolicyApplied,
     PolicyDeleted,
     PrincipalRevoked,
     Registered,
+    ThingDescribed,
+    ThingForgotten,
     TokenIssued,
     TokenRevoked,
     decode,
     encode,
 )
+from registry.draft import Draft
 from registry.model import (
     CredentialRecord,
     Endpoint,
     EventChannel,
     Kind,
     Method,
+    OntologyRecord,
     PolicyRecord,
     Registration,
     RegistrationId,
+    ThingRecord,
     TokenRecord,
     VirtualObject,
 )
@@ -278,6 +285,31 @@ def test_credentials_come_and_go_and_a_revocation_only_moves_on() -> None:
     assert catalog.revoked == {"device:x": 7}
 
 
+def described(id_: str, name: str, by: RegistrationId = A1, revision: int = 1) -> ThingDescribed:
+    return ThingDescribed(ThingRecord(id_, Name(f"s/{name}"), by, "user:a", "{}", 1, 2, revision))
+
+
+def test_a_description_goes_with_what_it_describes() -> None:
+    catalog = Catalog()
+    apply(catalog, registered(A1, obj("w"), obj("v")), registered(B1, obj("w")))
+    apply(catalog, described("urn:w", "w"), described("urn:v", "v"), described("urn:b", "w", B1))
+    assert set(catalog.things) == {"urn:v", "urn:b"}
+    assert apply(catalog, ObjectDestroyed(Name("s/v")))[0].things == {"urn:v"}
+    assert apply(catalog, Deregistered(A1))[0].things == set()
+    assert catalog.thing_of == {Name("s/w"): "urn:b"}
+    assert apply(catalog, registered(B1, obj("x")))[0].things == {"urn:b"}
+    assert not catalog.things
+
+
+def test_ontologies_come_and_go() -> None:
+    catalog = Catalog()
+    ontology = OntologyRecord("building", "user:a", "", 1)
+    assert apply(catalog, OntologyLoaded(ontology))[0].ontologies == {"building"}
+    assert catalog.ontologies == {"building": ontology}
+    assert apply(catalog, OntologyUnloaded("building"))[0].ontologies == {"building"}
+    assert not catalog.ontologies
+
+
 members = st.sampled_from(["", "m", "n", "mn"])
 objects = st.builds(obj, st.sampled_from(["w", "v", "w/m"]), members, members).filter(
     lambda o: not o.methods.keys() & o.channels.keys()
@@ -321,6 +353,14 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(Expired, ids, generations),
     st.builds(ObjectCreated, ids, objects),
     st.builds(ObjectDestroyed, st.sampled_from([Name("s/w"), Name("s/v"), Name("s/w/m")])),
+    st.builds(
+        described, st.sampled_from(["urn:1", "urn:2"]), st.sampled_from("wv"), ids, generations
+    ),
+    st.builds(ThingForgotten, st.sampled_from(["urn:1", "urn:2"])),
+    st.builds(
+        OntologyLoaded, st.builds(OntologyRecord, st.just("o"), owners, st.just(""), generations)
+    ),
+    st.builds(OntologyUnloaded, st.just("o")),
     st.builds(PolicyApplied, policies),
     st.builds(PolicyDeleted, st.just("AccessPolicy"), st.sampled_from("pq")),
     st.builds(TokenIssued, tokens),
@@ -336,6 +376,9 @@ def tables(catalog: Catalog) -> tuple[object, ...]:
     return (
         dict(catalog.names),
         dict(catalog.registrations),
+        dict(catalog.things),
+        dict(catalog.thing_of),
+        dict(catalog.ontologies),
         dict(catalog.policies),
         dict(catalog.tokens),
         dict(catalog.credentials),
@@ -363,7 +406,14 @@ def test_any_log_leaves_a_catalog_that_holds_together(log: list[Change]) -> None
         before = visible(catalog)
         touched = catalog.apply(change)
         assert twin.apply(change) == touched
-        told_all = (touched.names, touched.registrations, touched.policies, touched.tokens)
+        told_all = (
+            touched.names,
+            touched.registrations,
+            touched.policies,
+            touched.tokens,
+            touched.things,
+            touched.ontologies,
+        )
         for old, new, told in zip(before, visible(catalog), told_all, strict=True):
             assert {k for k in old.keys() | new.keys() if old.get(k) != new.get(k)} <= told
         check_invariants(catalog)
@@ -377,6 +427,8 @@ def visible(catalog: Catalog) -> list[dict[Any, Any]]:
         {id_: (r.live, r.generation, r.lease) for id_, r in catalog.registrations.items()},
         dict(catalog.policies),
         dict(catalog.tokens),
+        dict(catalog.things),
+        dict(catalog.ontologies),
     ]
 
 
@@ -388,6 +440,7 @@ def check_invariants(catalog: Catalog) -> None:
         assert len(set(who)) == len(who)
         assert record.owner in {catalog.registrations[id_].owner for id_ in who}
         assert {kind_of(offer.definition) for offer in record.offers} == {record.kind}
+    assert {t.name: t.id for t in catalog.things.values()} == catalog.thing_of
     for id_, registration in catalog.registrations.items():
         assert registration.id == id_
         assert registration.generation <= catalog.generation

@@ -14,8 +14,10 @@ from registry.model import (
     Endpoint,
     EventChannel,
     Method,
+    Profile,
     RegistrationId,
     Retain,
+    ServiceLevel,
     VirtualObject,
 )
 
@@ -328,3 +330,45 @@ def test_a_manifest_with_one_damaged_value_is_read_or_refused(data: st.DataObjec
 @given(st.integers(0, len(RECOMMENDER) - 1), st.binary(max_size=3))
 def test_a_manifest_with_damaged_bytes_is_read_or_refused(place: int, noise: bytes) -> None:
     check_any(RECOMMENDER[:place] + noise + RECOMMENDER[place + 1 :])
+
+
+# --- meaning ---------------------------------------------------------------------------------
+
+MEANING = b"""{"apiVersion": "hilum/v1", "microservice": "hvac", "version": "1",
+ "deployment": "edge",
+ "objects": [{"name": "vav1", "types": ["brick:VAV"], "place": "urn:plant:floor2",
+   "methods": {"set": {"types": ["urn:plant:Set"], "profile": {"category": "urn:plant:Climate",
+     "inputs": {"t": "qudt:Quantity"}, "outputs": {"ok": "urn:plant:Ok"},
+     "preconditions": ["urn:plant:On"], "effects": ["urn:plant:Warm"], "level": {"latency": 50}}}},
+   "channels": {"temp": {"profile": {"outputs": {"value": "brick:Temperature_Sensor"}}}}}]}"""
+
+
+def test_terms_become_whole_iris() -> None:
+    manifest = decode(MEANING)
+    assert manifest.deployment == "edge"
+    (vav,) = manifest.objects
+    assert vav.types == ("https://brickschema.org/schema/Brick#VAV",)
+    assert vav.place == "urn:plant:floor2"
+    assert vav.methods["set"].types == ("urn:plant:Set",)
+    assert vav.methods["set"].profile == Profile(
+        category="urn:plant:Climate",
+        inputs={"t": "http://qudt.org/schema/qudt/Quantity"},
+        outputs={"ok": "urn:plant:Ok"},
+        preconditions=("urn:plant:On",),
+        effects=("urn:plant:Warm",),
+        level=ServiceLevel(latency=50),
+    )
+    assert vav.channels["temp"].profile == Profile(
+        outputs={"value": "https://brickschema.org/schema/Brick#Temperature_Sensor"}
+    )
+
+
+def test_a_term_that_is_none_is_told_with_its_place() -> None:
+    data = MEANING.replace(b"brick:VAV", b"VAV").replace(b"urn:plant:On", b"no iri")
+    with pytest.raises(InvalidDocument) as caught:
+        decode(data)
+    assert [(p.path, p.line) for p in caught.value.problems] == [
+        ("objects[0].methods.set.profile.preconditions[0]", 6),
+        ("objects[0].types[0]", 3),
+    ]
+    assert "brick:" in caught.value.problems[0].hint

@@ -10,14 +10,15 @@ from registry.changes import (
     Change,
     CredentialIssued,
     ObjectCreated,
+    OntologyLoaded,
     PolicyApplied,
     PrincipalRevoked,
     TokenIssued,
 )
-from registry.model import CredentialRecord, Kind, PolicyRecord, TokenRecord
+from registry.model import CredentialRecord, Kind, OntologyRecord, PolicyRecord, TokenRecord
 from registry.names import Name
 from registry.snapshot import dump, load
-from tests.registry.test_catalog import A1, B1, apply, logs, obj, registered, tables
+from tests.registry.test_catalog import A1, B1, apply, described, logs, obj, registered, tables
 
 
 def loaded(catalog: Catalog) -> Catalog:
@@ -72,6 +73,8 @@ def test_every_kind_of_record_is_there() -> None:
         TokenIssued(TokenRecord("t", "00", "user:a", "k", 1, 2, "note", {"a": "b"})),
         CredentialIssued(CredentialRecord("c", "psk", "x", "00", "device:x", "device", 1, 2, "n")),
         PrincipalRevoked("user:a", 3),
+        described("urn:w", "w"),
+        OntologyLoaded(OntologyRecord("o", "user:a", "", 1)),
     )
     copy = loaded(catalog)
     assert tables(copy) == tables(catalog)
