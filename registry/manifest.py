@@ -15,6 +15,7 @@ from registry.describe import describe_microservice, describe_object, render_tex
 from registry.documents import Path, read_one
 from registry.model import (
     Deployment,
+    Endpoint,
     EventChannel,
     Method,
     Profile,
@@ -43,6 +44,9 @@ MAX_NAMES: Final = 10_000
 """Objects, methods and channels of one registration: it changes in one step, traffic waits."""
 
 _IDENTITY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._+~-]{0,126}[A-Za-z0-9])?")
+
+SECURITY: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What names a secret of an object."""
 
 ApiVersion: TypeAlias = Literal["hilum/v1"]
 M = TypeVar("M", Method, EventChannel)
@@ -118,6 +122,13 @@ def count_names(objects: Iterable[VirtualObject]) -> int:
     return sum(1 + len(obj.methods) + len(obj.channels) for obj in objects)
 
 
+def secured(endpoint: Endpoint, obj: str) -> Endpoint:
+    """Return an endpoint of an object with the whole name of its secret."""
+    return (
+        replace(endpoint, security=f"{obj}#{endpoint.security}") if endpoint.security else endpoint
+    )
+
+
 def _check_identity(findings: Findings, manifest: Manifest | Creation) -> None:
     for key in ("microservice", "version", "instance"):
         text = getattr(manifest, key)
@@ -148,7 +159,7 @@ class _Objects:
         methods, channels = {}, {}
         for key, method in obj.methods.items():
             here = (*path, "methods", key)
-            methods[self._member(here, name, key, "method")] = self._method(here, method)
+            methods[self._member(here, name, key, "method")] = self._method(here, name, method)
         for key, channel in obj.channels.items():
             here = (*path, "channels", key)
             channels[self._member(here, name, key, "channel")] = self._channel(here, channel)
@@ -178,14 +189,22 @@ class _Objects:
             self._findings.add(path, message, hint, key=is_key)
         self._seen[name] = f"{'an' if what == 'object' else 'a'} {what}"
 
-    def _method(self, path: Path, method: Method) -> Method:
+    def _method(self, path: Path, obj: Name, method: Method) -> Method:
         for index, endpoint in enumerate(method.endpoints):
             self._findings.endpoint((*path, "endpoints", index), endpoint)
+            self._security((*path, "endpoints", index, "security"), endpoint.security)
+        if any(endpoint.security for endpoint in method.endpoints):
+            method = replace(method, endpoints=tuple(secured(e, obj) for e in method.endpoints))
         if method.input is not None:
             self._schemas.check((*path, "input"), method.input)
         if method.output is not None:
             self._schemas.check((*path, "output"), method.output)
         return self._meaning(path, method)
+
+    def _security(self, path: Path, word: str) -> None:
+        if word and not SECURITY.fullmatch(word):
+            hint = "use letters, digits, _ and -, at most 64; put the secret with hilum secret put"
+            self._findings.add(path, f"{word[:80]!r} cannot name a secret", hint)
 
     def _channel(self, path: Path, channel: EventChannel) -> EventChannel:
         if channel.retain.count == 0 and channel.retain.bytes == 0:

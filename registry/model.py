@@ -38,12 +38,15 @@ class Endpoint(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_d
     ``url`` may hold ``{argument}`` places; ``args`` says where each argument of a JSON call goes,
     with ``"*"`` for all the others. Without ``args`` the payload passes through untouched, but
     for a CoAP endpoint with the ``encoding`` ``cbor``: then JSON becomes CBOR, and CBOR JSON again.
+    ``security`` names the secret with which the gateway authenticates there: a bare word in a
+    manifest, ``<object's name>#<word>`` in the catalog; the secret itself is in the secret store.
     """
 
     url: str
     method: str = "POST"
     args: dict[str, ArgumentPlace] = {}
     encoding: Encoding = ""
+    security: Annotated[str, Meta(max_length=1200)] = ""
 
 
 class Retain(Struct, frozen=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):

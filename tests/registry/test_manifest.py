@@ -372,3 +372,18 @@ def test_a_term_that_is_none_is_told_with_its_place() -> None:
         ("objects[0].types[0]", 3),
     ]
     assert "brick:" in caught.value.problems[0].hint
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+SECURED = b"""{"apiVersion": "hilum/v1", "microservice": "m", "version": "1", "objects": [
+ {"name": "lamp", "methods": {"on": {"endpoints": [
+   {"url": "http://h/on", "security": "basic"}, {"url": "http://h/other"}]}}}]}"""
+
+
+def test_an_endpoint_names_a_secret_of_its_own_object_only() -> None:
+    (lamp,) = decode(SECURED).objects
+    assert [e.security for e in lamp.methods["on"].endpoints] == [f"{lamp.name}#basic", ""]
+    with pytest.raises(InvalidDocument) as caught:
+        decode(SECURED.replace(b'"basic"', b'"door#basic"'))
+    assert caught.value.problems[0].path == "objects[0].methods.on.endpoints[0].security"
