@@ -1,8 +1,5 @@
 """The commands of ``hilum`` and their places, each with examples for its help."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import typer
 
 from adapters.cli import (
@@ -22,18 +19,8 @@ from adapters.cli import (
     tokens,
     traffic,
 )
-
-SITE, POLICY, TRAFFIC, OPERATION = "The site", "Policies", "Traffic", "Operation"
-
-
-class Command(NamedTuple):
-    """One command: ``words`` after ``hilum``, the panel of the help that it stands in."""
-
-    words: str
-    function: Callable[..., Any]
-    panel: str
-    examples: tuple[str, ...]
-
+from adapters.cli.commands import OPERATION, POLICY, SITE, TRAFFIC, Command
+from adapters.cli.discovering import DISCOVERY, DISCOVERY_GROUPS
 
 GROUPS = {
     "audit": "The audit log.",
@@ -45,6 +32,7 @@ GROUPS = {
     "ca": "The site's own certificate authority.",
     "device": "Devices and their credentials.",
     "deadletter": "Events that could not be delivered.",
+    **DISCOVERY_GROUPS,
 }
 AUTHORITY = (
     Command("ca init", authority.init, OPERATION, ("hilum ca init", "hilum ca init --days 730")),
@@ -312,6 +300,7 @@ COMMANDS = (
         ("hilum accounts", "hilum accounts --bindings --output json", "hilum accounts --csv"),
     ),
     *AUTHORITY,
+    *DISCOVERY,
     Command("deadletter list", deadletters.list_letters, OPERATION, ("hilum deadletter list",)),
     Command(
         "deadletter redrive", deadletters.redrive, OPERATION, ("hilum deadletter redrive 17 18",)

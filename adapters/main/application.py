@@ -152,6 +152,7 @@ class Application:
         """Make providers and objects, and tell them of each other."""
         config, site = self.config, self.site
         key = _site_key(config.site.state / "site.key")
+        self.certificates = Certificates(site, config)
         self.egress = Egress(config.egress.allow)
         self.http = HttpProvider(
             site.plane,
@@ -161,11 +162,11 @@ class Application:
             config.upstream,
             {remote.url.rstrip("/"): _credential(remote) for remote in config.remote},
             config.limits.message,
+            self.certificates.secrets.find,
         )
         site.plane.providers["http"] = self.http
         self.takeovers = self._take_over()
         self.outbound = Outbound(site, self.channels, self.egress, key, config, self._principal_of)
-        self.certificates = Certificates(site, config)
         self.devices = Devices(site, self.channels, self.events.sessions, config, self.certificates)
         self.deliveries = Deliveries(
             site.plane,

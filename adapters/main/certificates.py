@@ -10,7 +10,9 @@ from adapters.tls import HTTP, NoTls, Tls
 from gateway.identity.authority import AuthorityFolder
 from gateway.identity.certificates import Trust
 from gateway.identity.device_keys import DeviceKeys
+from gateway.identity.endpoint_secrets import EndpointSecrets
 from gateway.objects.credentials import Issuer
+from gateway.objects.endpoint_secrets import EndpointSecretsObject
 from gateway.objects.identity import IdentityObject
 from gateway.objects.local import LocalProvider
 from gateway.objects.serve import serve_object
@@ -33,6 +35,7 @@ class Certificates:
         self._site = site
         self.authority = AuthorityFolder(state / "ca", random=secrets.token_bytes, time=site.time)
         self.keys = DeviceKeys(state)
+        self.secrets = EndpointSecrets(state)
         self.issuer = Issuer(site, self.authority, self.keys, secrets.token_bytes)
         self._listeners: list[Tls] = []
 
@@ -51,10 +54,13 @@ class Certificates:
         """Give the site the object that devices get their credentials from."""
         identity = IdentityObject(self._site, self.issuer, secrets.token_bytes)
         serve_object(self._site, local, "identity", identity.handlers())
+        endpoint_secrets = EndpointSecretsObject(self._site, self.secrets)
+        serve_object(self._site, local, "registry", endpoint_secrets.handlers())
 
     async def start(self) -> None:
         """Go on with the credentials of the log; call it when the site has started."""
         await asyncio.to_thread(self.keys.load)
+        await asyncio.to_thread(self.secrets.load)
         self.issuer.start()
 
     def work(self) -> list[Coroutine[Any, Any, None]]:

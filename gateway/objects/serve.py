@@ -27,6 +27,7 @@ SAFE = frozenset(
         "registry/list",
         "registry/registrations",
         "registry/introspect",
+        "registry/secrets",
         "policy/get",
         "policy/explain",
         "policy/test",

@@ -57,6 +57,9 @@ def test_every_command_is_here():
     expected |= {"watch", "replay", "describe", "introspect", "accounts", "top", "trace"}
     assert {words[0] for words in commands() if len(words) == 1} == expected
     assert {words for words in commands() if len(words) == 2} == {
+        ("endpoint-secret", "put"),
+        ("endpoint-secret", "list"),
+        ("endpoint-secret", "delete"),
         ("registry", "list"),
         ("audit", "tail"),
         ("audit", "verify"),

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from adapters.http.upstream.assertion import Assertions, service_key
 from adapters.http.upstream.mapping import BadArguments, map_call
 from adapters.http.upstream.pool import Pool
+from adapters.http.upstream.security import SecretOf, Shown, shown
 from adapters.http.wire import render
 from adapters.http.wire.heads import HeadMemory, ReplyHead
 from gateway.calls import MAX_MESSAGE
@@ -37,6 +38,8 @@ class Prepared:
     assertions: Assertions
     mapped: bool
     credential: bytes
+    secret_query: bytes
+    """What authenticates in the query; it is in ``path`` already."""
 
 
 TIMEOUTS: dict[int, bytes] = {}
@@ -65,7 +68,9 @@ class HttpProvider:
         sizes: Upstream,
         site_credentials: Mapping[str, bytes] | None = None,
         message_limit: int = MAX_MESSAGE,
+        secret_of: SecretOf = lambda _, __: None,
     ) -> None:
+        self._secret_of = secret_of
         self.message_limit = message_limit
         self._plane = plane
         self._egress = egress
@@ -107,7 +112,8 @@ class HttpProvider:
     ) -> Sink:
         """Send a call whose arguments are laid out over the request; raises BadArguments."""
         mapped = map_call(target.endpoint, payload, call.query)
-        line = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (prepared.verb, mapped.target, prepared.host)
+        path = _with_query(mapped.target, prepared.secret_query)
+        line = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (prepared.verb, path, prepared.host)
         head = [line, render.VIA, *_without_type(call.fields), *mapped.fields]
         if mapped.body:
             head.append(b"Content-Type: application/json\r\n")
@@ -153,7 +159,9 @@ class HttpProvider:
         url = parse_url(endpoint.url, template=True)
         origin = Origin(url.scheme, url.host, url.port, target.peer)
         path = url.path or "/"
-        line_path = f"{path}?{url.query}" if url.query else path
+        security = self._security(target)
+        query = "&".join(filter(None, (url.query, security.query)))
+        line_path = f"{path}?{query}" if query else path
         verb = endpoint.method.encode()
         netloc = _host_field(url)
         line = b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (verb, line_path.encode(), netloc)
@@ -165,8 +173,16 @@ class HttpProvider:
             host=netloc,
             assertions=self._assertions_of(target),
             mapped=bool(endpoint.args),
-            credential=self._site_credentials.get(target.site.rstrip("/"), b""),
+            credential=security.line,
+            secret_query=security.query.encode(),
         )
+
+    def _security(self, target: Target) -> Shown:
+        """Return how a request authenticates at its target."""
+        if target.site:
+            return Shown(self._site_credentials.get(target.site.rstrip("/"), b""))
+        reference = target.endpoint.security
+        return shown(self._secret_of(reference, target.owner)) if reference else Shown()
 
     def _pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
@@ -260,10 +276,12 @@ def _line(prepared: Prepared, call: Call, *, passed: bool) -> bytes:
     verb = prepared.verb
     if passed or (call.verb == b"HEAD" and verb == b"GET"):
         verb = call.verb
-    path = prepared.path
-    if call.query:
-        path += (b"&" if b"?" in path else b"?") + call.query
+    path = _with_query(prepared.path, call.query)
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (verb, path, prepared.host) + render.VIA
+
+
+def _with_query(path: bytes, query: bytes) -> bytes:
+    return path + (b"&" if b"?" in path else b"?") + query if query else path
 
 
 def _without_type(fields: list[bytes]) -> list[bytes]:
