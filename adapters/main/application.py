@@ -26,6 +26,7 @@ from adapters.http.upstream.provider import HttpProvider
 from adapters.http.websockets.socket import Sockets
 from adapters.main.certificates import Certificates
 from adapters.main.devices import Devices
+from adapters.main.directory import Directory, Ports
 from adapters.main.first_use import FirstUses
 from adapters.main.identity import Issuers
 from adapters.main.login import login_of
@@ -100,6 +101,7 @@ class Application:
         self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()
+        await self.directory.start()
         await self.quality.start()
         self.deliveries.reconcile(self.site.policies.deliveries)
         self.outbound.start()
@@ -121,6 +123,7 @@ class Application:
         seconds = self.config.limits.drain_seconds
         await asyncio.gather(self.listener.drain(seconds), self.devices.drain(seconds))
         await self.control.stop()
+        await self.directory.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -187,6 +190,9 @@ class Application:
             random=secrets.token_bytes,
         )
         self.certificates.serve(local)
+        self.directory = Directory(
+            site, local, config, self.egress.check_url, self.certificates, secrets.token_bytes
+        )
         self.first_uses = FirstUses(site, local, config, self._principal_of)
 
     def _principal_of(self, owner: str) -> Principal | None:
@@ -223,6 +229,7 @@ class Application:
             *self.outbound.gauges(),
             *self.first_uses.gauges(),
             *self.seeing.gauges(),
+            *self.directory.gauges(),
             *self.quality.gauges(),
         ]
 
@@ -258,8 +265,13 @@ class Application:
         self.control.identify = control_tls.identify
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)
+        await self.directory.listen(self._ports())
         log.info("data listener on %s", _url(config.http, self.http_port))
         log.info("control API on %s", _url(config.control, self.control_port))
+
+    def _ports(self) -> Ports:
+        devices = self.devices
+        return Ports(self.http_port, self.control_port, devices.mqtt_port, devices.coap_port)
 
     async def _listen_to_devices(self) -> None:
         config, devices = self.config, self.devices
@@ -285,6 +297,7 @@ class Application:
             await asyncio.sleep(1.0)
             self.http.sweep(clock())
             self.devices.sweep()
+            self.directory.sweep()
             self.outbound.sweep()
             self.seeing.sweep()
             due = self.site.due(clock())
