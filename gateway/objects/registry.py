@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec.structs import replace
 
 from gateway.message import Call, Refusal, Status
+from gateway.objects.admitting import admit, refuse_clashes
 from gateway.objects.answers import (
     CheckEndpoint,
     Request,
@@ -28,7 +29,7 @@ from registry.manifest import (
     decode_manifest,
     decode_object,
 )
-from registry.model import EventChannel, Kind, Method, Registration, RegistrationId, VirtualObject
+from registry.model import Kind, Registration, RegistrationId, VirtualObject
 from registry.names import Name
 
 ServiceKey = Callable[[str, str], str]
@@ -168,23 +169,7 @@ class RegistryObject:
         return await parsed(call, payload, parse)
 
     async def _admit(self, call: Call, objects: Iterable[VirtualObject], action: Action) -> None:
-        """Decide on every name and every endpoint, before anything is planned."""
-        site = self._site
-        checked: set[str] = set()
-        for obj in objects:
-            name = Name(obj.name)
-            require(site, call, action, name, site.catalog.owner_of(name))
-            for member, definition in obj.members():
-                for url in _urls(definition):
-                    require(site, call, Action.BIND, member, endpoint=url)
-                    if url not in checked:
-                        checked.add(url)
-                        await self._check_url(call, url)
-
-    async def _check_url(self, call: Call, url: str) -> None:
-        why = await self._check_endpoint(url, call.peer)
-        if why is not None:
-            raise Refusal(Status.DENIED, f"the endpoint {url} may not be bound: {why}")
+        await admit(self._site, call, objects, action, self._check_endpoint)
 
     async def _append(
         self, call: Call, manifest: Manifest, objects: tuple[VirtualObject, ...]
@@ -222,13 +207,7 @@ class RegistryObject:
     def _check_clashes(
         self, call: Call, catalog: Catalog, id_: RegistrationId, objects: Iterable[VirtualObject]
     ) -> None:
-        """Refuse names that are somebody else's, unless policy lets them be bound too."""
-        for clash in catalog.clashes(call.principal.id, objects, by=id_):
-            known = self._site.allowed(call.principal, Action.DESCRIBE, clash.name)
-            why = clash.why if known else f"{clash.name} is taken"
-            if not clash.owner or not self._site.allowed(call.principal, Action.BIND, clash.name):
-                detail = f"{why}; choose another name, or ask an operator to let you bind it"
-                raise Refusal(Status.CONFLICT, detail, extra={"name": clash.name})
+        refuse_clashes(self._site, call, catalog, call.principal.id, id_, objects)
 
     def _own(self, call: Call, catalog: Catalog, id_: RegistrationId) -> Registration:
         """Return a registration if it is the caller's (or the caller is an administrator)."""
@@ -239,13 +218,6 @@ class RegistryObject:
         if registration.owner != principal.id and principal.kind != ADMINISTRATOR:
             raise Refusal(Status.CONFLICT, f"{id_} is registered by another principal")
         return registration
-
-
-def _urls(definition: Method | EventChannel) -> Iterable[str]:
-    """Return where a method's calls go, or a channel's events come from."""
-    if isinstance(definition, Method):
-        return (endpoint.url for endpoint in definition.endpoints)
-    return definition.sources
 
 
 def _members(obj: VirtualObject) -> list[Name]:
