@@ -61,19 +61,10 @@ def start_mosquitto(folder: Path) -> Broker:
 
 
 def start_hilum(folder: Path, name: str = "Hilum") -> Broker:
-    """Start a site with channels, and callers who may use them."""
+    """Start a site with channels, and callers who may use them, with everything on."""
     site = Hilum(folder, name, compiled=name != "Hilum")
     site.register(channels())
-    site.apply(
-        "AccessPolicy",
-        "devices",
-        {
-            "effect": "allow",
-            "subjects": [{"kind": workload.CALLER_KIND}],
-            "actions": ["publish", "subscribe"],
-            "names": [f"{OBJECT}/*"],
-        },
-    )
+    site.guard([{"kind": workload.CALLER_KIND}], ["publish", "subscribe"], [f"{OBJECT}/*"])
     logins = [(f"caller{n}", token) for n, token in enumerate(site.callers())]
     return Broker(name, site.process, site.mqtt_port, logins, site.stop)
 

@@ -62,7 +62,7 @@ def start_libcoap(folder: Path, stack: ExitStack, *options: str) -> Server:
 
 
 def start_hilum(folder: Path, name: str, upstream: int, stack: ExitStack) -> Server:
-    """Start a site that lets an anonymous client, and one with a security context, in."""
+    """Start a site with everything on; anonymous clients and one security context may come in."""
     home = folder / name.replace(", ", "-")
     coap_secured.make_context(home / "state" / "oscore" / "bench", home / "client")
     site = Hilum(home, name, compiled=name == COMPILED)
@@ -70,13 +70,8 @@ def start_hilum(folder: Path, name: str, upstream: int, stack: ExitStack) -> Ser
     methods = {"relayed": {"endpoints": [{"url": f"http://127.0.0.1:{upstream}/echo"}]}}
     objects = [{"name": OBJECT, "channels": {"value": {}}, "methods": methods}]
     site.register({"microservice": "Bench", "instance": "a", "objects": objects})
-    allow = {
-        "effect": "allow",
-        "subjects": [{"principal": "anonymous:coap"}, {"principal": coap_secured.PRINCIPAL}],
-        "actions": ["publish", "subscribe", "call"],
-        "names": [f"{OBJECT}/*"],
-    }
-    site.apply("AccessPolicy", "anonymous", allow)
+    subjects = [{"principal": "anonymous:coap"}, {"principal": coap_secured.PRINCIPAL}]
+    site.guard(subjects, ["publish", "subscribe", "call"], [f"{OBJECT}/*"])
     return Server(name, site.process, site.coap_port, home / "client")
 
 

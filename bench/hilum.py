@@ -31,6 +31,8 @@ anonymous = true
 level = "error"
 """
 _START_SECONDS = 120.0
+RULES = 1_000
+BATCH = 200
 
 
 class Hilum:
@@ -72,13 +74,30 @@ class Hilum:
 
     def apply(self, kind: str, name: str, spec: Mapping[str, Any]) -> None:
         """Apply a policy."""
-        manifest = {
-            "apiVersion": "hilum/v1",
-            "kind": kind,
-            "metadata": {"name": name},
-            "spec": spec,
-        }
-        self.client.ask("policy/apply", manifest)
+        self.client.ask("policy/apply", _manifest(kind, name, spec))
+
+    def guard(self, subjects: list[dict[str, str]], actions: list[str], names: list[str]) -> None:
+        """Have everything on: 1,000 rules with conditions, limits by principal, breakers.
+
+        One of the rules lets ``subjects`` do ``actions`` with ``names``.
+        """
+        found: list[tuple[str, str, dict[str, Any]]] = []
+        for number in range(RULES):
+            spec = {
+                "effect": "allow",
+                "subjects": subjects,
+                "actions": actions,
+                "names": names if number == RULES // 2 else [f"building/o{number}/**"],
+                "when": "environment.threat < 7",
+            }
+            found.append(("AccessPolicy", f"rule{number}", spec))
+        plenty = {"rate": 1e9, "burst": 1e9}
+        limits = {"names": names, "per": ["principal"], "messages": plenty, "bytes": plenty}
+        found.append(("QualityPolicy", "callers", limits))
+        found.append(("QualityPolicy", "breaker", {"names": ["**"], "breaker": {"failures": 5}}))
+        documents = [_manifest(*one) for one in found]
+        for begin in range(0, len(documents), BATCH):
+            self.client.ask("policy/apply", documents[begin : begin + BATCH])
 
     def callers(self) -> list[str]:
         """Allow the workload's callers to call everything; return their tokens."""
@@ -142,3 +161,7 @@ def bench_service(upstream: int) -> dict[str, Any]:
 def compiled_tree() -> bool:
     """Return whether the compiled form has been built."""
     return os.path.exists(COMPILED / ".stamp")
+
+
+def _manifest(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "hilum/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
