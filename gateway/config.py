@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from gateway.settings import Coap, Config, Issuer, Listen
+from gateway.settings import Coap, Config, Directory, Issuer, Listen
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
@@ -20,6 +20,13 @@ _ENTRY = re.compile(
 )
 
 _REALM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PUBLIC = {
+    "directory": WEB,
+    "http": WEB,
+    "mqtt": ("mqtt", "mqtts"),
+    "coap": ("coap", "coaps", "coap+tcp", "coaps+tcp"),
+}
+"""What a site may be reached as, and the schemes."""
 _OWN_REALMS = frozenset({"site", "anonymous", "newcomer"})
 """Whoever else could say who is in these could be whom the site itself means."""
 
@@ -48,6 +55,7 @@ def check(config: Config) -> None:
         *_site_problems(config),
         *_listen_problems("http", config.http),
         *_listen_problems("control", config.control),
+        *_directory_problems(config.directory),
         *(_listen_problems("mqtt", config.mqtt) if config.mqtt.enabled else ()),
         *(_coap_problems(config.coap) if config.coap.enabled else ()),
         *_issuer_problems(config),
@@ -105,6 +113,22 @@ def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
         )
 
 
+def _directory_problems(directory: Directory) -> Iterator[str]:
+    if directory.enabled:
+        yield from _listen_problems("directory", directory)
+    for key, text in directory.public.items():
+        schemes = _PUBLIC.get(key)
+        if schemes is None:
+            yield f"[directory] public: {quoted(key)} is not known; there are {', '.join(_PUBLIC)}"
+        elif not any(
+            re.fullmatch(rf"{re.escape(scheme)}://[^/?#@\s]+", text) for scheme in schemes
+        ):
+            yield (
+                f"[directory] public: {key}: {quoted(text)} is not of the form "
+                f"{schemes[0]}://host:port"
+            )
+
+
 def _tls_problems(table: str, listen: Listen) -> Iterator[str]:
     certificate, key = listen.tls_certificate, listen.tls_key
     try:
@@ -156,6 +180,8 @@ def _port_problems(config: Config) -> Iterator[str]:
         ("[http] port", http.host, http.port),
         ("[control] port", control.host, control.port),
     ]
+    if config.directory.enabled:
+        listeners.append(("[directory] port", config.directory.host, config.directory.port))
     if mqtt.enabled:
         listeners.append(("[mqtt] port", mqtt.host, mqtt.port))
         listeners.append(("[mqtt] websocket_port", mqtt.host, mqtt.websocket_port))
@@ -201,6 +227,7 @@ def _realm_problems(config: Config) -> Iterator[str]:
     listeners: dict[str, Listen | Coap] = {
         "http": config.http,
         "control": config.control,
+        "directory": config.directory,
         "mqtt": config.mqtt,
         "coap": config.coap,
     }

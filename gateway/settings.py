@@ -77,6 +77,18 @@ class Control(Listen, frozen=True, forbid_unknown_fields=True):
     login: str = ""
 
 
+class Directory(Listen, frozen=True, forbid_unknown_fields=True):
+    """The directory's own listener, with neither operators' routes nor logins; off by default.
+
+    ``public`` are the URLs under which clients reach this site's listeners, where those are not
+    what they listen on: ``directory``, ``http``, ``mqtt``, ``coap``.
+    """
+
+    enabled: bool = False
+    port: Port = 8082
+    public: dict[str, str] = {}
+
+
 class Mqtt(Listen, frozen=True, forbid_unknown_fields=True):
     """The MQTT listener, and what its sessions may hold; sizes in bytes, times in seconds.
 
@@ -272,6 +284,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     site: Site = field(default_factory=Site)
     http: Listen = Listen()
     control: Control = Control()
+    directory: Directory = Directory()
     mqtt: Mqtt = Mqtt()
     coap: Coap = Coap()
     limits: Limits = Limits()

@@ -134,6 +134,22 @@ WRONG = [
     ('[http]\nhost = "0.0.0.0"', "[http] host: 0.0.0.0 can be reached from other machines"),
     ('[http]\nhost = "gate.example"', "[http] host: gate.example can be reached from other"),
     ('[control]\nhost = "::"', "[control] host: :: can be reached from other machines without"),
+    (
+        '[directory]\nenabled = true\nhost = "0.0.0.0"',
+        "[directory] host: 0.0.0.0 can be reached from other machines",
+    ),
+    (
+        "[directory]\npublic = { web = 'http://a' }",
+        '[directory] public: "web" is not known; there are directory, http, mqtt, coap',
+    ),
+    (
+        "[directory]\npublic = { http = 'http://a/b' }",
+        '[directory] public: http: "http://a/b" is not of the form http://host:port',
+    ),
+    (
+        "[directory]\nenabled = true\nport = 8081",
+        "[directory] port: 8081 is taken by [control] port",
+    ),
     ('[http]\nhost = ""', '[http] host: "": an authority is a host name'),
     ('[http]\ntls_certificate = "/dev/null"', "[http] tls_key: is missing; TLS needs both files"),
     (
