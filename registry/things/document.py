@@ -1,0 +1,75 @@
+"""A Thing Description as it arrives: strict JSON, kept verbatim, every error told (TD 1.1)."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from registry import json_text
+from registry.documents import MAX_BYTES
+from registry.problems import InvalidDocument, read_text
+from registry.things.problems import InvalidThing, Problem
+from registry.things.rules import rule_problems
+from registry.things.validation import shape_problems
+
+__all__ = ["MAX_BYTES", "MAX_VALUES", "InvalidThing", "Problem", "Thing", "read"]
+
+MAX_VALUES: Final = 20_000
+"""Values within one description, whatever their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One description that is valid: its text as submitted, and the same as data.
+
+    ``id`` is "" for an anonymous one. ``warnings`` say what is kept but not understood.
+    """
+
+    text: str
+    data: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """The identifier that the description gives itself."""
+        return str(self.data.get("id", ""))
+
+    @property
+    def title(self) -> str:
+        """What people call the thing."""
+        return str(self.data["title"])
+
+
+def read(data: bytes, *, limit: int = MAX_BYTES, unknown_contexts: bool = False) -> Thing:
+    """Read and check a description. Raises InvalidThing with all that is wrong.
+
+    ``limit`` is in bytes. With ``unknown_contexts`` a remote context that the site does not know
+    is kept and what its terms mean is not; otherwise it is an error. None is ever fetched.
+    """
+    try:
+        text = read_text(data, limit)
+        json_text.check(text)
+    except InvalidDocument as error:
+        raise InvalidThing(
+            Problem("", f"line {each.line}, column {each.column}: {each.message}", each.hint)
+            for each in error.problems
+        ) from None
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise InvalidThing([Problem("", "a Thing Description is a JSON object")])
+    if _count(text) > MAX_VALUES:
+        message = f"it has more than {MAX_VALUES} values"
+        raise InvalidThing([Problem("", message, "describe its parts as things of their own")])
+    problems = shape_problems(document)
+    warnings: list[str] = []
+    rule_problems(document, problems, warnings, unknown_contexts=unknown_contexts)
+    if problems:
+        raise InvalidThing(problems)
+    return Thing(text, document, warnings)
+
+
+def _count(text: str) -> int:
+    """Return at least the number of values in a text, less those in its strings if there are many.
+
+    Each value but the first of its object or array follows a comma.
+    """
+    return text.count(",") + text.count("{") + text.count("[")

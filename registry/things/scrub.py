@@ -1,0 +1,98 @@
+"""What a view must not show: where the things themselves are (design 8). Pure.
+
+Hosts are taken from the base and the forms. A member that is an address there is left out, and in
+texts such an address is blotted. Names are not addresses: ``id``, ``@type`` and ``@context`` stay.
+"""
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any, Final
+
+from registry.things import addresses
+
+BLOT: Final = "…"
+
+_TEXTS: Final = frozenset({"title", "titles", "description", "descriptions"})
+_NAMES: Final = frozenset({"@id", "@type", "@context", "id"})
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>)\]}]*|//[^\s\"'<>)\]}]+")
+_KEPT_SCHEMES = ("http", "https", "urn")
+
+Node = dict[str, Any]
+
+
+class Hidden:
+    """The hosts of one description, and what is left of it without them."""
+
+    def __init__(self, data: Node) -> None:
+        base = data.get("base", "")
+        found = {addresses.host_of(base)}
+        for form in _all_forms(data):
+            found.add(addresses.host_of(addresses.resolve(base, form["href"]) or ""))
+        self._hosts = {host for host in found if host}
+
+    def member(self, value: Any) -> Any:
+        """Return a value without addresses of the thing; None where nothing of it may stay."""
+        if isinstance(value, dict):
+            return self.members(value)
+        if isinstance(value, list):
+            return [kept for kept in map(self.member, value) if kept is not None]
+        if isinstance(value, str) and self._tells(value):
+            return None
+        return value
+
+    def members(self, node: Node) -> Node:
+        """Return an object without those of its members that are addresses of the thing."""
+        kept: Node = {}
+        for key, value in node.items():
+            if key in _NAMES:
+                kept[key] = value
+            elif key in _TEXTS:
+                kept[key] = self.text(value)
+            else:
+                cleaned = self.member(value)
+                gone = cleaned is None and value is not None
+                if not gone and not (key == "enum" and cleaned == []):
+                    kept[key] = cleaned
+        return kept
+
+    def text(self, value: Any) -> Any:
+        """Return what people read with addresses of the thing blotted."""
+        if isinstance(value, dict):
+            return {key: self.text(inner) for key, inner in value.items()}
+        if not isinstance(value, str) or not self._hosts:
+            return value
+        return _ADDRESS.sub(lambda found: BLOT if self._is_there(found[0]) else found[0], value)
+
+    def link(self, link: Node) -> Node | None:
+        """Return a link unless it leads to the thing: relative, to its host, or to a number."""
+        href = link["href"]
+        host = addresses.host_of(href)
+        if addresses.scheme_of(href) not in _KEPT_SCHEMES or self._is_there(href):
+            return None
+        if host and (_is_number(host) or host == "localhost"):
+            return None
+        return self.members(link)
+
+    def _tells(self, text: str) -> bool:
+        if text.lower().rpartition(":")[0] in self._hosts or text.lower() in self._hosts:
+            return True
+        return any(self._is_there(found) for found in _ADDRESS.findall(text))
+
+    def _is_there(self, uri: str) -> bool:
+        return addresses.host_of(uri) in self._hosts
+
+
+def _all_forms(data: Node) -> Iterator[Node]:
+    yield from data.get("forms", ())
+    for kind in ("properties", "actions", "events"):
+        for affordance in data.get(kind, {}).values():
+            yield from affordance["forms"]
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
