@@ -144,7 +144,9 @@ class _Bucket:
             for role in roles:
                 if role in self.roles:
                     self.roles[role].collect(question, facts, found)
-        self.anybody.collect(question, facts, found)
+        anybody = self.anybody
+        if anybody.plain or anybody.guarded:
+            anybody.collect(question, facts, found)
 
     def everything(self, question: Question, roles: Iterable[str], found: list[Rule]) -> None:
         """Add the rules that may speak of the caller, whatever attributes they need."""
@@ -272,12 +274,12 @@ class RuleIndex:
 
         Those that need an attribute to be another text are left out.
         """
-        found: list[Rule] = []
         buckets = self._known.get(question.name)
         if buckets is None:
             if len(self._known) >= KNOWN:
                 self._known = {}
             buckets = self._known[question.name] = self._buckets(question.name)
+        found: list[Rule] = []
         for bucket in buckets:
             bucket.collect(question, facts, roles, found)
         return found
