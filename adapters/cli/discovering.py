@@ -2,13 +2,37 @@
 
 from typing import Final
 
-from adapters.cli import endpoint_secrets
-from adapters.cli.commands import OPERATION, Command
+from adapters.cli import endpoint_secrets, things
+from adapters.cli.commands import FINDING, OPERATION, Command
 
 DISCOVERY_GROUPS: Final = {
+    "thing": "Thing Descriptions.",
     "endpoint-secret": "How the gateway authenticates at endpoints.",
 }
 DISCOVERY: Final = (
+    Command(
+        "thing list",
+        things.list_things,
+        FINDING,
+        ("hilum thing list", "hilum thing list --sort -modified --output json"),
+    ),
+    Command(
+        "thing get",
+        things.get,
+        FINDING,
+        ("hilum thing get urn:example:lamp", "hilum thing get urn:example:lamp --submitted"),
+    ),
+    Command("thing put", things.put, FINDING, ("hilum thing put lamp.td.json",)),
+    Command(
+        "thing patch",
+        things.patch,
+        FINDING,
+        (
+            "hilum thing patch urn:example:lamp changes.json",
+            "echo '{\"description\": null}' | hilum thing patch urn:example:lamp -",
+        ),
+    ),
+    Command("thing delete", things.delete, FINDING, ("hilum thing delete urn:example:lamp",)),
     Command(
         "endpoint-secret put",
         endpoint_secrets.put,

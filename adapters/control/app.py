@@ -15,6 +15,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.control.callers import Callers
+from adapters.control.calling import Calling
+from adapters.control.directory import Surfaces, directory_routes
 from adapters.control.health import Health
 from adapters.control.home import Home
 from adapters.control.login import Login
@@ -53,9 +55,11 @@ def application(
     clock: Callable[[], float],
     gauges: Iterable[Gauge],
     login: Login | None = None,
+    directory: Surfaces | None = None,
 ) -> Starlette:
     """Return the application of one listener; without ``login`` people do not log in at it."""
     callers = Callers(site, login)
+    calling = Calling(site, callers, clock)
     health = Health(site, state, clock)
     logins = None
     if login is not None:
@@ -69,10 +73,23 @@ def application(
             Route("/readyz", pages.readyz),
             Route("/metrics", pages.metrics),
             *(logins.routes() if logins is not None else ()),
-            *routes(site, callers, clock),
+            *routes(calling),
+            *(directory_routes(calling, directory) if directory is not None else ()),
         ],
         middleware=[Middleware(_Guard, hosts=_hosts(site, listen))],
-        exception_handlers={Refusal: _refusal, HTTPException: _http_error, Exception: _failure},
+        exception_handlers=_HANDLERS,
+    )
+
+
+def directory_application(
+    site: Site, listen: Listen, clock: Callable[[], float], directory: Surfaces
+) -> Starlette:
+    """Return the application of the directory's own listener: nothing that operators do."""
+    calling = Calling(site, Callers(site, None), clock)
+    return Starlette(
+        routes=directory_routes(calling, directory),
+        middleware=[Middleware(_Guard, hosts=_hosts(site, listen))],
+        exception_handlers=_HANDLERS,
     )
 
 
@@ -190,6 +207,9 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _failure(_: Request, __: Exception) -> Response:
     return refused(Refusal(Status.INTERNAL, "the gateway failed to answer; its log says why"))
+
+
+_HANDLERS = {Refusal: _refusal, HTTPException: _http_error, Exception: _failure}
 
 
 def _problem(code: int, detail: str, headers: dict[str, str] | None = None) -> Response:

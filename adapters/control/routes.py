@@ -1,35 +1,24 @@
 """One request of the control API becomes one Call, its reply the response."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from adapters.control.callers import Callers
+from adapters.control.calling import Calling, body_of
 from adapters.control.operations import OPERATIONS, WHOLE_NAME, Operation
-from gateway.calls import MAX_MESSAGE, ask
-from gateway.egress import NOBODY
-from gateway.message import Call, Refusal, Status
+from gateway.message import Refusal, Status
 from gateway.problems import MEDIA_TYPE, document_of
-from gateway.site import Site
-from policy.model import Action
-from registry.names import Name
-
-CALL_SECONDS = 30.0
-"""The deadline of a call."""
-BODY_SECONDS = 30.0
-"""How long a client may take to send its payload."""
 
 
-def routes(site: Site, callers: Callers, clock: Callable[[], float]) -> list[Route]:
-    """Return a route for every operation; ``clock`` is the loop's time."""
+def routes(calling: Calling) -> list[Route]:
+    """Return a route for every operation."""
     return [
         Route(
             operation.path,
-            _endpoint(site, callers, clock, operation),
+            _endpoint(calling, operation),
             methods=[operation.verb],
             name=operation.id,
         )
@@ -37,20 +26,16 @@ def routes(site: Site, callers: Callers, clock: Callable[[], float]) -> list[Rou
     ]
 
 
-def _endpoint(
-    site: Site, callers: Callers, clock: Callable[[], float], operation: Operation
-) -> Callable[[Request], Awaitable[Response]]:
-    name = f"{site.authority}/$site/"
-
+def _endpoint(calling: Calling, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         target, payload = await _asked(operation, request)
-        principal = await callers.principal_of(request)
-        call = Call(Action.CALL, Name(name + target), principal, clock() + CALL_SECONDS)
-        call.peer = request.client.host if request.client is not None else NOBODY
-        call.content_type = b"application/json"
+        content_type = "application/json"
         if operation.parameters is None:
-            call.content_type = request.headers.get("content-type", "").encode("latin-1")
-        head, body = await ask(site.plane, call, payload)
+            content_type = request.headers.get("content-type", "")
+        answered = await calling.call(
+            request, f"$site/{target}", payload, content_type=content_type
+        )
+        head, body = answered
         code = head.code or head.status.wire.http
         return Response(body, code, media_type=head.content_type.decode("latin-1"))
 
@@ -81,7 +66,7 @@ async def _asked(operation: Operation, request: Request) -> tuple[str, bytes]:
         target = operation.dry_run if dry_run == "true" else target
     if query:
         raise Refusal(Status.BAD_REQUEST, f"there is no parameter {next(iter(query))!r} here")
-    return target, await _body(request)
+    return target, await body_of(request)
 
 
 def _path(operation: Operation, request: Request) -> dict[str, str]:
@@ -104,20 +89,3 @@ def _payload(
     except msgspec.ValidationError as error:
         raise Refusal(Status.BAD_REQUEST, f"the parameters are wrong: {error}") from error
     return msgspec.json.encode(asked)
-
-
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                parts.append(part)
-                size += len(part)
-                if size > MAX_MESSAGE:
-                    detail = f"a message may have at most {MAX_MESSAGE} bytes"
-                    raise Refusal(Status.TOO_LARGE, detail)
-    except TimeoutError:
-        raise Refusal(Status.TIMEOUT, "the payload did not come in time") from None
-    except ClientDisconnect:
-        raise Refusal(Status.CANCELLED, "the client is gone") from None
-    return b"".join(parts)

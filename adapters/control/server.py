@@ -12,10 +12,12 @@ from socket import socket as Socket  # noqa: N812
 from typing import cast
 
 import uvicorn
+from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.control.app import application
+from adapters.control.app import application, directory_application
 from adapters.control.callers import certified_app
+from adapters.control.directory import Surfaces
 from adapters.control.login import Login
 from adapters.control.metrics import Gauge
 from gateway.identity.identity import Identify, by_nothing
@@ -48,6 +50,7 @@ class ControlServer:
         gauges: Iterable[Gauge] = (),
         tls: ssl.SSLContext | None = None,
         login: Login | None = None,
+        directory: Surfaces | None = None,
     ) -> None:
         self._site = site
         self._listen = listen
@@ -55,17 +58,34 @@ class ControlServer:
         self._gauges = tuple(gauges)
         self._tls = tls
         self._login = login
+        self._directory = directory
         self.identify: Identify = by_nothing
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Bind and serve; returns the port. Raises OSError when the address is not to be had."""
-        loop = asyncio.get_running_loop()
+        clock = asyncio.get_running_loop().time
         version = metadata.version("hilum")
         app = application(
-            self._site, self._listen, self._state, version, loop.time, self._gauges, self._login
+            self._site,
+            self._listen,
+            self._state,
+            version,
+            clock,
+            self._gauges,
+            self._login,
+            self._directory,
         )
+        return await self.serve(app)
+
+    async def start_directory(self, directory: Surfaces) -> int:
+        """Do the same with the directory only: nothing that operators do is there."""
+        clock = asyncio.get_running_loop().time
+        return await self.serve(directory_application(self._site, self._listen, clock, directory))
+
+    async def serve(self, app: Starlette) -> int:
+        """Bind and serve an application; returns the port."""
         config = _Config(
             app,
             http=_Connection,
@@ -84,7 +104,7 @@ class ControlServer:
         config.identify = self.identify
         socket = await _bound(self._listen.host, self._listen.port)
         self._server = _Server(config)
-        self._serving = loop.create_task(self._server.serve([socket]))
+        self._serving = asyncio.create_task(self._server.serve([socket]))
         return int(socket.getsockname()[1])
 
     async def stop(self) -> None:

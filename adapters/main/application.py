@@ -260,12 +260,18 @@ class Application:
         control_tls = self.certificates.tls(config.control)
         login = login_of(site, config, self.issuers, clock)
         self.control = ControlServer(
-            site, config.control, config.site.state, self._gauges(), control_tls.context, login
+            site,
+            config.control,
+            config.site.state,
+            self._gauges(),
+            control_tls.context,
+            login,
+            self.directory.surfaces,
         )
         self.control.identify = control_tls.identify
         self.control_port = await self.control.start()
         self.egress.own(self.control_port)
-        await self.directory.listen(self._ports())
+        self.egress.own(await self.directory.listen(self._ports()))
         log.info("data listener on %s", _url(config.http, self.http_port))
         log.info("control API on %s", _url(config.control, self.control_port))
 

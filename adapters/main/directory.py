@@ -3,12 +3,24 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from adapters.control.directory import Surfaces
 from adapters.control.metrics import Gauge
+from adapters.control.server import ControlServer
 from adapters.main.certificates import Certificates
+from gateway.config import is_loopback
+from gateway.directory.expiry import Expiries
+from gateway.directory.feed import Feed
+from gateway.directory.own import OwnDescription
+from gateway.directory.reading import ReadingObject
+from gateway.directory.telling import Telling
+from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
 from gateway.objects.local import LocalProvider
-from gateway.settings import Config
+from gateway.objects.serve import serve_object
+from gateway.objects.things import ThingsObject
+from gateway.settings import Config, Listen
 from gateway.site import Site
+from registry.things.view import Bases
 
 
 class Ports(NamedTuple):
@@ -35,19 +47,88 @@ class Directory:
         self._site = site
         self._config = config
         self._certificates = certificates
+        self._server: ControlServer | None = None
+        self.port = 0
+        self.views = Views(site, Bases())
+        self.feed = Feed(site)
+        self.surfaces = Surfaces(self.feed, Telling(site, self.views))
+        self._expiries = Expiries(site)
+        self._own = OwnDescription(site)
+        self._own.serve(local)
+        for handlers in (
+            ThingsObject(site, self.views, check_endpoint, random).handlers(),
+            ReadingObject(site, self.views, self.feed).handlers(),
+        ):
+            serve_object(site, local, "registry", handlers)
 
     async def start(self) -> None:
         """Begin, once the change log is replayed."""
+        self.views.load()
+        self.feed.load()
+        self._expiries.load()
 
-    async def listen(self, ports: Ports) -> None:
-        """Listen, and announce what is open, once the other listeners are."""
+    async def listen(self, ports: Ports) -> int:
+        """Listen, and announce what is open, once the other listeners are; returns the port."""
+        config = self._config.directory
+        port = ports.control
+        listen: Listen = self._config.control
+        if config.enabled:
+            tls = self._certificates.tls(config)
+            server = ControlServer(self._site, config, self._config.site.state, (), tls.context)
+            server.identify = tls.identify
+            self.port = port = await server.start_directory(self.surfaces)
+            self._server, listen = server, config
+        url = self._url("directory", "http", listen, port)
+        self._own.base = url
+        self.views.bases = self._bases(ports)
+        return self.port
 
     def sweep(self) -> None:
         """Once a second."""
+        self._expiries.sweep()
 
     async def stop(self) -> None:
         """End what goes on, before the site stops."""
+        if self._server is not None:
+            await self._server.stop()
 
     def gauges(self) -> list[Gauge]:
         """What metrics show of it."""
-        return []
+        things = self._site.catalog.things
+        return [
+            Gauge(
+                "hilum_things",
+                "Thing Descriptions that were submitted",
+                lambda: {"": len(things)},
+            ),
+        ]
+
+    # Inside
+
+    def _bases(self, ports: Ports) -> Bases:
+        config = self._config
+        http = self._url("http", "http", config.http, ports.http)
+        open_to_all = {"mqtt": config.mqtt.anonymous, "coap": config.coap.anonymous}
+        return Bases(
+            http=http,
+            ws="ws" + http.removeprefix("http") if http else "",
+            mqtt=self._url("mqtt", "mqtt", config.mqtt, ports.mqtt),
+            coap=self._url("coap", "coap", config.coap, ports.coap),
+            anonymous=tuple(protocol for protocol, is_open in open_to_all.items() if is_open),
+        )
+
+    def _url(self, key: str, scheme: str, listen: Listen, port: int) -> str:
+        """Return where a listener is reached, "" where it is not open.
+
+        A listener on another address than loopback is reached by the site's name: it answers to no
+        other.
+        """
+        if not port:
+            return ""
+        if key in self._config.directory.public:
+            return self._config.directory.public[key].rstrip("/")
+        local = is_loopback(listen.host)
+        host = listen.host if local else self._site.authority
+        host = f"[{host}]" if ":" in host else host
+        secure = scheme in ("http", "mqtt") and listen.tls_certificate is not None
+        return f"{scheme}{'s' if secure else ''}://{host}:{port}"

@@ -49,14 +49,23 @@ async def read(call: Call, payload: bytes, type_: type[T]) -> T:
     )
 
 
+def options_of(call: Call, type_: type[T]) -> T:
+    """Read what stands in the query, beside a payload; without a query all is as if unsaid."""
+    return _from_query(call.query, type_)
+
+
 async def parsed(call: Call, payload: bytes, parse: Callable[[], T]) -> T:
     """Parse a payload, in a thread when it is large: hostile text may take a second."""
     try:
-        if len(payload) > SMALL or media_type(call) != "application/json":
-            return await asyncio.get_running_loop().run_in_executor(_PARSER, parse)
-        return parse()
+        small = len(payload) <= SMALL and media_type(call) == "application/json"
+        return parse() if small else await aside(parse)
     except InvalidDocument as error:
         raise invalid(error) from error
+
+
+async def aside(parse: Callable[[], T]) -> T:
+    """Parse something in the thread for it."""
+    return await asyncio.get_running_loop().run_in_executor(_PARSER, parse)
 
 
 def _from_query(query: bytes, type_: type[T]) -> T:

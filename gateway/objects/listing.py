@@ -62,7 +62,7 @@ class ListObject:
         )
         limit = max(1, min(asked.limit, PAGE))
         page: list[Route] = []
-        async for route in _leisurely(_below(site.view, prefix, _key(asked.after))):
+        async for route in leisurely(_below(site.view, prefix, _key(asked.after))):
             if asked.kind in ("", route.kind) and _may(site, call, route.name):
                 page.append(route)
                 if len(page) == limit:
@@ -77,7 +77,7 @@ class ListObject:
         asked = await read(call, payload, Registrations)
         limit = max(1, min(asked.limit, PAGE))
         found: dict[str, Registration] = {}
-        async for id_, registration in _leisurely(self._registered(asked.microservice)):
+        async for id_, registration in leisurely(self._registered(asked.microservice)):
             text = str(id_)
             if text > asked.after and may_describe(self._site, call, registration):
                 found[text] = registration
@@ -102,7 +102,8 @@ def _may(site: Site, call: Call, name: Name) -> bool:
     return site.allowed(call.principal, Action.DESCRIBE, name)
 
 
-async def _leisurely(items: Iterable[T]) -> AsyncIterator[T]:
+async def leisurely(items: Iterable[T]) -> AsyncIterator[T]:
+    """Yield items, and let others run now and then."""
     for number, item in enumerate(items):
         if number % SLICE == SLICE - 1:
             await asyncio.sleep(0)

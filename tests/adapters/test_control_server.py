@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapters.control import metrics, routes, server
+from adapters.control import calling, metrics, server
 from adapters.control.health import Health, _write_problem
 from adapters.control.metrics import OTHERS, SERIES, Gauge, Metrics
 from adapters.control.openapi import document
@@ -82,7 +82,7 @@ async def test_one_connection_too_many_is_turned_away(port, monkeypatch):
 
 
 async def test_a_payload_that_does_not_come_is_not_waited_for(port, monkeypatch):
-    monkeypatch.setattr(routes, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(calling, "BODY_SECONDS", 0.1)
     reader, writer = await connect(port)
     writer.write(b"POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
     answer = await read(reader)

@@ -1,0 +1,1 @@
+"""The directory API of W3C WoT Discovery: things, and what happens to them."""

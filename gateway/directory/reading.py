@@ -1,0 +1,177 @@
+"""``$site/registry/things`` and its like: pages of descriptions, single ones, what changed.
+
+Whoever asks sees only what policy lets it describe.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.directory.expiry import rfc3339
+from gateway.directory.feed import Feed, position_of
+from gateway.directory.telling import Telling
+from gateway.directory.views import Views
+from gateway.message import Call, Refusal, Status
+from gateway.objects.answers import Request, answer, read
+from gateway.objects.listing import leisurely
+from gateway.objects.local import Handler, Result
+from gateway.objects.things import etag_of
+from gateway.site import Site
+from gateway.view import Route
+from policy.model import ADMINISTRATOR
+from registry.names import Name
+
+TD: Final = b"application/td+json"
+PAGE: Final = 1000
+"""Most descriptions of one page."""
+USUAL: Final = 100
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of a page, beyond which it ends."""
+SORTABLE: Final = ("id", "title", "created", "modified", "expires")
+
+
+class Things(Request, frozen=True, rename=None):
+    """A page of descriptions: ``offset`` counts from 0 in the order of ``sort_by``."""
+
+    offset: int = 0
+    limit: int = USUAL
+    sort_by: str = "id"
+    sort_order: str = "asc"
+
+
+class Which(Request, frozen=True):
+    """One description; with ``view=submitted`` as it was submitted."""
+
+    id: str
+    view: str = ""
+
+
+class Changes(Request, frozen=True):
+    """Changes after a position of the feed; with ``diff`` what has changed."""
+
+    after: str = "0"
+    limit: int = USUAL
+    diff: bool = False
+
+
+class ReadingObject:
+    """The methods that read."""
+
+    def __init__(self, site: Site, views: Views, feed: Feed) -> None:
+        self._site = site
+        self._views = views
+        self._feed = feed
+        self._telling = Telling(site, views)
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the methods of ``$site/registry`` by name."""
+        return {"things": self.things, "thing": self.thing, "changes": self.changes}
+
+    async def things(self, call: Call, _: Route, payload: bytes) -> Result:
+        """Return a page of descriptions."""
+        asked = await read(call, payload, Things)
+        if asked.offset < 0 or asked.limit < 1:
+            raise Refusal(Status.BAD_REQUEST, "offset is at least 0, limit at least 1")
+        ids = await self._sorted(call, asked)
+        limit = min(asked.limit, PAGE)
+        items: list[bytes] = []
+        size, at = 0, asked.offset
+        async for id_ in leisurely(ids[asked.offset : asked.offset + limit]):
+            name = self._views.name_of(id_)
+            view = None if name is None else self._views.of(name, call.principal)
+            body = b"" if view is None else msgspec.json.encode(view)
+            if items and size + len(body) > PAGE_BYTES:
+                break
+            at += 1
+            if body:
+                items.append(body)
+                size += len(body)
+        more = at < len(ids)
+        page = {
+            "items": [msgspec.Raw(item) for item in items],
+            "total": len(ids),
+            "etag": f'"{self._feed.head}"',
+            "next": at if more else None,
+        }
+        return Result(msgspec.json.encode(page))
+
+    async def thing(self, call: Call, _: Route, payload: bytes) -> Result:
+        """Return one description."""
+        asked = await read(call, payload, Which)
+        name = self._views.name_of(asked.id)
+        view = None if name is None else self._views.of(name, call.principal)
+        record = None if name is None else self._views.record(name)
+        if name is None or view is None:
+            raise Refusal(Status.NOT_FOUND, f"there is no description {asked.id!r} here")
+        tag = f'"m{self._generation(name)}"' if record is None else etag_of(record)
+        fields = (f"ETag: {tag}\r\n".encode(),)
+        if not asked.view:
+            if isinstance(information := view.get("registration"), dict):
+                information["retrieved"] = rfc3339(int(self._site.time() * 1000))
+            return Result(msgspec.json.encode(view), TD, fields=fields)
+        if asked.view != "submitted":
+            raise Refusal(Status.BAD_REQUEST, f"view is submitted or nothing, not {asked.view!r}")
+        if record is None:
+            raise Refusal(Status.NOT_FOUND, f"{name} was registered with a manifest")
+        if record.owner != call.principal.id and call.principal.kind != ADMINISTRATOR:
+            detail = f"only who submitted {asked.id} and administrators see what was submitted"
+            raise Refusal(Status.DENIED, detail)
+        return Result(record.text.encode(), TD, fields=fields)
+
+    async def changes(self, call: Call, _: Route, payload: bytes) -> Result:
+        """Return changes after a position; ``missed`` says that older ones are known no more."""
+        asked = await read(call, payload, Changes)
+        try:
+            at = position_of(asked.after)
+        except ValueError as error:
+            raise Refusal(Status.BAD_REQUEST, str(error)) from error
+        feed = self._feed
+        missed = at < feed.begin
+        at = feed.begin if missed else at
+        items: list[dict[str, Any]] = []
+        limit = max(1, min(asked.limit, PAGE))
+        while len(items) < limit and (found := feed.after(at)):
+            async for change in leisurely(found):
+                at = change.at
+                told = self._telling.data(change, call.principal, diff=asked.diff)
+                if told is not None:
+                    kind = {"sequence": str(at), "type": change.type, "time": change.time}
+                    items.append({**kind, "name": change.name, "thing": told})
+                if len(items) == limit:
+                    break
+        return answer({"items": items, "next": str(at), "missed": missed})
+
+    # Inside
+
+    async def _sorted(self, call: Call, asked: Things) -> list[str]:
+        """Return the ids that may be seen, in the order that was asked for."""
+        ids = [id_ async for id_ in leisurely(self._views.ids(call.principal))]
+        if asked.sort_by not in SORTABLE or asked.sort_order not in ("asc", "desc"):
+            detail = (
+                f"descriptions are sorted by {', '.join(SORTABLE)}, asc or desc, "
+                f"not by {asked.sort_by[:40]!r} {asked.sort_order[:40]!r}"
+            )
+            raise Refusal(Status.BAD_REQUEST, detail, extra={"code": 501})
+        if asked.sort_by != "id":
+            keys = {id_: self._key(id_, asked.sort_by) async for id_ in leisurely(ids)}
+            ids.sort(key=keys.__getitem__)
+        return ids[::-1] if asked.sort_order == "desc" else ids
+
+    def _key(self, id_: str, field: str) -> tuple[float, str]:
+        """Return what a description is sorted by; those without it come first."""
+        name = self._views.name_of(id_)
+        record = None if name is None else self._views.record(name)
+        if name is None or (record is None and field != "title"):
+            return (0, "")
+        if field == "title":
+            view = self._views.of(name) or {}
+            return (0, str(view.get("title", "")))
+        assert record is not None
+        return (getattr(record, field), "")
+
+    def _generation(self, name: Name) -> str:
+        """Return what changes whenever the registrations of an object do."""
+        catalog = self._site.catalog
+        known = catalog.names.get(name)
+        offers = () if known is None else known.offers
+        return "-".join(str(catalog.registrations[o.registration].generation) for o in offers)
