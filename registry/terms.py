@@ -1,6 +1,7 @@
 """Terms of vocabularies: IRIs, and the prefixes that shorten them (RDF 1.1 Concepts 3.2). Pure."""
 
 import re
+from ipaddress import AddressValueError, IPv6Address
 from typing import Final
 
 HILUM: Final = "https://w3id.org/hilum#"
@@ -29,14 +30,29 @@ PREFIXES: Final = {
 }
 """Prefixes that may be used anywhere without being declared."""
 
-# RFC 3987 in the form that Turtle's IRIREF has: a scheme, and nothing that would end the IRI.
-_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20<>\"{}|^`\\\x7f-\x9f]+")
+# RFC 3987, 2.2, as strictly as RDF stores read it: one that they refuse would never be found.
+_BEYOND = "\u00a0-\ud7ff\uf900-\ufdcf\ufdf0-\uffef" + "".join(
+    f"{chr(plane << 16)}-{chr((plane << 16) + 0xFFFD)}" for plane in range(1, 15)
+)
+_NAME = f"[A-Za-z0-9\\-._~!$&'()*+,;={_BEYOND}]|%[0-9A-Fa-f]{{2}}"
+_CHARACTER = f"{_NAME}|[:@]"
+_HOST = rf"(?:(?:{_NAME}|:)*@)?(?:\[([0-9A-Fa-f:.]+)\]|(?:{_NAME})*)(?::[0-9]*)?"
+_IRI = re.compile(
+    rf"[A-Za-z][A-Za-z0-9+.-]*:(?://{_HOST}(?=[/?#]|\Z)|(?!//))"
+    rf"(?:{_CHARACTER}|/)*(?:\?(?:{_CHARACTER}|[/?])*)?(?:\#(?:{_CHARACTER}|[/?])*)?"
+)
 MAX_TERM: Final = 1024
 
 
 def is_iri(text: str) -> bool:
     """Return whether a text is an absolute IRI that can stand in RDF."""
-    return len(text) <= MAX_TERM and _IRI.fullmatch(text) is not None
+    found = _IRI.fullmatch(text) if len(text) <= MAX_TERM else None
+    if found is None or found.end() == text.find(":") + 1:
+        return False
+    try:
+        return found[1] is None or bool(IPv6Address(found[1]))
+    except AddressValueError:
+        return False
 
 
 def expand(term: str) -> str:

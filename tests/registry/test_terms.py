@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyoxigraph import NamedNode
 
 from registry.terms import PREFIXES, compact, expand, is_iri
 
@@ -37,6 +38,41 @@ def test_compacting_undoes_expanding(prefix: str, local: str) -> None:
 def test_an_iri_without_a_known_prefix_stays() -> None:
     assert compact("urn:uuid:0") == "urn:uuid:0"
     assert compact(PREFIXES["td"]) == PREFIXES["td"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://a/%",
+        "urn:x:a%zz",
+        "urn:a|b",
+        "http://[::1/",
+        "http://[::g]/",
+        "http://a:port/",
+        "urn:\ue000",
+        "urn:\ufffe",
+        "http://a/#b#c",
+        "http://a/[x]",
+        "//a",
+    ],
+)
+def test_what_a_store_of_triples_refuses_is_no_iri(text: str) -> None:
+    assert not is_iri(text)
+    with pytest.raises(ValueError, match=r"code point|encoding|character|scheme|address"):
+        NamedNode(text)
+
+
+@given(
+    st.text("ab:/?#[]@%20é\ue000\U0002abcd |<>\\;=+$", max_size=12), st.sampled_from(["x:", "h://"])
+)
+def test_a_store_of_triples_takes_every_iri(text: str, start: str) -> None:
+    if is_iri(start + text):
+        assert NamedNode(start + text)
+
+
+def test_iris_of_all_shapes() -> None:
+    for text in ("http://u:p@h:1/é?q=/?#f", "http://[2001:db8::1]:80/", "tag:a,2026:b", "x:/a"):
+        assert is_iri(text)
 
 
 @given(st.text(max_size=60))
