@@ -29,43 +29,55 @@ TD_PREFIXES: Final = {
 """Prefixes of the TD context and of the binding vocabularies, which need no declaration."""
 
 _ALL = {**PREFIXES, **TD_PREFIXES}
+_SCHEMES = frozenset({"did", "doi", "http", "https", "info", "ni", "oid", "tag", "urn"})
+# JSON-LD 1.1, 4.1.5: an IRI that ends otherwise is a term, and shortens no other.
+_PREFIX_ENDS = (":", "/", "?", "#", "[", "]", "@")
+
+
+def is_meant(iri: str) -> bool:
+    """Return whether a text is an IRI, and none whose prefix was merely not declared."""
+    return iri.partition(":")[0] in _SCHEMES and is_iri(iri)
 
 
 class Vocabulary:
     """What the terms of one description stand for."""
 
-    __slots__ = ("_terms", "_vocab")
+    __slots__ = ("_prefixes", "_terms", "_vocab")
 
     def __init__(self, context: object) -> None:
-        self._terms: dict[str, str] = _ALL
+        self._prefixes: dict[str, str] = _ALL
+        self._terms: dict[str, str] = {}
         self._vocab = ""
         for entry in context if isinstance(context, list) else [context]:
             if isinstance(entry, dict):
                 self._add(entry)
 
     def _add(self, entry: dict[str, Any]) -> None:
-        self._terms = dict(self._terms)
+        self._prefixes, self._terms = dict(self._prefixes), dict(self._terms)
         for term, meaning in entry.items():
-            iri = meaning.get("@id") if isinstance(meaning, dict) else meaning
-            if not isinstance(iri, str):
-                continue
+            details = meaning if isinstance(meaning, dict) else {"@id": meaning}
+            said = details.get("@id")
+            iri = self._whole(said) if isinstance(said, str) else None
             if term == "@vocab":
-                self._vocab = self._whole(iri) or ""
+                self._vocab = iri or ""
             elif not term.startswith("@"):
-                self._terms[term] = self._whole(iri) or iri
+                self._prefixes.pop(term, None)
+                self._terms[term] = iri or ""
+                if iri and (details.get("@prefix") is True or iri.endswith(_PREFIX_ENDS)):
+                    self._prefixes[term] = iri
 
     def _whole(self, iri: str) -> str | None:
         prefix, colon, local = iri.partition(":")
-        if colon and prefix in self._terms and not local.startswith("//"):
-            iri = self._terms[prefix] + local
-        return iri if colon and is_iri(iri) else None
+        if colon and prefix in self._prefixes and not local.startswith("//"):
+            iri = self._prefixes[prefix] + local
+        return iri if colon and is_meant(iri) else None
 
     def expand(self, term: object) -> str | None:
         """Return the IRI of a term, or None if it has none that is known."""
         if not isinstance(term, str):
             return None
         if term in self._terms:
-            return self._whole(self._terms[term])
+            return self._terms[term] or None
         if ":" in term:
             return self._whole(term)
         return self._whole(self._vocab + term) if self._vocab else None

@@ -44,7 +44,7 @@ class Bases(NamedTuple):
 class Way(NamedTuple):
     """How an operation is done with a member: over HTTP and CoAP by a verb, over MQTT a packet.
 
-    ``packet`` is "" where MQTT cannot do it, ``streams`` tells what goes on from what is asked once.
+    ``packet`` is "" where MQTT cannot do it, ``streams`` says that it goes on.
     """
 
     ops: tuple[str, ...]

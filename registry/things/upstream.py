@@ -10,7 +10,6 @@ from urllib.parse import quote, unquote
 
 from registry.broker_urls import BROKER, parse_broker_url
 from registry.checks import COAP_METHODS, HTTP_METHODS, SOURCES
-from registry.manifest import SECURITY
 from registry.model import ArgumentPlace, Endpoint
 from registry.names import Name
 from registry.things import addresses
@@ -18,6 +17,9 @@ from registry.things.contexts import TD_PREFIXES, Vocabulary
 from registry.urls import PORTS, WEB, InvalidUrl, parse_url
 
 Node = dict[str, Any]
+
+MAX_SECRET: Final = 64
+"""Characters of the name of a secret: letters, digits, ``_`` and ``-``."""
 
 _VERBS: Final = {"readproperty": "GET", "writeproperty": "PUT", "invokeaction": "POST"}
 _COAP: Final = ("coap", "coap+tcp")
@@ -125,8 +127,7 @@ class Upstream:
         for word in _words(form.get("security", self._security)):
             for name in self._parts_of(word):
                 if self._definitions.get(name, {}).get("scheme") not in ("nosec", "auto", None):
-                    secret = name if SECURITY.fullmatch(name) else _OTHER.sub("_", name)[:64]
-                    return f"{self._name}#{secret}"
+                    return f"{self._name}#{_OTHER.sub('_', name)[:MAX_SECRET]}"
         return ""
 
     def _parts_of(self, name: str) -> Iterator[str]:
