@@ -10,6 +10,7 @@ from adapters.main.certificates import Certificates
 from gateway.config import is_loopback
 from gateway.directory.expiry import Expiries
 from gateway.directory.feed import Feed
+from gateway.directory.indexing import Indexing
 from gateway.directory.own import OwnDescription
 from gateway.directory.reading import ReadingObject
 from gateway.directory.telling import Telling
@@ -52,6 +53,7 @@ class Directory:
         self.views = Views(site, Bases())
         self.feed = Feed(site)
         self.surfaces = Surfaces(self.feed, Telling(site, self.views))
+        self.indexing = Indexing(site, config.site.state / "index.nq")
         self._expiries = Expiries(site)
         self._own = OwnDescription(site)
         self._own.serve(local)
@@ -66,6 +68,7 @@ class Directory:
         self.views.load()
         self.feed.load()
         self._expiries.load()
+        self.indexing.start()
 
     async def listen(self, ports: Ports) -> int:
         """Listen, and announce what is open, once the other listeners are; returns the port."""
@@ -91,6 +94,7 @@ class Directory:
         """End what goes on, before the site stops."""
         if self._server is not None:
             await self._server.stop()
+        await self.indexing.stop()
 
     def gauges(self) -> list[Gauge]:
         """What metrics show of it."""
@@ -100,6 +104,16 @@ class Directory:
                 "hilum_things",
                 "Thing Descriptions that were submitted",
                 lambda: {"": len(things)},
+            ),
+            Gauge(
+                "hilum_index_triples",
+                "Triples of the index of what is registered",
+                lambda: {"": len(self.indexing.index)},
+            ),
+            Gauge(
+                "hilum_index_failures",
+                "Objects that could not be indexed",
+                lambda: {"": len(self.indexing.failures)},
             ),
         ]
 

@@ -1,0 +1,225 @@
+"""A registered object as RDF: its own names and members, in the words of the ontology.
+
+Only what its service says of these goes into its graph: the owner and upstream addresses never
+do. What follows from it by the ontologies is kept in a graph of its own.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from registry.index.closure import PLACE, TYPE, WITHIN, Closure, Triple
+from registry.index.rdf import Iri, Literal, Quad
+from registry.model import (
+    Deployment,
+    EventChannel,
+    Method,
+    Profile,
+    RegistrationId,
+    VirtualObject,
+)
+from registry.names import Name, authority_of, encode_segment, member, urn
+from registry.terms import HILUM, PREFIXES, is_iri
+from registry.urls import scheme_of
+
+_TD: Final = PREFIXES["td"]
+ONTOLOGY: Final = "https://w3id.org/hilum/ontology/"
+"""Ontologies are in graphs that begin so."""
+CLOSURE: Final = Iri(ONTOLOGY + "#closure")
+
+
+def _own(name: str) -> Iri:
+    return Iri(HILUM + name)
+
+
+def _td(name: str) -> Iri:
+    return Iri(_TD + name)
+
+
+A, PLACED, IN = Iri(TYPE), Iri(PLACE), Iri(WITHIN)
+_THING, _OBJECT, _SERVICE = _td("Thing"), _own("VirtualObject"), _own("Microservice")
+_NAME, _TITLE, _DESCRIPTION, _TD_NAME = _own("name"), _td("title"), _td("description"), _td("name")
+_OF, _OFFERS, _VERSION = _own("ofMicroservice"), _own("offers"), _own("version")
+_DEPLOYED, _PROTOCOL = _own("deployment"), _own("protocol")
+_CATEGORY, _INPUT, _OUTPUT = _own("category"), _own("inputClass"), _own("outputClass")
+_BEFORE, _AFTER = _own("precondition"), _own("effect")
+_LEVEL: Final = {each: _own(each) for each in ("latency", "availability", "rate")}
+_HAS_ACTION, _HAS_EVENT = _td("hasActionAffordance"), _td("hasEventAffordance")
+_HAS_PROPERTY = _td("hasPropertyAffordance")
+_ACTION, _EVENT, _METHOD, _CHANNEL = (
+    _td("ActionAffordance"),
+    _td("EventAffordance"),
+    _own("Method"),
+    _own("EventChannel"),
+)
+_PLACES: Final = {each: _own(each.capitalize()) for each in ("device", "edge", "fog", "cloud")}
+_PROTOCOLS: Final = {"https": "http", "mqtts": "mqtt", "coaps": "coap", "coap+tcp": "coap"}
+
+
+class Service(NamedTuple):
+    """A registration that offers an object."""
+
+    id: RegistrationId
+    deployment: Deployment = ""
+
+
+class Offered(NamedTuple):
+    """An object and what is known of it: ``text`` is its Thing Description as it was submitted.
+
+    ``extra`` are triples that an extension vocabulary gave it (``registry.things.expansion``).
+    """
+
+    name: Name
+    obj: VirtualObject
+    services: tuple[Service, ...] = ()
+    id: str = ""
+    text: str = ""
+    extra: tuple[Quad, ...] = ()
+
+
+class _Said(Struct):
+    title: str = ""
+    description: str = ""
+
+
+_said = msgspec.json.Decoder(_Said)
+
+
+def graph_of(name: Name) -> Iri:
+    """Return the graph of what is said of an object."""
+    return Iri(urn(name))
+
+
+def inferred_of(name: Name) -> Iri:
+    """Return the graph of what follows from it."""
+    return Iri(f"{urn(name)}#inferred")
+
+
+def subject_of(offered: Offered, closure: Closure) -> str:
+    """Return the IRI of an object: its description's id, where that is its own to take.
+
+    Names of others and terms of an ontology are not: then its name stands for it.
+    """
+    own = urn(offered.name)
+    id_ = offered.id
+    if not id_ or not is_iri(id_) or id_.startswith(("urn:hilum:", HILUM, ONTOLOGY)):
+        return own
+    return own if closure.speaks_of(id_) else id_
+
+
+def asserted(offered: Offered, subject: str) -> list[Quad]:
+    """Return what is said of an object and its members."""
+    name, obj = offered.name, offered.obj
+    thing, graph = Iri(subject), graph_of(name)
+    found = [
+        Quad(thing, A, _THING, graph),
+        Quad(thing, A, _OBJECT, graph),
+        Quad(thing, _NAME, Literal(name), graph),
+    ]
+    found += (Quad(thing, A, Iri(each), graph) for each in obj.types if is_iri(each))
+    title, description = _titles(offered)
+    if title:
+        found.append(Quad(thing, _TITLE, Literal(title), graph))
+    if description:
+        found.append(Quad(thing, _DESCRIPTION, Literal(description), graph))
+    if is_iri(obj.place):
+        found.append(Quad(thing, PLACED, Iri(obj.place), graph))
+    for service in offered.services:
+        found += _service(service, name, thing, graph)
+    for each, definition in obj.members():
+        found += _member(each, definition, thing, graph)
+    found += offered.extra
+    return found
+
+
+def inferred(quads: Iterable[Quad], graph: Iri, closure: Closure) -> Iterator[Quad]:
+    """Yield what follows from an object's own triples; of others nothing follows here."""
+    own: set[str] = set()
+    said: set[Triple] = set()
+    for quad in quads:
+        if isinstance(quad.subject, Iri) and isinstance(quad.object, Iri):
+            own.add(quad.subject.value)
+            said.add((quad.subject.value, quad.predicate.value, quad.object.value))
+    fresh: set[Triple] = set()
+    for triple in said:
+        if triple[1] == TYPE:
+            fresh |= {(triple[0], TYPE, above) for above in closure.superclasses(triple[2])}
+        else:
+            fresh |= {each for each in closure.consequences([triple]) if each[0] in own}
+    for subject, name, value in [*said, *fresh]:
+        if name == PLACE:
+            fresh |= {(subject, WITHIN, above) for above in closure.above(value)}
+    for subject, name, value in fresh - said:
+        yield Quad(Iri(subject), Iri(name), Iri(value), graph)
+
+
+def _titles(offered: Offered) -> tuple[str, str]:
+    """Return title and description; a text that cannot be read costs the title alone."""
+    try:
+        said = _said.decode(offered.text) if offered.text else _Said()
+    except msgspec.DecodeError:
+        said = _Said()
+    return said.title, said.description or offered.obj.description
+
+
+def _service(service: Service, name: Name, thing: Iri, graph: Iri) -> Iterator[Quad]:
+    parts = "/".join(encode_segment(part) for part in service.id)
+    microservice = Iri(f"urn:hilum:{authority_of(name)}/$site/microservice/{parts}")
+    yield Quad(thing, _OF, microservice, graph)
+    yield Quad(microservice, A, _SERVICE, graph)
+    yield Quad(microservice, _OFFERS, thing, graph)
+    yield Quad(microservice, _VERSION, Literal(service.id.version), graph)
+    if service.deployment:
+        yield Quad(microservice, _DEPLOYED, _PLACES[service.deployment], graph)
+
+
+def _member(
+    name: Name, definition: Method | EventChannel, thing: Iri, graph: Iri
+) -> Iterator[Quad]:
+    subject = Iri(urn(name))
+    last = member(name)
+    if isinstance(definition, Method):
+        has, kinds = _HAS_ACTION, (_ACTION, _METHOD)
+        urls: Iterable[str] = (endpoint.url for endpoint in definition.endpoints)
+    else:
+        has, kinds = _HAS_EVENT, (_EVENT, _CHANNEL)
+        urls = definition.sources
+    yield Quad(thing, has, subject, graph)
+    if last.endswith((";write", ";read", ";observe")):
+        yield Quad(thing, _HAS_PROPERTY, subject, graph)
+    for kind in kinds:
+        yield Quad(subject, A, kind, graph)
+    for each in definition.types:
+        if is_iri(each):
+            yield Quad(subject, A, Iri(each), graph)
+    yield Quad(subject, _NAME, Literal(name), graph)
+    yield Quad(subject, _TD_NAME, Literal(last), graph)
+    for protocol in dict.fromkeys(map(_protocol, urls)):
+        yield Quad(subject, _PROTOCOL, Literal(protocol), graph)
+    if definition.profile is not None:
+        yield from _profile(definition.profile, subject, graph)
+
+
+def _profile(profile: Profile, subject: Iri, graph: Iri) -> Iterator[Quad]:
+    terms = (
+        (_CATEGORY, (profile.category,)),
+        (_INPUT, profile.inputs.values()),
+        (_OUTPUT, profile.outputs.values()),
+        (_BEFORE, profile.preconditions),
+        (_AFTER, profile.effects),
+    )
+    for name, values in terms:
+        for value in values:
+            if is_iri(value):
+                yield Quad(subject, name, Iri(value), graph)
+    for key, name in _LEVEL.items():
+        number = getattr(profile.level, key)
+        if number:
+            yield Quad(subject, name, Literal(float(number)), graph)
+
+
+def _protocol(url: str) -> str:
+    scheme = scheme_of(url)
+    return _PROTOCOLS.get(scheme, scheme)
