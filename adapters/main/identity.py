@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from adapters.oidc.fetch import Fetcher
+from adapters.fetch import Fetcher
 from adapters.oidc.keys import KeyRefresher
 from gateway.identity.identity import Authentication
 from gateway.identity.issuers import IssuerKeys

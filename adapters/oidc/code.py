@@ -8,9 +8,9 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from adapters.oidc.fetch import Fetcher, FetchError
 from adapters.oidc.keys import Metadata, discover
 from gateway.message import Refusal, Status
+from gateway.web import FetchError, Web
 
 REMEMBERED: Final = 900.0
 """Seconds that a provider's metadata is remembered."""
@@ -36,7 +36,7 @@ class CodeExchange:
         issuer: str,
         client: str,
         secret: str,
-        fetcher: Fetcher,
+        fetcher: Web,
         clock: Callable[[], float],
     ) -> None:
         self._issuer = issuer

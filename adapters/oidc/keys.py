@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from adapters.oidc.fetch import Fetcher, FetchError
 from gateway.identity.issuers import IssuerKeys
+from gateway.web import FetchError, Web
 from policy.identity.jwt import BadKeys, VerificationKey, read_keys
 from registry import json_text
 from registry.problems import InvalidDocument
@@ -34,7 +34,7 @@ class Metadata(msgspec.Struct, frozen=True):
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
 
 
-async def discover(fetcher: Fetcher, issuer: str) -> Metadata:
+async def discover(fetcher: Web, issuer: str) -> Metadata:
     """Return a provider's metadata (sections 4.2 and 4.3); raises FetchError."""
     url = issuer.rstrip("/") + DISCOVERY
     data = await fetcher.get(url)
@@ -59,7 +59,7 @@ class KeyRefresher:
     def __init__(
         self,
         issuer: IssuerKeys,
-        fetcher: Fetcher,
+        fetcher: Web,
         jwks_uri: str = "",
         refresh: float = REFRESH_SECONDS,
         retry: float = RETRY_SECONDS,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.fetch import BYTES, Fetcher
 from adapters.oidc.code import CodeExchange, _id_token
-from adapters.oidc.fetch import BYTES, Fetcher
 from adapters.oidc.keys import DISCOVERY
 from gateway.message import Refusal, Status
 

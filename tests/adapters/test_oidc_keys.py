@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.oidc.fetch import BYTES, Fetcher, FetchError
+from adapters.fetch import BYTES, Fetcher
 from adapters.oidc.keys import DISCOVERY, KeyRefresher, discover
 from gateway.identity.issuers import IssuerKeys
+from gateway.web import FetchError
 from policy.identity import jwt
 from policy.identity.claims import Expected
 from tests.adapters.live import until

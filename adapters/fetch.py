@@ -1,16 +1,18 @@
-"""Asks an OpenID provider over HTTP: bounded in time and size, in a thread, without redirects."""
+"""Asks other servers over HTTP: bounded in time and size, in a thread, without redirects."""
 
 import asyncio
 import contextlib
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+from gateway.web import Answer, FetchError
 
 SECONDS: Final = 10.0
 """For everything: the name, the connection, the whole answer."""
@@ -19,24 +21,34 @@ THREADS: Final = 4
 """Questions at the same time; the others wait."""
 
 
-class FetchError(Exception):
-    """A provider gave no answer that can be used; the text says why."""
+class Client(NamedTuple):
+    """How we show who we are: a certificate and its key, PEM files."""
+
+    certificate: Path
+    key: Path
 
 
-class Answer(NamedTuple):
-    """What a provider answered."""
+class Limits(NamedTuple):
+    """What an answer may take: ``seconds`` in all, ``bytes`` of its body."""
 
-    status: int
-    body: bytes
+    seconds: float = SECONDS
+    bytes: int = BYTES
 
 
 class Fetcher:
-    """Asks providers. ``ca`` is a file of authorities, None: those of the system."""
+    """Asks servers. ``ca`` is a file of authorities, None: those of the system."""
 
-    def __init__(self, ca: Path | None = None, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        ca: Path | None = None,
+        seconds: float = SECONDS,
+        size: int = BYTES,
+        client: Client | None = None,
+    ) -> None:
         self._ca = ca
-        self._seconds = seconds
-        self._pool = ThreadPoolExecutor(THREADS, "hilum-oidc")
+        self._client = client
+        self._limits = Limits(seconds, size)
+        self._pool = ThreadPoolExecutor(THREADS, "hilum-fetch")
 
     async def get(self, url: str) -> bytes:
         """Return a document; raises FetchError unless the answer is 200."""
@@ -49,15 +61,23 @@ class Fetcher:
         self, verb: str, url: str, headers: Mapping[str, str], body: bytes = b""
     ) -> Answer:
         """Make a request; raises FetchError."""
-        question = _Question(verb, url, headers, body, self._ca, self._seconds)
+        question = _Question(verb, url, headers, body, self._tls, self._limits)
         loop = asyncio.get_running_loop()
         asked = loop.run_in_executor(self._pool, question.run)
         try:
-            return await asyncio.wait_for(asked, self._seconds)
+            return await asyncio.wait_for(asked, self._limits.seconds)
         except TimeoutError:
-            raise FetchError(f"{url} does not answer within {self._seconds:g} s") from None
+            late = f"{url} does not answer within {self._limits.seconds:g} s"
+            raise FetchError(late) from None
         finally:
             question.abandon()
+
+    def _tls(self) -> ssl.SSLContext:
+        """Return the context of one question: files that were renewed count from now on."""
+        context = ssl.create_default_context(cafile=self._ca)
+        if self._client is not None:
+            context.load_cert_chain(self._client.certificate, self._client.key)
+        return context
 
     def close(self) -> None:
         """End the threads; no question is under way any more."""
@@ -73,15 +93,15 @@ class _Question:
         url: str,
         headers: Mapping[str, str],
         body: bytes,
-        ca: Path | None,
-        seconds: float,
+        tls: Callable[[], ssl.SSLContext],
+        limits: Limits,
     ) -> None:
         self._verb = verb
         self._url = url
         self._headers = {"User-Agent": "hilum", **headers}
         self._body = body
-        self._ca = ca
-        self._seconds = seconds
+        self._tls = tls
+        self._limits = limits
         self._connection: http.client.HTTPConnection | None = None
         self._abandoned = False
 
@@ -89,7 +109,7 @@ class _Question:
         try:
             return self._run()
         except TimeoutError as error:
-            late = f"{self._url} does not answer within {self._seconds:g} s"
+            late = f"{self._url} does not answer within {self._limits.seconds:g} s"
             raise FetchError(late) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FetchError(f"{self._url} cannot be asked: {error or type(error)}") from error
@@ -104,11 +124,11 @@ class _Question:
     def _run(self) -> Answer:
         parts = urlsplit(self._url)
         host, port = parts.hostname or "", parts.port
-        make = partial(http.client.HTTPConnection, host, port, timeout=self._seconds)
+        seconds = self._limits.seconds
+        make = partial(http.client.HTTPConnection, host, port, timeout=seconds)
         if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self._ca)
             secured = http.client.HTTPSConnection
-            make = partial(secured, host, port, timeout=self._seconds, context=context)
+            make = partial(secured, host, port, timeout=seconds, context=self._tls())
         connection = self._connection = make()
         try:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -119,11 +139,11 @@ class _Question:
             connection.close()
 
     def _read(self, response: http.client.HTTPResponse) -> bytes:
-        body = b""
+        body = bytearray()
         while piece := response.read1(64 * 1024):
             body += piece
-            if len(body) > BYTES:
-                raise FetchError(f"{self._url} answers more than {BYTES} bytes")
+            if len(body) > self._limits.bytes:
+                raise FetchError(f"{self._url} answers more than {self._limits.bytes} bytes")
             if self._abandoned:
                 raise FetchError(f"{self._url} takes too long")
-        return body
+        return bytes(body)
