@@ -23,6 +23,8 @@ Parameters: TypeAlias = Annotated[dict[str, Term], Meta(max_length=32)]
 
 EVERYTHING: Final = frozenset({PREFIXES["owl"] + "Thing", PREFIXES["rdfs"] + "Resource"})
 """Classes of all there is: to have them in common says nothing."""
+REMEMBERED: Final = 16_384
+"""Classes whose parents are remembered: callers may ask for any."""
 
 
 class Degree(IntEnum):
@@ -41,6 +43,30 @@ class Degree(IntEnum):
     def word(self) -> str:
         """The name in answers."""
         return self.name.lower()
+
+
+class Taxonomy:
+    """Classes, and which of them contain which; remembers what is asked again and again."""
+
+    def __init__(self, above: Above) -> None:
+        self.above = above
+        self._parents: dict[str, frozenset[str]] = {}
+
+    def parents(self, term: str) -> frozenset[str]:
+        """Return the classes that contain a class with nothing between; never that of all."""
+        found = self._parents.get(term)
+        if found is None:
+            above = self.above
+            wider = {each for each in above(term) if term not in above(each)} - EVERYTHING
+            found = frozenset(each for each in wider if not self._between(each, wider))
+            if len(self._parents) < REMEMBERED:
+                self._parents[term] = found
+        return found
+
+    def _between(self, term: str, wider: Iterable[str]) -> bool:
+        """Return whether one of ``wider`` is strictly below a term."""
+        above = self.above
+        return any(term in above(each) and each not in above(term) for each in wider)
 
 
 class Pair(NamedTuple):
@@ -76,28 +102,22 @@ class Match(NamedTuple):
     outputs: tuple[Pair, ...]
 
 
-def degree_of(there: str, needed: str, above: Above) -> Degree:
+def degree_of(there: str, needed: str, classes: Taxonomy) -> Degree:
     """Return how well a class that is there fits a class that is needed."""
     if there == needed:
         return Degree.EXACT
-    narrower, wider = needed in above(there), there in above(needed)
+    narrower, wider = needed in classes.above(there), there in classes.above(needed)
     if narrower:  # each within the other: two names of one class
         return Degree.EXACT if wider else Degree.PLUGIN
     if wider:
         return Degree.SUBSUMES
-    if parents(there, above) & parents(needed, above):
+    if classes.parents(there) & classes.parents(needed):
         return Degree.SIBLING
     return Degree.FAIL
 
 
-def parents(term: str, above: Above) -> set[str]:
-    """Return the classes that contain a class with nothing between; never those of everything."""
-    wider = {each for each in above(term) if term not in above(each)} - EVERYTHING
-    return {each for each in wider if not _between(each, wider, above)}
-
-
 def assign(
-    needed: Mapping[str, str], there: Mapping[str, str], above: Above
+    needed: Mapping[str, str], there: Mapping[str, str], classes: Taxonomy
 ) -> tuple[Pair, ...] | None:
     """Give each parameter that is needed one of its own, so that the worst pair is best.
 
@@ -105,7 +125,7 @@ def assign(
     """
     names = sorted(needed)
     degrees = {
-        name: {other: degree_of(there[other], needed[name], above) for other in sorted(there)}
+        name: {other: degree_of(there[other], needed[name], classes) for other in sorted(there)}
         for name in names
     }
     for least in (Degree.EXACT, Degree.PLUGIN, Degree.SUBSUMES, Degree.SIBLING):
@@ -115,17 +135,17 @@ def assign(
     return None
 
 
-def match(profile: Profile, wanted: Wanted, above: Above) -> Match | None:
+def match(profile: Profile, wanted: Wanted, classes: Taxonomy) -> Match | None:
     """Return how a service fits what is wanted, None when it does not."""
     if not (
         level_met(profile.level, wanted.level)
-        and (not wanted.category or wanted.category in above(profile.category))
-        and _all_met(profile.preconditions, wanted.stated, above)
-        and _all_met(wanted.effects, profile.effects, above)
+        and (not wanted.category or wanted.category in classes.above(profile.category))
+        and _all_met(profile.preconditions, wanted.stated, classes)
+        and _all_met(wanted.effects, profile.effects, classes)
     ):
         return None
-    outputs = assign(wanted.outputs, profile.outputs, above)
-    inputs = None if outputs is None else assign(profile.inputs, wanted.inputs, above)
+    outputs = assign(wanted.outputs, profile.outputs, classes)
+    inputs = None if outputs is None else assign(profile.inputs, wanted.inputs, classes)
     if inputs is None or outputs is None:
         return None
     degree = min((pair.degree for pair in (*inputs, *outputs)), default=Degree.EXACT)
@@ -149,14 +169,9 @@ def order_of(match: Match, level: ServiceLevel, name: str) -> tuple[float, float
     return -match.degree, level.latency or float("inf"), -level.availability, name
 
 
-def _all_met(conditions: Iterable[str], facts: Sequence[str], above: Above) -> bool:
+def _all_met(conditions: Iterable[str], facts: Sequence[str], classes: Taxonomy) -> bool:
     """Return whether each condition is a class that contains what one of the facts says."""
-    return all(any(condition in above(fact) for fact in facts) for condition in conditions)
-
-
-def _between(term: str, wider: Iterable[str], above: Above) -> bool:
-    """Return whether one of ``wider`` is strictly below a term."""
-    return any(term in above(each) and each not in above(term) for each in wider)
+    return all(any(condition in classes.above(fact) for fact in facts) for condition in conditions)
 
 
 def _edges(degrees: Mapping[str, Mapping[str, Degree]], least: Degree) -> dict[str, list[str]]:

@@ -10,12 +10,12 @@ from registry.discovery.matching import (
     Degree,
     Match,
     Pair,
+    Taxonomy,
     Wanted,
     assign,
     degree_of,
     match,
     order_of,
-    parents,
 )
 from registry.model import Profile, ServiceLevel
 
@@ -50,8 +50,11 @@ def closed(edges: dict[str, set[str]]) -> dict[str, frozenset[str]]:
 TABLE = closed(EDGES)
 
 
-def above(term: str) -> frozenset[str]:
-    return TABLE.get(term, frozenset({term}))
+def taxonomy(table: dict[str, frozenset[str]]) -> Taxonomy:
+    return Taxonomy(lambda term: table.get(term, frozenset({term})))
+
+
+CLASSES = taxonomy(TABLE)
 
 
 @pytest.mark.parametrize(
@@ -69,24 +72,36 @@ def above(term: str) -> frozenset[str]:
     ],
 )
 def test_degrees(there: str, needed: str, degree: Degree) -> None:
-    assert degree_of(there, needed, above) is degree
+    assert degree_of(there, needed, CLASSES) is degree
 
 
 def test_a_direct_parent_has_nothing_between() -> None:
-    assert parents("AirTemperature", above) == {"Temperature", "Temp"}
-    assert parents("Point", above) == set()
+    assert CLASSES.parents("AirTemperature") == {"Temperature", "Temp"}
+    assert CLASSES.parents("Point") == set()
+
+
+def test_not_every_class_that_somebody_asks_for_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("registry.discovery.matching.REMEMBERED", 1)
+    classes = taxonomy(TABLE)
+    for _ in range(2):
+        assert classes.parents("Humidity") == classes.parents("AirTemperature") - {
+            "Temperature",
+            "Temp",
+        } | {"Sensor"}
 
 
 def test_the_worst_pair_is_as_good_as_it_can_be() -> None:
     needed = {"a": "Sensor", "b": "Temperature"}
     # Greedily "a" would take the exact Sensor's rival; the only good way is crosswise.
     there = {"x": "Temperature", "y": "AirTemperature"}
-    assert assign(needed, there, above) == (
+    assert assign(needed, there, CLASSES) == (
         Pair("a", "y", Degree.PLUGIN),
         Pair("b", "x", Degree.EXACT),
     )
-    assert assign({"a": "Sensor", "b": "Sensor"}, {"x": "Sensor"}, above) is None
-    assert assign({}, there, above) == ()
+    assert assign({"a": "Sensor", "b": "Sensor"}, {"x": "Sensor"}, CLASSES) is None
+    assert assign({}, there, CLASSES) == ()
 
 
 PROFILE = Profile(
@@ -119,12 +134,12 @@ PROFILE = Profile(
     ],
 )
 def test_a_service_is_as_good_as_its_worst_pair(wanted: Wanted, degree: Degree | None) -> None:
-    found = match(PROFILE, wanted, above)
+    found = match(PROFILE, wanted, CLASSES)
     assert (found and found.degree) == degree
 
 
 def test_what_promises_no_latency_meets_none() -> None:
-    assert match(Profile(), Wanted(level=ServiceLevel(latency=1000)), above) is None
+    assert match(Profile(), Wanted(level=ServiceLevel(latency=1000)), CLASSES) is None
 
 
 def test_better_promises_come_first_among_equals() -> None:
@@ -194,7 +209,7 @@ def naive_best(
 def test_assignments_agree_with_brute_force(
     table: dict[str, frozenset[str]], needed: dict[str, str], there: dict[str, str]
 ) -> None:
-    found = assign(needed, there, lambda term: table.get(term, frozenset({term})))
+    found = assign(needed, there, taxonomy(table))
     best = naive_best(needed, there, table)
     if found is None:
         assert best == 0
@@ -219,5 +234,5 @@ def test_services_agree_with_brute_force(
     wanted = Wanted(gives, wants, tuple(terms[1:]))
     met = all(any(p in table.get(f, {f}) for f in terms[1:]) for p in terms[:1])
     best = min(naive_best(wants, makes, table), naive_best(takes, gives, table))
-    found = match(profile, wanted, lambda term: table.get(term, frozenset({term})))
+    found = match(profile, wanted, taxonomy(table))
     assert (0 if found is None else found.degree) == (min(best, 4) if met else 0)
