@@ -18,7 +18,7 @@ from registry.catalog import Catalog
 from registry.index.index import Index, IndexDelta
 from registry.index.rdf import Quad
 from registry.index.triples import Offered
-from registry.model import Kind, NameRecord, Registration, RegistrationId, ThingRecord
+from registry.model import Kind, Registration, RegistrationId, ThingRecord
 from registry.names import Name
 
 log = logging.getLogger("hilum.index")
@@ -54,6 +54,7 @@ class Indexing:
         self._file = file
         self._given = ontologies
         self._extra: dict[Name, tuple[Quad, ...]] = {}
+        self._foreign: dict[Name, Offered] = {}
         self._described: dict[str, Name] = {}
         self._dirty: dict[Name, None] | None = None
         self._building: asyncio.Task[None] | None = None
@@ -106,6 +107,14 @@ class Indexing:
             del self._extra[name]
         self._look((name,))
 
+    def put_foreign(self, name: Name, offered: Offered | None) -> None:
+        """Index an object of another site, or no more; it is in no catalog here."""
+        if offered is None:
+            self._foreign.pop(name, None)
+        else:
+            self._foreign[name] = offered
+        self._look((name,))
+
     # Following
 
     def _entered(self, entered: Sequence[Entered]) -> None:
@@ -154,9 +163,9 @@ class Indexing:
         """Let an index follow one object; one that cannot be indexed is not in it."""
         record = self._catalog.names.get(name)
         self.failures.pop(name, None)
-        if record is not None and record.kind is Kind.OBJECT:
+        if name in self._foreign or (record is not None and record.kind is Kind.OBJECT):
             try:
-                done = index.put(self._offered(record))
+                done = index.put(self._offered(name))
             except Exception as error:  # whatever is wrong with one record
                 self._failed(name, error)
             else:
@@ -198,7 +207,7 @@ class Indexing:
 
     async def _built(self) -> None:
         ontologies = self._ontologies()
-        catalog = _Frozen(self._catalog, self._extra)
+        catalog = _Frozen(self._catalog, self._extra, self._foreign.values())
         index, failures = await asyncio.to_thread(
             catalog.index, ontologies, None if self.ready else self._file
         )
@@ -223,18 +232,21 @@ class Indexing:
         records = self._catalog.ontologies
         return {**self._given(), **{name: record.text for name, record in records.items()}}
 
-    def _offered(self, record: NameRecord) -> Offered:
+    def _offered(self, name: Name) -> Offered:
+        if name in self._foreign:
+            return self._foreign[name]
         catalog = self._catalog
-        id_ = catalog.thing_of.get(record.name)
+        id_ = catalog.thing_of.get(name)
         thing = None if id_ is None else catalog.things.get(id_)
-        extra = self._extra.get(record.name, ())
-        return offered_of(record, catalog.registrations, thing, extra)
+        extra = self._extra.get(name, ())
+        return offered_of(catalog.names[name], catalog.registrations, thing, extra)
 
 
 class _Frozen:
     """The catalog as it is now, for a thread to read: records never change."""
 
-    def __init__(self, catalog: Catalog, extra: kept.Extra) -> None:
+    def __init__(self, catalog: Catalog, extra: kept.Extra, foreign: Iterable[Offered]) -> None:
+        self._foreign = list(foreign)
         self._objects = [r for r in catalog.names.values() if r.kind is Kind.OBJECT]
         self._registrations: dict[RegistrationId, Registration] = dict(catalog.registrations)
         self._things: dict[Name, ThingRecord] = {t.name: t for t in catalog.things.values()}
@@ -266,6 +278,7 @@ class _Frozen:
         return index, self._failures
 
     def _all(self) -> Iterator[Offered]:
+        yield from self._foreign
         for record in self._objects:
             try:
                 yield offered_of(
