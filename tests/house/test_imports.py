@@ -42,7 +42,7 @@ LIBRARIES = {
     "paho": "adapters/mqtt/outbound/link.py",  # what aiomqtt does not show of it
     "prometheus_client": "adapters/control/metrics.py",
     "pyld": "registry/things/expansion.py",
-    "pyoxigraph": "registry/index/rdf.py",
+    "pyoxigraph": "registry/*/rdf.py",
     "pyshacl": "registry/ontology/shapes.py",
     "rdflib": "registry/ontology/graphs.py",
     "rich": "adapters/cli/*.py",

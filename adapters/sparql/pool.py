@@ -1,0 +1,224 @@
+"""The site's side of the keeper: feeds it, hands it queries fairly, starts it again."""
+
+import asyncio
+import logging
+import sys
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from adapters.sparql.messages import (
+    Answer,
+    Ask,
+    Cancel,
+    Documents,
+    Feed,
+    Frames,
+    ToKeeper,
+    frame,
+    from_keeper,
+)
+from gateway.message import Refusal, Status
+
+log = logging.getLogger("hilum.search")
+
+ROOT = Path(__file__).resolve().parents[2]
+GRACE = 3.0
+"""Seconds beyond a deadline after which the keeper itself counts as stuck."""
+PATIENCE = 15.0
+"""Seconds that a query waits for its turn."""
+_PIECE = 1 << 20
+
+Refill = Callable[["Pool"], Awaitable[None]]
+
+
+class Pool:
+    """Queries in processes; at most ``running`` at a time, ``waiting`` in the queue.
+
+    ``refill`` tells a new keeper all there is. Of one principal at most an eighth of the queue
+    waits, and principals take turns.
+    """
+
+    def __init__(self, refill: Refill, running: int = 2, waiting: int = 64) -> None:
+        self._refill = refill
+        self._slots = running
+        self._limit = waiting
+        self._process: asyncio.subprocess.Process | None = None
+        self._numbers = 0
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._busy = 0
+        self._task: asyncio.Task[None] | None = None
+        self.restarts = 0
+        self.outcomes: dict[str, int] = {}
+        """How queries ended, for metrics."""
+
+    @property
+    def waiting(self) -> int:
+        """How many queries wait for a process."""
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def busy(self) -> int:
+        """How many queries run."""
+        return self._busy
+
+    async def start(self) -> None:
+        """Start the keeper and feed it; it is started again whenever it ends."""
+        process = await self._spawn()
+        self._task = asyncio.get_running_loop().create_task(self._keep(process))
+
+    async def stop(self) -> None:
+        """End the keeper and what it runs."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        self._fail("the site stops")
+
+    def tell(self, message: ToKeeper) -> None:
+        """Send a message to the keeper; while there is none, nothing: a new one is told all."""
+        process = self._process
+        if process is not None and process.stdin is not None and process.returncode is None:
+            process.stdin.write(frame(message))
+
+    def feed(self, generation: int, cleared: tuple[str, ...], quads: bytes) -> None:
+        """Let the replica follow a change of the index."""
+        self.tell(Feed(generation, cleared=cleared, quads=quads))
+
+    def load(self, generation: int, path: Path) -> None:
+        """Let the replica begin anew with a file of N-Quads."""
+        self.tell(Feed(generation, path=str(path)))
+
+    def documents(self, put: dict[str, bytes], gone: tuple[str, ...] = ()) -> None:
+        """Let the descriptions follow."""
+        self.tell(Documents(put, gone))
+
+    async def ask(self, principal: str, ask: Ask) -> Answer:
+        """Run a query when it is its turn. Raises Refusal when too many wait, or it must."""
+        await self._turn(principal)
+        try:
+            answer = await self._answer(ask)
+        finally:
+            self._next()
+        self.outcomes[answer.outcome] = self.outcomes.get(answer.outcome, 0) + 1
+        return answer
+
+    async def _answer(self, ask: Ask) -> Answer:
+        if self._process is None:
+            raise _unavailable("the process that answers queries is being started")
+        self._numbers += 1
+        number = self._numbers
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[number] = future
+        self.tell(replace(ask, number=number))
+        try:
+            async with asyncio.timeout(ask.seconds + GRACE):
+                return await future
+        except TimeoutError:
+            log.warning("the keeper of the replica does not answer: it is started again")
+            if self._process is not None and not self._asked.keys() - {number}:
+                self._process.kill()
+            return Answer(number, "time", detail=f"the query took longer than {ask.seconds:g} s")
+        finally:
+            del self._asked[number]
+            if future.cancelled():
+                self.tell(Cancel(number))
+
+    # Turns
+
+    async def _turn(self, principal: str) -> None:
+        if self._busy < self._slots and not self._queues:
+            self._busy += 1
+            return
+        queue = self._queues.setdefault(principal, deque())
+        if self.waiting >= self._limit or len(queue) >= max(1, self._limit // 8):
+            if not queue:
+                del self._queues[principal]
+            raise _unavailable("too many queries wait already")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._next()
+            else:
+                self._leave(principal, turn)
+            if isinstance(error, TimeoutError):
+                raise _unavailable("other queries took too long") from None
+            raise
+
+    def _leave(self, principal: str, turn: asyncio.Future[None]) -> None:
+        queue = self._queues.get(principal)
+        if queue is not None:
+            with suppress(ValueError):
+                queue.remove(turn)
+            if not queue:
+                del self._queues[principal]
+
+    def _next(self) -> None:
+        """Give the place of a query that ended to the principal whose turn it is."""
+        while self._queues:
+            principal, queue = self._queues.popitem(last=False)
+            turn = queue.popleft()
+            if queue:
+                self._queues[principal] = queue
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._busy -= 1
+
+    # The keeper
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "adapters.sparql.keeper",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
+            start_new_session=True,
+        )
+        await self._refill(self)
+        return process
+
+    async def _keep(self, process: asyncio.subprocess.Process) -> None:
+        while True:
+            await self._listen(process)
+            self._process = None
+            code = await process.wait()
+            log.warning("the keeper of the replica ended (%s): it is started again", code)
+            self.restarts += 1
+            self._fail("the process that answers queries ended")
+            await asyncio.sleep(min(0.1 * self.restarts, 5.0))
+            process = await self._spawn()
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        frames = Frames()
+        if process.stdout is None:
+            return
+        while data := await process.stdout.read(_PIECE):
+            for body in frames.feed(data):
+                answer = from_keeper(body)
+                future = self._asked.get(answer.number)
+                if future is not None and not future.done():
+                    future.set_result(answer)
+
+    def _fail(self, why: str) -> None:
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(_unavailable(why))
+
+
+def _unavailable(why: str) -> Refusal:
+    return Refusal(Status.UNAVAILABLE, f"{why}: ask again", retry_after=1)
