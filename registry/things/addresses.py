@@ -10,6 +10,9 @@ _URI = re.compile(
 _QUERY = re.compile(r"\{([?&])([^{}]*)\}")
 _SIMPLE = re.compile(r"\{([^{}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+MAX_VARIABLES: Final = 64
+"""Variables of one template: what an endpoint takes."""
+
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~{}"
 
 
@@ -36,6 +39,8 @@ def template(href: str) -> Template:
     for name in (*query, *places):
         if not _VARIABLE.fullmatch(name):
             raise ValueError(f"{{{name[:40]}}} is no variable that can be sent")
+    if len(query) + len(places) > MAX_VARIABLES:
+        raise ValueError(f"more than {MAX_VARIABLES} variables")
     if len(set(query) | set(places)) < len(query) + len(places):
         raise ValueError("a variable stands there twice")
     if "{" in _SIMPLE.sub("", plain) or "}" in _SIMPLE.sub("", plain):

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from registry.names import InvalidName, encode_segment
+from registry.names import MAX_SEGMENT, InvalidName, encode_segment
 from registry.regex import UnsafePattern, check_pattern
 from registry.things import addresses
 from registry.things.findings import Findings, Path, dict_of, items_of, words_of
@@ -64,6 +64,9 @@ class Affordances:
         except InvalidName as error:
             self._found.add(path, f"{name[:80]!r} cannot be a name: {error.reason}")
             return
+        if len(name.encode()) > MAX_SEGMENT - len(OBSERVE):
+            message = f"the name has more than {MAX_SEGMENT - len(OBSERVE)} bytes"
+            self._found.add(path, message, "choose a shorter one")
         for suffix in (WRITE, OBSERVE, READ, EVENT):
             if name.endswith(suffix):
                 message = f"{suffix!r} at the end of a name is what the site itself adds"

@@ -1,13 +1,16 @@
 """A Thing Description as it arrives: strict JSON, kept verbatim, every error told (TD 1.1)."""
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from registry import json_text
 from registry.documents import MAX_BYTES
 from registry.problems import InvalidDocument, read_text
-from registry.things.problems import InvalidThing, Problem
+from registry.things.findings import Path
+from registry.things.problems import InvalidThing, Problem, pointer
 from registry.things.rules import rule_problems
 from registry.things.validation import shape_problems
 
@@ -15,6 +18,10 @@ __all__ = ["MAX_BYTES", "MAX_VALUES", "InvalidThing", "Problem", "Thing", "read"
 
 MAX_VALUES: Final = 20_000
 """Values within one description, whatever their size."""
+
+
+_MOST: Final = 2.0**63
+_LARGE = re.compile(r"[eE]\+?\d{2}|\d{19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,9 @@ def read(data: bytes, *, limit: int = MAX_BYTES, unknown_contexts: bool = False)
     """
     try:
         text = read_text(data, limit)
+        if _count(text) > MAX_VALUES:
+            message = f"it has more than {MAX_VALUES} values"
+            raise InvalidThing([Problem("", message, "describe its parts as things of their own")])
         json_text.check(text)
     except InvalidDocument as error:
         raise InvalidThing(
@@ -56,10 +66,9 @@ def read(data: bytes, *, limit: int = MAX_BYTES, unknown_contexts: bool = False)
     document = json.loads(text)
     if not isinstance(document, dict):
         raise InvalidThing([Problem("", "a Thing Description is a JSON object")])
-    if _count(text) > MAX_VALUES:
-        message = f"it has more than {MAX_VALUES} values"
-        raise InvalidThing([Problem("", message, "describe its parts as things of their own")])
     problems = shape_problems(document)
+    if _LARGE.search(text):
+        problems += _large_numbers((), document)
     warnings: list[str] = []
     rule_problems(document, problems, warnings, unknown_contexts=unknown_contexts)
     if problems:
@@ -68,8 +77,18 @@ def read(data: bytes, *, limit: int = MAX_BYTES, unknown_contexts: bool = False)
 
 
 def _count(text: str) -> int:
-    """Return at least the number of values in a text, less those in its strings if there are many.
+    """Return at least how many values a text has, before it is parsed.
 
-    Each value but the first of its object or array follows a comma.
+    Each value follows a comma or an opening bracket; what strings hold of these counts too.
     """
     return text.count(",") + text.count("{") + text.count("[")
+
+
+def _large_numbers(path: Path, value: object) -> Iterator[Problem]:
+    """Return the numbers that others cannot read: without end, or of more than 64 bits."""
+    if isinstance(value, dict | list):
+        inner = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, each in inner:
+            yield from _large_numbers((*path, key), each)
+    elif isinstance(value, int | float) and not -_MOST <= value <= _MOST:
+        yield Problem(pointer(*path), "the number is too large", f"use at most {_MOST:.0f}")

@@ -17,11 +17,12 @@ from registry.model import (
     ServiceLevel,
     VirtualObject,
 )
-from registry.names import Name
+from registry.names import MAX_NAME, Name
 from registry.terms import HILUM
 from registry.things.contexts import Vocabulary
 from registry.things.document import Thing
 from registry.things.naming import Naming, object_name, registration_id
+from registry.things.problems import InvalidThing, Problem
 from registry.things.upstream import Unreachable, Upstream, operations
 
 MAX_SOURCES: Final = 16
@@ -107,6 +108,10 @@ class _Mapping:
             types=self._types(data),
             place=self._place(data),
         )
+        for name, _ in obj.members():
+            if len(name) > MAX_NAME:
+                message = f"{name[:200]}… has more than {MAX_NAME} bytes as a name"
+                raise InvalidThing([Problem("", message, "say a shorter one as hilum:name")])
         return Mapped(self._name, obj, self._warnings)
 
     def _action(self, name: str, node: Node) -> None:

@@ -19,7 +19,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
 # (the address of an OAuth server), …
 _SECRET = re.compile(
     r"passw(or)?d|passphrase|secret|credential|apikey|privatekey|accesstoken|refreshtoken"
-    r"|bearertoken|sharedkey|^key$|^psk$|^pin$"
+    r"|bearertoken|sharedkey|^token$|^key$|^psk$|^pin$"
 )
 _MODEL: Final = "https://www.w3.org/2022/wot/tm#ThingModel"
 _OAUTH: Final = ("authorization", "token", "refresh", "proxy")

@@ -30,6 +30,8 @@ class Hidden:
         for form in _all_forms(data):
             found.add(addresses.host_of(addresses.resolve(base, form["href"]) or ""))
         self._hosts = {host for host in found if host}
+        # A bare word may be a host here and mean something else there.
+        self._telling = [host for host in self._hosts if "." in host or ":" in host]
 
     def member(self, value: Any) -> Any:
         """Return a value without addresses of the thing; None where nothing of it may stay."""
@@ -60,9 +62,12 @@ class Hidden:
         """Return what people read with addresses of the thing blotted."""
         if isinstance(value, dict):
             return {key: self.text(inner) for key, inner in value.items()}
-        if not isinstance(value, str) or not self._hosts:
+        if not isinstance(value, str) or not self._tells(value):
             return value
-        return _ADDRESS.sub(lambda found: BLOT if self._is_there(found[0]) else found[0], value)
+        text = _ADDRESS.sub(lambda found: BLOT if self._is_there(found[0]) else found[0], value)
+        for host in self._telling:
+            text = re.sub(rf"{re.escape(host)}(?::\d+)?", BLOT, text, flags=re.IGNORECASE)
+        return text
 
     def link(self, link: Node) -> Node | None:
         """Return a link unless it leads to the thing: relative, to its host, or to a number."""
@@ -75,7 +80,12 @@ class Hidden:
         return self.members(link)
 
     def _tells(self, text: str) -> bool:
-        if text.lower().rpartition(":")[0] in self._hosts or text.lower() in self._hosts:
+        plain = text.lower()
+        if not any(host in plain for host in self._hosts):
+            return False
+        if plain in self._hosts or plain.rpartition(":")[0] in self._hosts:
+            return True
+        if any(host in plain for host in self._telling):
             return True
         return any(self._is_there(found) for found in _ADDRESS.findall(text))
 

@@ -14,7 +14,7 @@ from registry.model import ArgumentPlace, Endpoint
 from registry.names import Name
 from registry.things import addresses
 from registry.things.contexts import TD_PREFIXES, Vocabulary
-from registry.urls import PORTS, WEB, InvalidUrl, parse_url
+from registry.urls import PORTS, WEB, InvalidUrl, Url, parse_url, placeholders
 
 Node = dict[str, Any]
 
@@ -50,9 +50,9 @@ class Upstream:
         security = self._credential(form)
         if scheme in WEB:
             verb = self._verb(form, "htv", op, HTTP_METHODS)
-            args: dict[str, ArgumentPlace] = dict.fromkeys(parts.places, "path")
-            args.update(dict.fromkeys(parts.query, "query"))
-            _parsed(href, template=True)
+            url = _parsed(href, template=True)
+            args: dict[str, ArgumentPlace] = dict.fromkeys(placeholders(url.path), "path")
+            args.update(dict.fromkeys((*placeholders(url.query), *parts.query), "query"))
             return Endpoint(href, verb, args, security=security)
         if parts.places:
             raise Unreachable(f"a {scheme} address with variables in its path")
@@ -159,9 +159,9 @@ def _words(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def _parsed(url: str, *, template: bool = False) -> None:
+def _parsed(url: str, *, template: bool = False) -> Url:
     try:
-        parse_url(url, template=template, schemes=PORTS)
+        return parse_url(url, template=template, schemes=PORTS)
     except InvalidUrl as error:
         raise Unreachable(str(error)) from None
 

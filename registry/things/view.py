@@ -11,6 +11,7 @@ from typing import Any
 from registry.model import EventChannel, Method, ThingRecord, VirtualObject
 from registry.names import Name, decoded, member, urn
 from registry.terms import HILUM
+from registry.things.addresses import template
 from registry.things.contexts import DISCOVERY, TD_1_0, TD_1_1, TD_PREFIXES
 from registry.things.data_schemas import data_schema
 from registry.things.forms import (
@@ -96,7 +97,7 @@ def _of_submitted(name: Name, obj: VirtualObject, record: ThingRecord, bases: Ba
     view: Node = {**kept, "@context": context, "id": record.id}
     if links := [link for each in data.get("links", ()) if (link := hidden.link(each))]:
         view["links"] = links
-    shared = data.get("uriVariables", {})
+    shared = kept.get("uriVariables", {})
     makers = {
         "properties": lambda key, node: _property(obj, naming.property(key), node, shared, bases),
         "actions": lambda key, node: _action(obj, naming.action(key), node, shared, bases),
@@ -105,9 +106,10 @@ def _of_submitted(name: Name, obj: VirtualObject, record: ThingRecord, bases: Ba
     for kind in _AFFORDANCES:
         shown = {}
         for key, node in data.get(kind, {}).items():
-            made = makers[kind](key, node)
+            clean = {**hidden.members(_without(node, "forms")), "forms": node["forms"]}
+            made = makers[kind](key, clean)
             if made is not None:
-                shown[key] = {**hidden.members(_without(node, "forms")), **made}
+                shown[key] = {**clean, **made}
         if shown:
             view[kind] = shown
     view["registration"] = _registration(record)
@@ -130,11 +132,11 @@ def _without(node: Node, *keys: str) -> Node:
     return {key: value for key, value in node.items() if key not in keys}
 
 
-def _content_type(node: Node, *ops: str) -> str:
+def _content_type(node: Node, op: str) -> str:
     """Return the content type of the form of an operation; CBOR is JSON on this side."""
     for form in node["forms"]:
-        said = form.get("op", ops[0])
-        if any(op == said or op in said for op in ops) and "contentType" in form:
+        said = form.get("op", op)
+        if op in (said if isinstance(said, list) else [said]) and "contentType" in form:
             found = str(form["contentType"])
             return "application/json" if found.startswith("application/cbor") else found
     return ""
@@ -147,8 +149,9 @@ def _query(variables: Node) -> str:
 def _used_variables(node: Node, shared: Node) -> Node:
     """Return the variables that the forms of an affordance have places for."""
     known = {**shared, **node.get("uriVariables", {})}
-    text = " ".join(form["href"] for form in node["forms"])
-    return {name: known[name] for name in known if name in text and "{" in text}
+    parts = [template(form["href"]) for form in node["forms"]]
+    used = {name for part in parts for name in (*part.places, *part.query)}
+    return {name: schema for name, schema in known.items() if name in used}
 
 
 def _property(
