@@ -3,10 +3,24 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from policy.model import Principal, Role, Subject
+from policy.decision import Question
+from policy.model import ANONYMOUS, Action, Principal, Role, Subject
 
 KEPT: Final = 100_000
 """Principals whose roles are remembered."""
+_OWNERS: Final = frozenset({Action.PUBLISH, Action.CREATE, Action.DESTROY})
+
+
+def is_owner(question: Question) -> bool:
+    """Whether who asks may do this because the name is his (design 4)."""
+    # Anonymous callers share one id, so that none of them owns what another made.
+    principal = question.principal
+    return (
+        question.owner != ""
+        and question.owner == principal.id
+        and question.action in _OWNERS
+        and principal.kind != ANONYMOUS.kind
+    )
 
 
 def is_subject(subject: Subject, principal: Principal, roles: Iterable[str]) -> bool:
