@@ -159,6 +159,21 @@ class RegistrationId(NamedTuple):
         return f"{self.microservice}/{self.version}/{self.instance}"
 
 
+class DirectoryEndpoint(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What an endpoint told the resource directory (RFC 9176): its registration as it was made.
+
+    ``base`` is where its resources are, ``given`` whether it said so itself; ``links`` are in
+    CoRE link format, as they came.
+    """
+
+    name: str
+    sector: str
+    base: str
+    given: bool
+    links: str
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
 class Registration(Struct, frozen=True, gc=False):
     """A microservice's registration as the catalog keeps it.
 
@@ -178,6 +193,7 @@ class Registration(Struct, frozen=True, gc=False):
     created: tuple[VirtualObject, ...] = ()
     live: bool = True
     deployment: Deployment = ""
+    endpoint: DirectoryEndpoint | None = None
 
     def everything(self) -> tuple[VirtualObject, ...]:
         """Return the objects of the manifest and those created at run time."""
