@@ -45,6 +45,7 @@ class Status(IntEnum):
     CANCELLED = 12
     PROVIDER_ERROR = 13
     INTERNAL = 14
+    NOT_ACCEPTABLE = 15
 
     @property
     def slug(self) -> str:
@@ -73,6 +74,7 @@ WIRE = (
     Wire(499, "5.00", 0x83, 13, "Cancelled"),
     Wire(502, "5.02", 0x83, 14, "Provider error"),
     Wire(500, "5.00", 0x80, 1, "Internal error"),
+    Wire(406, "4.06", 0x99, 15, "Not acceptable"),
 )
 """HTTP: RFC 9110 and RFC 6585; CoAP: RFC 7252, 8132 and 8516; MQTT 5: reason codes of table 2-6.
 

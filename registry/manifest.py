@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from registry.checks import Findings, Scope
-from registry.describe import describe_microservice, describe_object, render_text
+from registry.describe import describe_microservice, describe_object
 from registry.documents import Path, read_one
 from registry.model import (
     Deployment,
@@ -35,7 +35,6 @@ __all__ = [
     "decode_object",
     "describe_microservice",
     "describe_object",
-    "render_text",
 ]
 
 MAX_MEMBERS: Final = 256

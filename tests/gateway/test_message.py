@@ -23,6 +23,7 @@ def test_every_status_has_its_row_and_its_slug():
         "cancelled",
         "provider-error",
         "internal",
+        "not-acceptable",
     ]
     assert Status.NOT_FOUND.wire.http == 404
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from registry import describe
-from registry.describe import describe_microservice, describe_object, render_text
+from registry.describe import describe_microservice, describe_object
 from registry.model import (
     EventChannel,
     Method,
@@ -15,6 +15,7 @@ from registry.model import (
     VirtualObject,
 )
 from registry.names import Name
+from registry.renderings.text import render_text
 
 PLAN = Name("snac.asu.edu/Plan")
 OBJECT = VirtualObject(
