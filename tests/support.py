@@ -39,6 +39,14 @@ def require_dtls() -> None:
         pytest.skip(reason, allow_module_level=True)
 
 
+def shared_data() -> Path:
+    """Return the folder of real descriptions and ontologies, or skip where it is not there."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the folder ../shared/data, which is not there")
+    return folder
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody uses, for programs that cannot bind port 0.
 

@@ -183,7 +183,10 @@ class _Mapping:
         found = self._used(
             name, forms, lambda form: self._upstream.endpoint(form, op, answers=answers)
         )
-        return tuple({(each.url, each.method): each for each in reversed(found)}.values())[::-1]
+        unique: dict[tuple[str, str], Endpoint] = {}
+        for each in found:
+            unique.setdefault((each.url, each.method), each)
+        return tuple(unique.values())
 
     def _sources(self, name: str, forms: list[Node]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._used(name, forms, self._upstream.source)))[:MAX_SOURCES]

@@ -15,7 +15,8 @@ BLOT: Final = "…"
 
 _TEXTS: Final = frozenset({"title", "titles", "description", "descriptions"})
 _NAMES: Final = frozenset({"@id", "@type", "@context", "id"})
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>)\]}]*|//[^\s\"'<>)\]}]+")
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^\s\"'<>)\]}]*[^\s\"'<>)\]}.,;:!?]")
+_GONE: Final = object()
 _KEPT_SCHEMES = ("http", "https", "urn")
 
 Node = dict[str, Any]
@@ -33,28 +34,27 @@ class Hidden:
         # A bare word may be a host here and mean something else there.
         self._telling = [host for host in self._hosts if "." in host or ":" in host]
 
-    def member(self, value: Any) -> Any:
-        """Return a value without addresses of the thing; None where nothing of it may stay."""
+    def _member(self, value: Any) -> Any:
+        """Return a value without addresses of the thing; ``_GONE`` where it is one."""
         if isinstance(value, dict):
             return self.members(value)
         if isinstance(value, list):
-            return [kept for kept in map(self.member, value) if kept is not None]
+            return [kept for kept in map(self._member, value) if kept is not _GONE]
         if isinstance(value, str) and self._tells(value):
-            return None
+            return _GONE
         return value
 
     def members(self, node: Node) -> Node:
         """Return an object without those of its members that are addresses of the thing."""
         kept: Node = {}
         for key, value in node.items():
-            if key in _NAMES:
+            if key in _NAMES and (isinstance(value, str) or key.startswith("@")):
                 kept[key] = value
             elif key in _TEXTS:
                 kept[key] = self.text(value)
             else:
-                cleaned = self.member(value)
-                gone = cleaned is None and value is not None
-                if not gone and not (key == "enum" and cleaned == []):
+                cleaned = self._member(value)
+                if cleaned is not _GONE and not (key == "enum" and cleaned == []):
                     kept[key] = cleaned
         return kept
 
