@@ -13,6 +13,7 @@ from policy.first_use import Covering
 from policy.language import ManifestDoc, from_record
 from policy.model import (
     AccessPolicy,
+    Assertion,
     Attribute,
     Binding,
     Environment,
@@ -36,6 +37,7 @@ DECIDING = frozenset(
         "Role",
         "Attribute",
         "ObjectAttributes",
+        "Assertion",
         "Environment",
         "FirstUsePolicy",
     }
@@ -47,11 +49,14 @@ _Other = (
     | QualityPolicy
     | FirstUsePolicy
     | ObjectAttributes
+    | Assertion
     | Role
     | Attribute
     | Environment
 )
-_Said = AccessPolicy | LifecyclePolicy | Role | Attribute | ObjectAttributes | Environment
+_Said = (
+    AccessPolicy | LifecyclePolicy | Role | Attribute | ObjectAttributes | Assertion | Environment
+)
 
 log = logging.getLogger("hilum.policies")
 
@@ -73,13 +78,14 @@ class PolicyBook:
         self,
         authority: str,
         aliases: Container[str],
+        remotes: Container[str],
         clock: Callable[[], float],
         facts_of: FactsOf = nothing_known,
     ) -> None:
         self._authority = authority
         self._aliases = aliases
         self._recent = Recent(clock)
-        self.access = AccessIndex(authority, aliases, self._recent.note, facts_of)
+        self.access = AccessIndex(authority, aliases, self._recent.note, facts_of, remotes)
         self.access.failed = _report
         self.deliveries: dict[str, tuple[str, Binding]] = {}
         """Channel-to-method bindings by policy name: who owns them, and what they bind."""

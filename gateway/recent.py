@@ -8,6 +8,7 @@ from policy.decision import Decision, Question
 from policy.model import (
     AccessPolicy,
     Action,
+    Assertion,
     Attribute,
     Environment,
     LifecyclePolicy,
@@ -55,7 +56,7 @@ class Recent:
 def fill(index: AccessIndex, policies: Mapping[tuple[str, str], Policy]) -> None:
     """Put all policies that decide into an index: first what rules speak of, then the rules."""
     for (kind, name), policy in policies.items():
-        if isinstance(policy, Role | Attribute | ObjectAttributes | Environment):
+        if isinstance(policy, Role | Attribute | ObjectAttributes | Assertion | Environment):
             index.put(kind, name, policy)
     for (kind, name), policy in policies.items():
         if isinstance(policy, AccessPolicy | LifecyclePolicy):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from gateway.accounts import Accounts
 from gateway.exchange import Plane
-from gateway.facts import facts_of
+from gateway.facts import NameFacts
 from gateway.free_topics import FreeTopics
 from gateway.identity.credentials import CredentialBook, withdrawn, withdrawn_principal
 from gateway.identity.identity import Authentication
@@ -89,11 +89,11 @@ class Site:
         self._store = store
         self.ledger = Ledger(store, lambda: int(clocks.unix() * 1000), snapshot_every)
         self.catalog = self.ledger.catalog
-        self.policies = PolicyBook(
-            identity.authority, identity.aliases, clocks.loop, partial(facts_of, self.catalog)
-        )
+        self.facts = NameFacts(self.catalog)
+        self.policies = PolicyBook(*identity, clocks.loop, self.facts.of)
         self.dynamic = PolicyExpiry(self.policies, clocks.unix)
         self.identity = Authentication(clocks.unix, clocks.loop)
+        self.facts.principal_of = self.identity.known
         self.view = View()
         self.plane = Plane(self.view, self.policies.access, local)
         self.admission = self.policies.admission(clocks.loop, random)

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from policy.access.checks import (
+    check_assertion,
     check_attribute,
     check_condition,
     check_obligations,
@@ -17,6 +18,7 @@ from policy.access.checks import (
 from policy.model import (
     AccessPolicy,
     Action,
+    Assertion,
     Attribute,
     Binding,
     Choice,
@@ -60,6 +62,8 @@ def check(spec: Spec, policy: Policy) -> Policy:
         return _resolution(spec, policy)
     if isinstance(policy, FirstUsePolicy):
         return _first_use(spec, policy)
+    if isinstance(policy, Assertion):
+        return check_assertion(spec, policy)
     return _other(spec, policy)
 
 

@@ -16,6 +16,7 @@ from policy.conditions.kinds import Schema
 from policy.model import (
     KINDS,
     AccessPolicy,
+    Assertion,
     Attribute,
     Binding,
     Environment,
@@ -116,6 +117,12 @@ class ObjectAttributesManifest(_Manifest, frozen=True, tag="ObjectAttributes"):
     spec: ObjectAttributes
 
 
+class AssertionManifest(_Manifest, frozen=True, tag="Assertion"):
+    """A manifest of kind `Assertion`."""
+
+    spec: Assertion
+
+
 class EnvironmentManifest(_Manifest, frozen=True, tag="Environment"):
     """A manifest of kind `Environment`."""
 
@@ -140,6 +147,7 @@ Manifest: TypeAlias = (
     | RoleManifest
     | AttributeManifest
     | ObjectAttributesManifest
+    | AssertionManifest
     | EnvironmentManifest
     | FirstUsePolicyManifest
     | BindingManifest

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from policy.quality_rules import Breaker, Concurrency, Count, Outlier, Rate, Retries, Shed
-from registry.model import ArgumentPlace, Encoding, Retain
+from registry.model import ArgumentPlace, Encoding, Retain, Term
 
 
 class Action(StrEnum):
@@ -167,6 +167,23 @@ class ObjectAttributes(Struct, frozen=True, forbid_unknown_fields=True, omit_def
     description: str = ""
 
 
+class Assertion(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Lets owners say what their own names are; without one nothing that they say counts.
+
+    Said are classes, a place and a category of an ontology (IRIs). ``values`` are the only ones
+    that count, ``under`` classes or places that they must be, or be below; without both: any.
+    """
+
+    subjects: Subjects
+    names: Names
+    attributes: Annotated[
+        tuple[Literal["type", "place", "category"], ...], Meta(min_length=1, max_length=3)
+    ]
+    values: Annotated[tuple[Term, ...], Meta(max_length=256)] = ()
+    under: Annotated[tuple[Term, ...], Meta(max_length=256)] = ()
+    description: str = ""
+
+
 class Environment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What holds for the whole site: the highest threat level of all counts."""
 
@@ -311,6 +328,7 @@ Policy = (
     | Role
     | Attribute
     | ObjectAttributes
+    | Assertion
     | Environment
     | FirstUsePolicy
     | Binding
@@ -327,6 +345,7 @@ KINDS: dict[str, type[Policy]] = {
         Role,
         Attribute,
         ObjectAttributes,
+        Assertion,
         Environment,
         FirstUsePolicy,
         Binding,

@@ -15,6 +15,7 @@ from gateway.message import Status
 from policy.access.cases import Case, json_schema, parse_cases
 from policy.model import Action
 from registry.documents import InvalidDocument
+from registry.terms import compact
 
 FAILED = Status.CONFLICT
 """What ``policy test`` ends with when a case failed."""
@@ -69,6 +70,10 @@ def explain(
     say(f"{verdict}: {principal} ({of_kind}) {may} {action} {name}", "green" if allowed else "red")
     columns = ("policy", "effect", "why")
     show(output, None, columns, [[reason[c] for c in columns] for reason in answer["reasons"]])
+    said = [f for f in answer["objectAttributes"] if f["source"] != "registry"]
+    if said:
+        heads = ("object", "value", "source", "by", "counts")
+        show(output, None, heads, [_said(fact) for fact in said])
     if answer["knownBy"] == "realm":
         note(f"no credential of {principal} is known here: taken for kind {of_kind} (see --kind)")
     if not answer["registered"]:
@@ -77,6 +82,15 @@ def explain(
         note(f"obliges to {json.dumps(answer['obligations'])}")
     for target in answer["resolvesTo"]:
         say(f"goes to {target['target']} ({'healthy' if target['healthy'] else 'failing'})")
+
+
+def _said(fact: dict[str, Any]) -> list[str]:
+    """Return what is known of a name as a row: an attribute, and whether it counts."""
+    value = fact["value"]
+    shown = ", ".join(map(compact, value)) if isinstance(value, list) else compact(str(value))
+    counts = "yes" if fact["counts"] else "no"
+    why = f"{counts}: {fact['why']}" if fact["why"] else counts
+    return [fact["attribute"], shown, fact["source"], fact["by"], why]
 
 
 def check(

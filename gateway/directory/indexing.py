@@ -15,6 +15,7 @@ from gateway.directory.offers import offered_of
 from gateway.ledger import Entered
 from gateway.site import Site
 from registry.catalog import Catalog
+from registry.changes import PrincipalRevoked
 from registry.index.index import Index, IndexDelta
 from registry.index.rdf import Quad
 from registry.index.triples import Offered
@@ -59,6 +60,7 @@ class Indexing:
         self._dirty: dict[Name, None] | None = None
         self._building: asyncio.Task[None] | None = None
         self._again = False
+        self._moved_owners = False
         self._saved = -1
         site.watchers.entered.append(self._entered)
 
@@ -115,6 +117,19 @@ class Indexing:
             self._foreign[name] = offered
         self._look((name,))
 
+    def sweep(self) -> None:
+        """Once a second: who an owner is may have changed with his credentials."""
+        if self._moved_owners:
+            self._moved_owners = False
+            if self._site.facts.have_changed():
+                self._unlearn()
+
+    def _unlearn(self) -> None:
+        """Have everything decided anew: what is known of names may be another."""
+        self._site.policies.access.circumstances.forget()
+        self._site.policies.access.forget()
+        self._site.redecide()
+
     # Following
 
     def _entered(self, entered: Sequence[Entered]) -> None:
@@ -126,12 +141,14 @@ class Indexing:
 
     def _follow(self, entered: Sequence[Entered]) -> None:
         names: dict[Name, None] = {}
-        for _, touched, _ in entered:
+        for change, touched, _ in entered:
             names.update(dict.fromkeys(touched.names))
             for id_ in touched.things:
                 names.update(dict.fromkeys(self._moved(id_)))
             if touched.ontologies:
                 self._build()
+            if touched.tokens or touched.credentials or isinstance(change, PrincipalRevoked):
+                self._moved_owners = True
         objects = [name for name in names if self._is_object(name)]
         if objects:
             self._look(objects)
@@ -226,6 +243,8 @@ class Indexing:
         self.index, self.ready = index, True
         self.builds += 1
         self._tell(IndexDelta(0, whole=True))
+        self._site.facts.learn(index.closure)
+        self._unlearn()
         log.info("the index is ready: %d triples of %d objects", len(index), len(index.prints()))
 
     def _ontologies(self) -> dict[str, str]:

@@ -107,6 +107,9 @@ class PolicyQuestions:
                 "knownBy": known.known_by,
                 "attributes": known.principal.attributes,
                 "roles": sorted(index.roles_of(known.principal)),
+                "objectAttributes": [
+                    f._asdict() for f in index.circumstances.explain(question.name)
+                ],
                 "obligations": msgspec.to_builtins(duties) if duties is not None else {},
                 "registered": route is not None,
                 "resolvesTo": targets,

@@ -3,13 +3,24 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from policy.conditions.condition import InvalidCondition, parse
 from policy.conditions.kinds import BUILT_IN, fits
 from policy.identity.tokens import is_kind, is_principal
-from policy.model import NONE, AccessPolicy, Attribute, Obligations, Role, Subject
+from policy.model import (
+    NONE,
+    AccessPolicy,
+    Assertion,
+    Attribute,
+    Obligations,
+    Role,
+    Subject,
+)
 from policy.spec import Spec
 from registry.checks import header_trouble
 from registry.documents import Path
+from registry.terms import expand
 
 _ROLE = re.compile(r"[A-Za-z0-9._~:=@-]{1,128}")
 _ATTRIBUTE = re.compile(r"(?:subject|object|environment)\.[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -60,6 +71,28 @@ def check_stated(spec: Spec, whose: str, attributes: Mapping[str, object]) -> No
         elif type_ is not None and not fits(type_, value):
             hint = "change the value, or the policy Attribute that declares it"
             spec.add(path, f"{name} must be {type_}", hint)
+
+
+def check_assertion(spec: Spec, policy: Assertion) -> Assertion:
+    """Check who may say what of his names; return it with IRIs in full."""
+    check_subjects(spec, policy.subjects)
+    return replace(
+        policy,
+        names=spec.names(policy.names),
+        values=_terms(spec, "values", policy.values),
+        under=_terms(spec, "under", policy.under),
+    )
+
+
+def _terms(spec: Spec, key: str, terms: Sequence[str]) -> tuple[str, ...]:
+    found = []
+    for index, term in enumerate(terms):
+        try:
+            found.append(expand(term))
+        except ValueError as error:
+            hint = "write an IRI, or a known prefix as in brick:VAV"
+            spec.add((key, index), str(error), hint)
+    return tuple(found)
 
 
 def check_condition(spec: Spec, text: str) -> None:

@@ -6,14 +6,15 @@ his, unless a deny says otherwise (design 4).
 """
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from math import inf
 from typing import Final, TypeAlias
 
-from policy.access.attributes import Circumstances, FactsOf, Statement, nothing_known
+from policy.access.attributes import STATEMENTS, Circumstances, FactsOf, Statement, nothing_known
 from policy.access.compiling import Compiled, Rules, compile_policy, merged
 from policy.access.near_misses import NEAR_MISSES, asked, near_misses
-from policy.access.roles import is_subject
+from policy.access.roles import is_owner, is_subject
 from policy.access.rule_index import RuleIndex
 from policy.access.rules import Rule
 from policy.access.shadow import Shadowed
@@ -21,7 +22,6 @@ from policy.conditions.condition import Condition, Failure
 from policy.decision import Decision, Question, Reason
 from policy.model import (
     ADMINISTRATOR,
-    ANONYMOUS,
     AccessPolicy,
     Action,
     Attribute,
@@ -38,7 +38,6 @@ SHOWN: Final = 20
 """Rules whose conditions do not hold that an explanation tells at most."""
 BUILT_IN: Final = "built-in"
 
-_OWNERS: Final = frozenset({Action.PUBLISH, Action.CREATE, Action.DESTROY})
 _ADMINISTRATORS: Final = frozenset({Action.CALL, Action.ADMINISTER})
 _PROTECTED = Decision(
     True, (Reason(BUILT_IN, "allow", "administrators always reach the site's policies"),)
@@ -71,6 +70,7 @@ class AccessIndex:
         aliases: Container[str] = (),
         decided: Callable[[Question, Decision], None] | None = None,
         facts_of: FactsOf = nothing_known,
+        remotes: Container[str] = (),
     ) -> None:
         self.epoch = 0
         self.failures: dict[str, str] = {}
@@ -83,11 +83,15 @@ class AccessIndex:
         """Of every allow, too."""
         self._authority = authority
         self._aliases = aliases
+        self._remotes = remotes
+        self._pattern = partial(
+            Pattern.parse, authority=authority, aliases=aliases, remotes=remotes
+        )
         self._decided = decided
         self._protected = Pattern.parse("$site/policy/**", authority=authority)
-        self._circumstances = Circumstances(authority, aliases, facts_of)
-        self._facts = self._circumstances.facts
-        self.roles_of = self._circumstances.roles.of
+        self.circumstances = Circumstances(authority, aliases, facts_of)
+        self._facts = self.circumstances.facts
+        self.roles_of = self.circumstances.roles.of
         self._enforced: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._shadow: dict[Action, RuleIndex] = {action: RuleIndex() for action in Action}
         self._policies: dict[str, Compiled] = {}
@@ -106,7 +110,7 @@ class AccessIndex:
     def put(self, kind: str, name: str, policy: Deciding) -> None:
         """Add a policy or replace the one of this kind and name."""
         if not isinstance(policy, AccessPolicy | LifecyclePolicy):
-            self._circumstances.put(name, policy)
+            self.circumstances.put(name, policy)
             self._stated(kind)
             return
         self.remove(kind, name)
@@ -124,8 +128,8 @@ class AccessIndex:
             self._leave(label)
             del self._policies[label]
             self.forget()
-        elif kind in _STATEMENTS:
-            self._circumstances.remove(kind, name)
+        elif kind in STATEMENTS:
+            self.circumstances.remove(kind, name)
             self._stated(kind)
 
     def tick(self, now: float, offset: int = 0) -> bool:
@@ -147,7 +151,7 @@ class AccessIndex:
 
     def changed(self, names: Iterable[Name]) -> bool:
         """The registry changed ``names``; return whether decisions had looked at one of them."""
-        looked = [name for name in names if self._circumstances.changed(name)]
+        looked = [name for name in names if self.circumstances.changed(name)]
         if looked:
             self.forget()
         return bool(looked)
@@ -155,7 +159,7 @@ class AccessIndex:
     @property
     def declared(self) -> dict[str, Attribute]:
         """The attributes that policies declare, by policy name."""
-        return self._circumstances.declared
+        return self.circumstances.declared
 
     def check(self, principal: Principal, action: Action, name: Name, owner: str) -> Decision:
         """Decide as ``decide`` does, without group or endpoint: cached, with one reason only."""
@@ -209,7 +213,7 @@ class AccessIndex:
                     allowing.append(rule)
             elif answer is not False:
                 (failed if rule.allows else reasons).append(rule.failed(answer))
-        if _is_owner(question):
+        if is_owner(question):
             reasons += _OWNED.reasons
         if not reasons:
             why = f"no policy allows {question.principal.id} to {asked(question)}"
@@ -238,8 +242,8 @@ class AccessIndex:
 
     def empty(self) -> "AccessIndex":
         """Return an index of the same site and time without policies, to try some."""
-        facts_of = self._circumstances.facts_of
-        index = AccessIndex(self._authority, self._aliases, facts_of=facts_of)
+        facts_of = self.circumstances.facts_of
+        index = AccessIndex(self._authority, self._aliases, None, facts_of, self._remotes)
         index.tick(self._now, self._offset)
         return index
 
@@ -248,14 +252,15 @@ class AccessIndex:
     def _evaluate(self, question: Question) -> Decision:
         if question.principal.kind == ADMINISTRATOR and self._is_protected(question):
             return _PROTECTED
-        return self._outcome(self._about(question, self._enforced), question)
-
-    def _outcome(self, rules: list[Rule], question: Question) -> Decision:
-        """Decide by rules that speak of the caller and the name: a deny ends it."""
+        rules = self._about(question, self._enforced)
         if len(rules) == 1:  # the usual case, and the shortest way
             rule = rules[0]
             if rule.test is not None and rule.test(question, self._facts) is True:
                 return rule.decision
+        return self._outcome(rules, question)
+
+    def _outcome(self, rules: list[Rule], question: Question) -> Decision:
+        """Decide by rules that speak of the caller and the name: a deny ends it."""
         allowing: Rule | None = None
         obliging: list[Rule] = []
         facts = self._facts
@@ -274,7 +279,7 @@ class AccessIndex:
                 if not rule.allows:
                     return Decision(False, (rule.failed(answer),))
         if allowing is None:
-            return _OWNED if _is_owner(question) else UNDECIDED
+            return _OWNED if is_owner(question) else UNDECIDED
         if not obliging or obliging == [allowing]:
             return allowing.decision
         return allowing.decision._replace(obligations=merged(obliging))
@@ -347,7 +352,7 @@ class AccessIndex:
 
     def _compiled(self, label: str, policy: Rules) -> Compiled:
         """Compile a policy and note what is wrong with it."""
-        compiled, trouble = compile_policy(label, policy, self._pattern, self._circumstances.schema)
+        compiled, trouble = compile_policy(label, policy, self._pattern, self.circumstances.schema)
         if trouble:
             self.failures[label] = trouble
         return compiled
@@ -385,20 +390,5 @@ class AccessIndex:
                 self._enter(label)
         self.forget()
 
-    def _pattern(self, text: str) -> Pattern:
-        return Pattern.parse(text, authority=self._authority, aliases=self._aliases)
-
 
 _NONE: Final[frozenset[str]] = frozenset()
-_STATEMENTS: Final = frozenset({"Role", "Attribute", "ObjectAttributes", "Environment"})
-
-
-def _is_owner(question: Question) -> bool:
-    # Anonymous callers share one id, so that none of them owns what another made.
-    principal = question.principal
-    return (
-        question.owner != ""
-        and question.owner == principal.id
-        and question.action in _OWNERS
-        and principal.kind != ANONYMOUS.kind
-    )

@@ -25,6 +25,7 @@ from policy.model import (
     KINDS,
     AccessPolicy,
     Action,
+    Assertion,
     Attribute,
     Environment,
     LifecyclePolicy,
@@ -100,7 +101,7 @@ def to_casbin(policies: Mapping[PolicyId, Policy], authority: str) -> CasbinText
         label = f"{kind}/{name}"
         if isinstance(policy, Role):
             lines += _links(name, policy)
-        elif isinstance(policy, Attribute | ObjectAttributes | Environment):
+        elif isinstance(policy, Attribute | ObjectAttributes | Assertion | Environment):
             lines.append(_aside(label, policy))
         elif isinstance(policy, AccessPolicy | LifecyclePolicy):
             lines += _rules(label, policy, schema)
@@ -147,7 +148,7 @@ def from_rows(
 
 def _whole(policy: Policy, authority: str) -> Policy:
     """Return a policy with canonical names."""
-    if not isinstance(policy, AccessPolicy | LifecyclePolicy | ObjectAttributes):
+    if not isinstance(policy, AccessPolicy | LifecyclePolicy | ObjectAttributes | Assertion):
         return policy
     names = [Pattern.parse(name, authority=authority).text for name in policy.names]
     return replace(policy, names=tuple(names))

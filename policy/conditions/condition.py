@@ -21,6 +21,7 @@ from policy.conditions.nodes import (
     parts_of,
 )
 from policy.conditions.parser import EPOCH, parse_tree
+from policy.conditions.terms import expanded
 from policy.conditions.tokens import InvalidCondition
 from policy.decision import Question
 
@@ -83,7 +84,7 @@ class Condition:
 
 def parse(text: str, schema: Schema) -> Condition:
     """Read a condition. Raises InvalidCondition, and nothing else."""
-    return Condition(text, parse_tree(text, schema))
+    return Condition(text, expanded(parse_tree(text, schema), schema.terms, text))
 
 
 def _nodes(node: Node) -> Iterator[Node]:

@@ -46,6 +46,16 @@ BUILT_IN: Final[Mapping[str, Type]] = {
 }
 """What every site knows: times are the site's local ones."""
 
+TERMS: Final[Mapping[str, Type]] = {
+    "object.type": STRING,
+    "object.types": SET,
+    "object.place": STRING,
+    "object.places": SET,
+    "object.category": STRING,
+    "object.categories": SET,
+}
+"""What ontologies say of a name: IRIs. A declaration of such an attribute makes it another."""
+
 _DECLARED: Final = {t.name: t for t in (STRING, NUMBER, BOOLEAN, SET, PATH)}
 
 
@@ -64,10 +74,12 @@ def fits(type_: Type, value: object) -> bool:
 
 
 class Schema:
-    """The attributes there are, by name: built in and declared."""
+    """The attributes there are, by name: built in and declared; ``terms`` hold IRIs."""
 
-    __slots__ = ("types",)
+    __slots__ = ("terms", "types")
 
     def __init__(self, declared: Iterable[Attribute] = ()) -> None:
-        self.types: dict[str, Type] = {a.attribute: type_of(a) for a in declared}
+        said = {a.attribute: type_of(a) for a in declared}
+        self.terms = TERMS.keys() - said.keys()
+        self.types: dict[str, Type] = {**TERMS, **said}
         self.types.update(BUILT_IN)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from policy.access import attributes, roles, rule_index, shadow
 from policy.access.attributes import Circumstances
 from policy.access.index import AccessIndex
+from policy.access.knowledge import Known
 from policy.access.roles import Roles, cycles
 from policy.conditions.condition import Failure
 from policy.decision import Decision, Question
@@ -63,7 +64,7 @@ def rule(
 def index(
     facts: Mapping[str, Value] | None = None, /, **policies: AccessPolicy | LifecyclePolicy
 ) -> AccessIndex:
-    built = AccessIndex(AUTHORITY, facts_of=lambda _: facts or {})
+    built = AccessIndex(AUTHORITY, facts_of=lambda _: Known(facts or {}))
     for name, attribute in DECLARED.items():
         built.put("Attribute", name, attribute)
     for name, policy in policies.items():

@@ -64,11 +64,11 @@ def test_a_wrong_condition_in_json_is_shown_in_its_place() -> None:
 
 
 def test_conditions_may_use_attributes_declared_in_the_same_file() -> None:
-    declared = manifest("Attribute", "attribute: object.place\ntype: path", "place")
-    used = rule("object.place within 'a' and subject.rank > Nurse")
+    declared = manifest("Attribute", "attribute: object.wing\ntype: path", "place")
+    used = rule("object.wing within 'a' and subject.rank > Nurse")
     assert len(parse(used, declared)) == 2
     assert len(parse(used.replace("within", "=="), declared)) == 2
-    assert "no attribute object.place" in problems(used)[0]
+    assert "no attribute object.wing" in problems(used)[0]
     again = manifest("Attribute", "attribute: subject.rank", "rank")
     assert (
         "subject.rank is a string: it has no order"
