@@ -1,0 +1,1 @@
+"""``GET /discover`` and ``POST /match``."""
