@@ -36,7 +36,7 @@ class Profiles:
         Of the outputs that are wanted the one that fewest members offer is looked at.
         """
         best: set[Name] | None = None
-        for term in set(wanted.outputs.values()):
+        for term in sorted(set(wanted.outputs.values())):
             offering: set[Name] = set()
             for offered, names in self._offering.items():
                 if degree_of(offered, term, classes) is not Degree.FAIL:

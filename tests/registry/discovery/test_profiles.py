@@ -20,6 +20,7 @@ def test_only_members_with_related_outputs_are_candidates() -> None:
     assert profiles.candidates(Wanted(), CLASSES) == [air, both, none]
     assert profiles.candidates(Wanted(outputs={"x": "Water"}), CLASSES) == [air, both]
     assert profiles.candidates(Wanted(outputs={"x": "Sensor", "y": "Room"}), CLASSES) == [both]
+    assert profiles.candidates(Wanted(outputs={"x": "Air", "y": "Room"}), CLASSES) == [both]
     assert profiles.candidates(Wanted(outputs={"x": "Other"}), CLASSES) == []
     profiles.put(Name("s/a"), {air: Profile(outputs={"x": "Air"})})
     assert profiles.candidates(Wanted(outputs={"y": "Room"}), CLASSES) == []
