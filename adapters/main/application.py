@@ -193,6 +193,7 @@ class Application:
         self.directory = Directory(
             site, local, config, self.egress.check_url, self.certificates, secrets.token_bytes
         )
+        self.devices.fetch_links(self.egress)
         self.first_uses = FirstUses(site, local, config, self._principal_of)
 
     def _principal_of(self, owner: str) -> Principal | None:

@@ -3,11 +3,13 @@
 import asyncio
 from importlib import metadata
 
+from adapters.coap.directory.simple import LinkFetcher
 from adapters.coap.serving.listener import CoapListener, CoapSettings, Secrets
 from adapters.control.metrics import Gauge
 from adapters.main.certificates import Certificates
 from adapters.mqtt.server import MqttServer
 from gateway.channels import Channels
+from gateway.egress import Egress
 from gateway.session_port import SessionStore
 from gateway.settings import Config
 from gateway.site import Site
@@ -67,6 +69,10 @@ class Devices:
             self.coap_port = await self._coap.listen(config.coap.host, config.coap.port)
             self.coap_tls_port = self._coap.tls_port
             self.coap_dtls_port = self._coap.dtls_port
+
+    def fetch_links(self, egress: Egress) -> None:
+        """Let devices register simply: their links are fetched from them (RFC 9176 5.1)."""
+        self._coap.service.directory.fetch = LinkFetcher(egress).fetch
 
     def ports(self) -> list[int]:
         """Return the ports that are open, and zeros."""

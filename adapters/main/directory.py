@@ -17,6 +17,7 @@ from gateway.directory.telling import Telling
 from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
 from gateway.objects.local import LocalProvider
+from gateway.objects.resource_directory import ResourceDirectory
 from gateway.objects.serve import serve_object
 from gateway.objects.things import ThingsObject
 from gateway.settings import Config, Listen
@@ -57,7 +58,9 @@ class Directory:
         self._expiries = Expiries(site)
         self._own = OwnDescription(site)
         self._own.serve(local)
+        self._endpoints = ResourceDirectory(site, check_endpoint)
         for handlers in (
+            self._endpoints.handlers(),
             ThingsObject(site, self.views, check_endpoint, random).handlers(),
             ReadingObject(site, self.views, self.feed).handlers(),
         ):
@@ -84,6 +87,7 @@ class Directory:
         url = self._url("directory", "http", listen, port)
         self._own.base = url
         self.views.bases = self._bases(ports)
+        self._endpoints.lookup.base = self.views.bases.coap
         return self.port
 
     def sweep(self) -> None:

@@ -31,6 +31,8 @@ SAFE = frozenset(
         "registry/thing",
         "registry/changes",
         "registry/secrets",
+        "registry/rd-endpoints",
+        "registry/rd-resources",
         "policy/get",
         "policy/explain",
         "policy/test",

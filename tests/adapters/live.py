@@ -175,7 +175,12 @@ LIMITS = Limits(drain_seconds=1.0)
 
 @contextlib.asynccontextmanager
 async def live_site(
-    state: Path, limits: Limits = LIMITS, *, clients_stay: bool = False, **more: Any
+    state: Path,
+    limits: Limits = LIMITS,
+    *,
+    clients_stay: bool = False,
+    coap: Coap = Coap(port=0),  # noqa: B008 (it cannot change)
+    **more: Any,
 ) -> AsyncIterator[LiveSite]:
     """Run a site with one registered object; ``limits`` are the listener's, ``more`` settings.
 
@@ -186,7 +191,7 @@ async def live_site(
         http=Listen(port=0),
         control=Control(port=0),
         mqtt=Mqtt(port=0),
-        coap=Coap(port=0),
+        coap=coap,
         limits=limits,
         **more,
     )

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from adapters.coap.directory.paths import Place, method_name, place_of
 from adapters.coap.wire import options as o
 from adapters.coap.wire.codec import code_of
 from adapters.coap.wire.formats import content_type_of
@@ -66,9 +67,10 @@ class Block(NamedTuple):
 class Asked:
     """The options of one request, read. One object stands for equal options of many requests.
 
-    ``name`` is "" for ``/.well-known/core``. ``plain``: nothing but a name, a query and forms, so
-    that a reply that fits one message is all there is to it. ``lasting``: nothing in it is of one
-    moment, so that it is worth to be remembered.
+    ``name`` is "" for ``/.well-known/core``; ``place`` is there for a path of the resource
+    directory, and ``name`` then the method that answers. ``plain``: nothing but a name, a query and
+    forms, so that a reply that fits one message is all there is to it. ``lasting``: nothing in it
+    is of one moment, so that it is worth to be remembered.
     """
 
     __slots__ = (
@@ -89,6 +91,7 @@ class Asked:
         "no_response",
         "observe",
         "oscore",
+        "place",
         "plain",
         "queries",
         "query",
@@ -98,6 +101,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.name = Name("")
+        self.place: Place | None = None
         self.queries: list[bytes] = []
         self.query = b""
         self.content_type = b""
@@ -144,8 +148,7 @@ def read_options(site: Site, options: Options) -> Asked:
     if asked.oscore is not None:
         return asked  # everything else is inside
     asked.query = b"&".join(quote(query, safe=_QUERY).encode() for query in asked.queries)
-    if path != CORE:
-        asked.name = _name(site, path)
+    _read_path(site, asked, path)
     asked.key = option_bytes(
         (number, value)
         for number, value in kept
@@ -171,6 +174,14 @@ def parameters(queries: list[bytes]) -> dict[str, str]:
     if not _GROUP.fullmatch(found.get("group", "")):
         raise Bad(BAD_REQUEST, "group: use at most 255 printable characters")
     return found
+
+
+def _read_path(site: Site, asked: Asked, path: list[bytes]) -> None:
+    asked.place = place = place_of(path)
+    if place is not None:
+        asked.name, asked.plain = method_name(site.authority, place.method), False
+    elif path != CORE:
+        asked.name = _name(site, path)
 
 
 def _read_form(asked: Asked, number: int, content_format: int) -> None:

@@ -25,7 +25,7 @@ OPEN: Final = 64
 class SecuredTurn(Turn):
     """One request that came protected in another one."""
 
-    __slots__ = ("_binding", "_outer", "_secure", "_waiting")
+    __slots__ = ("_binding", "_secure", "_waiting", "outer")
 
     def __init__(
         self, outer: Turn, client: SecureClient, code: int, asked: Asked, binding: Any
@@ -34,7 +34,7 @@ class SecuredTurn(Turn):
         self.confirms = outer.confirms
         self.reliable = outer.reliable
         self._secure = client
-        self._outer = outer
+        self.outer = outer
         self._binding = binding
         self._waiting = True
         client.open += 1
@@ -45,16 +45,16 @@ class SecuredTurn(Turn):
         try:
             sealed = self._secure.seal(code, options, payload, self._binding)
         except ValueError as error:  # the context is gone, or used up
-            self._outer.refuse(Refusal(Status.UNAUTHENTICATED, str(error)))
+            self.outer.refuse(Refusal(Status.UNAUTHENTICATED, str(error)))
             return
-        self._outer.answered = True
-        self._outer.send(*sealed)
+        self.outer.answered = True
+        self.outer.send(*sealed)
 
     def suppress(self) -> None:
         """Send nothing."""
         self._ended()
-        self._outer.answered = True
-        self._outer.suppress()
+        self.outer.answered = True
+        self.outer.suppress()
 
     def notify(
         self,
@@ -73,7 +73,7 @@ class SecuredTurn(Turn):
                 watch.close()
             return
         outer_code, outer_options, ciphertext = sealed
-        self._outer.notify(
+        self.outer.notify(
             outer_code, outer_options, ciphertext, watch, confirmable=confirmable or code >= 0x80
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from adapters.coap.directory.serve import Directory
 from adapters.coap.serving.asked import Asked, Bad, Block, digest
 from adapters.coap.serving.blockwise import Incomplete, TooLarge, Transfers
 from adapters.coap.serving.discovery import Discovery
@@ -68,6 +69,7 @@ class Service:
         self.transfers = Transfers(limits.message)
         self.events = Events(self, channels, observers)
         self.discovery = Discovery(site)
+        self.directory = Directory(self)
         self.stranger = Principal("anonymous:coap", "anonymous")
         self._anonymous = self._easy = anonymous
         self._draining = False
@@ -204,6 +206,10 @@ class Service:
             return False
         if turn.client.principal is self.stranger and not self._anonymous:
             turn.refuse(Refusal(Status.UNAUTHENTICATED, ""))
+            return False
+        if asked.place is not None:
+            if not self.directory.challenges(turn) and self._special(turn, asked, payload):
+                self.directory.serve(turn, turn.payload)
             return False
         return asked.plain or self._special(turn, asked, payload)
 

@@ -1,0 +1,1 @@
+"""The resource directory over CoAP (RFC 9176)."""
