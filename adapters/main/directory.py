@@ -10,12 +10,14 @@ from adapters.main.certificates import Certificates
 from gateway.config import is_loopback
 from gateway.directory.expiry import Expiries
 from gateway.directory.feed import Feed
+from gateway.directory.finding import Finding
 from gateway.directory.indexing import Indexing
 from gateway.directory.own import OwnDescription
 from gateway.directory.reading import ReadingObject
 from gateway.directory.telling import Telling
 from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
+from gateway.objects.discovery import DiscoveryObject
 from gateway.objects.local import LocalProvider
 from gateway.objects.resource_directory import ResourceDirectory
 from gateway.objects.serve import serve_object
@@ -55,6 +57,7 @@ class Directory:
         self.feed = Feed(site)
         self.surfaces = Surfaces(self.feed, Telling(site, self.views))
         self.indexing = Indexing(site, config.site.state / "index.nq")
+        self.finding = Finding(site, self.indexing)
         self._expiries = Expiries(site)
         self._own = OwnDescription(site)
         self._own.serve(local)
@@ -63,6 +66,7 @@ class Directory:
             self._endpoints.handlers(),
             ThingsObject(site, self.views, check_endpoint, random).handlers(),
             ReadingObject(site, self.views, self.feed).handlers(),
+            DiscoveryObject(site, self.finding).handlers(),
         ):
             serve_object(site, local, "registry", handlers)
 
@@ -98,6 +102,7 @@ class Directory:
         """End what goes on, before the site stops."""
         if self._server is not None:
             await self._server.stop()
+        await self.finding.stop()
         await self.indexing.stop()
 
     def gauges(self) -> list[Gauge]:

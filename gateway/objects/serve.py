@@ -31,6 +31,8 @@ SAFE = frozenset(
         "registry/thing",
         "registry/changes",
         "registry/secrets",
+        "registry/discover",
+        "registry/match",
         "registry/rd-endpoints",
         "registry/rd-resources",
         "policy/get",
