@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from gateway.settings import Coap, Config, Directory, Issuer, Listen
+from gateway.directory.ontologies import problems_of as ontology_problems
+from gateway.settings import Coap, Config, Directory, Issuer, Listen, Remote
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from registry.names import InvalidName, parse_authority
 from registry.problems import quoted
@@ -63,6 +64,7 @@ def check(config: Config) -> None:
         *_remote_problems(config),
         *_broker_problems(config),
         *_trace_problems(config),
+        *ontology_problems(config.registry),
         *_port_problems(config),
     ]
     limits = config.limits
@@ -288,8 +290,7 @@ def _remote_problems(config: Config) -> Iterator[str]:
         if remote.authority in taken:
             yield f"{where} authority: {remote.authority} is this site's or another remote's"
         taken.add(remote.authority)
-        if remote.token_file is not None and not remote.token_file.is_file():
-            yield f"{where} token_file: there is no file {quoted(str(remote.token_file))}"
+        yield from _remote_file_problems(where, remote)
         try:
             url = parse_url(remote.url, schemes=WEB)
         except InvalidUrl as error:
@@ -328,3 +329,17 @@ def _egress_problem(entry: str) -> str:
         except InvalidName:
             return "is neither a network such as 10.0.0.0/8 nor a host name, each with :port or not"
     return ""
+
+
+def _remote_file_problems(where: str, remote: Remote) -> Iterator[str]:
+    for setting in ("token_file", "certificate", "key", "ca"):
+        path = getattr(remote, setting)
+        if path is not None and not path.is_file():
+            yield f"{where} {setting}: there is no file {quoted(str(path))}"
+    if (remote.certificate is None) != (remote.key is None):
+        yield f"{where} certificate: a certificate and its key belong together"
+    if remote.follow and remote.certificate is None and remote.token_file is None:
+        said = "say who we are there, with certificate and key or with token_file"
+        yield f"{where} follow: {said}"
+    if remote.forget_seconds < remote.stale_seconds:
+        yield f"{where} forget_seconds: what is known is stale first: make it longer"
