@@ -183,12 +183,24 @@ class EgressRules(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Remote(Struct, frozen=True, forbid_unknown_fields=True):
-    """Another site's gateway; ``token_file`` holds the bearer token that it issued to us."""
+    """Another site's gateway; ``token_file`` holds the bearer token that it issued to us.
+
+    With ``follow`` its directory is part of ours: as much of it as it lets us describe, who we
+    show to be with ``certificate`` and ``key``, or the token. ``ca`` is what its certificate
+    is believed by. What it says is stale after ``stale_seconds`` without an answer, and forgotten
+    after ``forget_seconds``.
+    """
 
     authority: str
     url: str
     token_file: Path | None = None
     insecure: bool = False
+    follow: bool = False
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    stale_seconds: Seconds = 30.0
+    forget_seconds: Annotated[float, Meta(gt=0, le=366 * 86_400)] = 3600.0
 
 
 class Issuer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -264,11 +276,38 @@ class FirstUse(Struct, frozen=True, forbid_unknown_fields=True):
     plugins: tuple[str, ...] = ()
 
 
+class Registry(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the site knows of its world: ``ontologies`` are Turtle files, read at each start.
+
+    The limits are those of one ontology, from a file or loaded by an operator.
+    """
+
+    ontologies: tuple[Path, ...] = ()
+    ontology_bytes: Annotated[int, Meta(ge=1024, le=256 * 1024 * 1024)] = 16 * 1024 * 1024
+    ontology_triples: Annotated[int, Meta(ge=1, le=20_000_000)] = 2_000_000
+
+
 class StoreRules(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the change log is kept behind a snapshot, and how often one is made (entries)."""
 
     keep_entries: Count = 10_000
     snapshot_every: Count = 10_000
+
+
+class Search(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one search may use: seconds, rows of SPARQL, bytes of an answer and of memory.
+
+    ``running`` queries run at a time, ``waiting`` wait. ``services`` are the endpoints that a
+    query's SERVICE may name: none by default.
+    """
+
+    seconds: Seconds = 10.0
+    rows: Count = 10_000
+    size: Annotated[int, Meta(ge=1024, le=15 * 1024 * 1024)] = 8 * 1024 * 1024
+    memory: Count = 512 * 1024 * 1024
+    running: Annotated[int, Meta(ge=1, le=64)] = 2
+    waiting: Annotated[int, Meta(ge=1, le=4096)] = 64
+    services: tuple[str, ...] = ()
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
@@ -297,5 +336,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     audit: Audit = Audit()
     trace: Trace = Trace()
     first_use: FirstUse = FirstUse()
+    registry: Registry = Registry()
     store: StoreRules = StoreRules()
+    search: Search = Search()
     log: Log = Log()
