@@ -27,6 +27,7 @@ RELATIONS: Final = "http://www.iana.org/assignments/relation/"
 _LITERAL = re.compile(
     r'"(?:[^"\\]|\\.)*"(?:@[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\^\^<([^>]*)>)?', re.DOTALL
 )
+_UNIT: Final = "https://schema.org/unitCode"
 _RDF: Final = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _RDFS: Final = "http://www.w3.org/2000/01/rdf-schema#"
 _SAID_BY_OTHERS: Final = (_RDF, _RDFS, "http://www.w3.org/2002/07/owl#", HILUM, TD_PREFIXES["td"])
@@ -46,9 +47,9 @@ _STRUCTURE: Final = (
 _CONTEXT: Final = {
     **PREFIXES,
     **TD_PREFIXES,
+    "@base": None,
     "id": "@id",
     "Thing": TD_PREFIXES["td"] + "Thing",
-    "unit": {"@id": "https://schema.org/unitCode", "@type": "@vocab"},
     **dict.fromkeys(_STRUCTURE),
 }
 """What stands for the contexts of TD 1.0, TD 1.1 and WoT Discovery."""
@@ -83,7 +84,7 @@ def expand(text: str, obj: VirtualObject, id_: str) -> list[Triple]:
     try:
         dataset = jsonld.to_rdf(document, {"documentLoader": _load, "base": ""})
         lines = jsonld.JsonLdProcessor.to_nquads({"@default": dataset.get("@default", [])})
-    except (jsonld.JsonLdError, RecursionError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # what is no JSON-LD makes the library fail in many ways
         message = str(error).partition("\n")[0][:200]
         raise NotExpandable(f"its vocabularies cannot be read: {message}") from None
     own = {f"<{node['@id']}>" for node in nodes}
@@ -110,11 +111,16 @@ def _nodes(data: Node, obj: VirtualObject, id_: str) -> Iterator[Node]:
 
 def _said(node: Node) -> Node:
     """Return what may be of another vocabulary; nobody names a thing but the site."""
-    return {
+    said = {
         key: value
         for key, value in node.items()
         if key not in _STRUCTURE and key not in {"id", "@id", "@context", "@graph", "@included"}
     }
+    # TD 1.1 has a term of this name, and everybody a prefix.
+    unit = said.pop("unit", None)
+    if isinstance(unit, str):
+        said[_UNIT] = {"@id": unit} if ":" in unit else unit
+    return said
 
 
 def _local(entries: list[Any]) -> list[Any]:
