@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from adapters.control.callers import Callers
 from gateway.calls import MAX_MESSAGE, Answered, ask
@@ -52,6 +53,13 @@ class Calling:
         call.content_type = content_type.encode("latin-1")
         call.query = query.encode("latin-1")
         return await ask(self.site.plane, call, payload, limit)
+
+
+def response(answered: Answered) -> Response:
+    """Return the response that a reply is, its fields included."""
+    head = answered.head
+    kind = head.content_type.decode("latin-1")
+    return Response(answered.body, head.code or head.status.wire.http, fields_of(head), kind)
 
 
 def fields_of(head: Reply) -> dict[str, str]:
