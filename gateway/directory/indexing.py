@@ -69,6 +69,15 @@ class Indexing:
         self._described = {id_: thing.name for id_, thing in self._catalog.things.items()}
         self._build()
 
+    @property
+    def building(self) -> bool:
+        """Whether an index is being built."""
+        return self._building is not None
+
+    def begin(self) -> None:
+        """Begin to build the index anew beside this one, which goes on."""
+        self._build()
+
     async def rebuild(self) -> None:
         """Build the index anew beside this one, which goes on; return when it is in its place."""
         self._build()

@@ -13,12 +13,7 @@ from typing import Any, Final, NamedTuple
 from gateway.directory.checker import Checker
 from gateway.directory.indexing import Indexing
 from gateway.ledger import Entered
-from gateway.message import Call, Refusal, Status
-from gateway.objects.answers import Request, answer, name_of, read, require
-from gateway.objects.local import Handler, Result
 from gateway.site import Site
-from gateway.view import Route
-from policy.model import Action
 from registry.index.index import Index, IndexDelta
 from registry.index.rdf import Iri, Quad, rendered
 from registry.index.triples import graph_of
@@ -54,12 +49,6 @@ class Checked(NamedTuple):
     pending: bool = False
 
 
-class Which(Request, frozen=True):
-    """An object."""
-
-    name: str
-
-
 class ShapeChecks:
     """Queues what changes, checks it in a process of its own, and remembers what was found."""
 
@@ -81,10 +70,6 @@ class ShapeChecks:
         """How many objects wait to be checked."""
         return len(self._due)
 
-    def handlers(self) -> dict[str, Handler]:
-        """Return the methods by name."""
-        return {"warnings": self.warnings}
-
     def start(self) -> None:
         """Begin, once the index is being built."""
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -103,24 +88,9 @@ class ShapeChecks:
             self._queue([name])
         return Checked(found or (), pending=found is None or name in self._due)
 
-    def shown(self, name: Name, seen: Callable[[Name], bool]) -> list[dict[str, str]]:
+    def shown(self, name: Name, seen: Callable[[Name], bool]) -> list[dict[str, Any]]:
         """Return what is said of an object and of those of its members that ``seen`` lets pass."""
         return [_shown(f) for f in self._visible(name, seen)]
-
-    async def warnings(self, call: Call, _: Route, payload: bytes) -> Result:
-        """Say what the shapes found of an object that the caller may describe."""
-        asked = await read(call, payload, Which)
-        name = name_of(self._site, asked.name)
-        require(self._site, call, Action.DESCRIBE, name, self._site.catalog.owner_of(name))
-        record = self._site.catalog.names.get(name)
-        if record is None or record.kind is not Kind.OBJECT:
-            raise Refusal(Status.NOT_FOUND, f"{name} is no object")
-
-        def seen(member: Name) -> bool:
-            return self._site.allowed(call.principal, Action.DESCRIBE, member)
-
-        pending = self.of(name).pending
-        return answer({"name": name, "pending": pending, "items": self.shown(name, seen)})
 
     # Inside
 

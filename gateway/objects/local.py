@@ -38,12 +38,17 @@ class LocalProvider:
         self.woke: Callable[[], None] = _nothing
         """Told after every wait: time has passed, and measurements should know."""
         self._by_name: dict[Name, Handler] = {}
+        self._limits: dict[Name, int] = {}
         self._by_action: dict[Action, Handler] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def serve(self, name: Name, handler: Handler) -> None:
         """Answer calls of one of the site's own methods."""
         self._by_name[name] = handler
+
+    def widen(self, name: Name, limit: int) -> None:
+        """Let calls of one method have a larger payload than others, in bytes."""
+        self._limits[name] = max(limit, self._limit)
 
     def serve_action(self, action: Action, handler: Handler) -> None:
         """Answer an action on every name that has no handler of its own."""
@@ -53,7 +58,8 @@ class LocalProvider:
         """Collect the payload, then run the handler."""
         call = permit.call
         handler = self._by_name.get(call.name) or self._by_action.get(call.action)
-        collecting = _Collecting(self, permit, answer, handler, self._limit)
+        limit = self._limits.get(call.name, self._limit)
+        collecting = _Collecting(self, permit, answer, handler, limit)
         collecting.body(body, end)
         return collecting
 
