@@ -25,6 +25,7 @@ from adapters.control.metrics import CONTENT_TYPE, Gauge, Metrics
 from adapters.control.openapi import document
 from adapters.control.page import STYLE_SOURCE, page
 from adapters.control.routes import refused, routes
+from adapters.control.services import services_routes
 from gateway.config import is_loopback
 from gateway.message import Refusal, Status
 from gateway.problems import MEDIA_TYPE, problem
@@ -32,10 +33,11 @@ from gateway.settings import Listen
 from gateway.site import Site
 from policy.model import Action
 from registry.names import Name
+from registry.renderings.style import STYLE_SOURCE as STYLE_OF_SERVICES
 
 HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE}; "
+    "Content-Security-Policy": f"default-src 'none'; style-src {STYLE_SOURCE} {STYLE_OF_SERVICES}; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
     # With no-referrer browsers send forms without their origin, which /logout looks at.
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -74,6 +76,7 @@ def application(
             Route("/metrics", pages.metrics),
             *(logins.routes() if logins is not None else ()),
             *routes(calling),
+            *services_routes(calling),
             *(directory_routes(calling, directory) if directory is not None else ()),
         ],
         middleware=[Middleware(_Guard, hosts=_hosts(site, listen))],

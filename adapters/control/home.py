@@ -115,7 +115,7 @@ def _registered(found: Registrations | str) -> str:
         return "<p>Nothing that you may see is registered.</p>"
     rows = [
         (
-            link(f"/api/v1/registrations?microservice={quote(one.microservice)}", one.microservice),
+            link(f"/services/{quote(one.microservice, safe='')}", one.microservice),
             escape(one.version),
             escape(one.owner),
             str(one.objects),

@@ -8,6 +8,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from gateway.message import Refusal
+
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 2.5rem auto; padding: 0 1rem;
   color: #1d2733; background: #fff; overflow-wrap: break-word; }
@@ -100,6 +102,16 @@ def page(version: str, base: str, *, login: bool) -> str:
 file <code>admin.token</code> in the folder of the site's state:</p>
 <pre>curl -H "Authorization: Bearer $(cat admin.token)" {escape(base)}api/v1/names</pre>
 <p>The command line does the same: <code>hilum --help</code>.</p>""",
+    )
+
+
+def refusal_page(refusal: Refusal) -> str:
+    """Return the page for what is refused to who looks with a browser."""
+    title = refusal.status.wire.title
+    return document(
+        f"{title} - Hilum",
+        f"""<h1>{escape(title)}</h1><p class="error" role="alert">{escape(refusal.detail)}</p>
+<p><a href="/">Back to the start</a></p>""",
     )
 
 

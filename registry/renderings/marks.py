@@ -30,15 +30,14 @@ def chips(items: Iterable[tuple[str, str]]) -> str:
     return f'<ul class="chips">{made}</ul>' if made else ""
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; the cells of ``rows`` are HTML."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
+    """Return a table; the cells of ``rows`` are HTML, ``kind`` is a class of the style."""
     top = "".join(f'<th scope="col">{text(head)}</th>' for head in heads)
-    body = "".join(
-        "<tr>" + "".join(map(_cell, range(len(row)), heads, row)) + "</tr>" for row in rows
-    )
-    return (
-        f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    lines = ("".join(map(_cell, range(len(row)), heads, row)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    opening = f'<table class="{kind}">' if kind else "<table>"
+    head = f"<thead><tr>{top}</tr></thead>"
+    return f'<div class="wide">{opening}{head}<tbody>{body}</tbody></table></div>'
 
 
 def _cell(number: int, head: str, content: str) -> str:

@@ -24,6 +24,12 @@ _FORMATS: Final = {
     "openapi": "OpenAPI",
     "asyncapi": "AsyncAPI",
 }
+_PLACES: Final = {
+    "device": "on a device",
+    "edge": "at the edge",
+    "fog": "in the fog",
+    "cloud": "in the cloud",
+}
 
 
 def render_html(shown: Shown) -> bytes:
@@ -65,7 +71,7 @@ def _facts(shown: Shown) -> Iterator[tuple[str, str]]:
         yield "", f"version {text(shown.version)}"
         places = dict.fromkeys(each["deployment"] for each in found if "deployment" in each)
         for place in places:
-            yield "", f"runs in the {text(place)}" if place in ("cloud", "fog") else f"on a {place}"
+            yield "", f"runs {_PLACES[place]}"
         yield "", _count(len(shown.objects), "object")
     yield "", _count(sum(len(obj["methods"]) for obj in shown.objects), "method")
     yield "", _count(sum(len(obj["channels"]) for obj in shown.objects), "channel")
@@ -133,8 +139,8 @@ def _object(shown: Shown, obj: Description) -> str:
         ),
         "meaning",
     )
-    return f"""<section class="object" id="{escape(path)}"><header><h2>{text(path)}</h2>
-{prose(obj["description"])}</header>{meaning}{"".join(parts)}</section>"""
+    return f"""<section class="object" id="{escape(path)}"><h2>{text(path)}</h2>
+{prose(obj["description"])}{meaning}{"".join(parts)}</section>"""
 
 
 def _method(shown: Shown, within: str, method: Description) -> str:
@@ -227,8 +233,8 @@ def _schema(word: str, schema: dict[str, Any] | None) -> str:
     rows = rows_of(schema)
     source = msgspec.json.format(msgspec.json.encode(schema)).decode()
     whole = f"<details><summary>JSON Schema</summary><pre>{text(source)}</pre></details>"
-    heads = ("Value", "Type", "Meaning")
-    return f"<h4>{word}</h4>{table(heads, map(_row, rows))}{whole}"
+    heads = ("Value", "Type", "What it is")
+    return f"<h4>{word}</h4>{table(heads, map(_row, rows), 'values')}{whole}"
 
 
 def _row(row: Row) -> tuple[str, str, str]:

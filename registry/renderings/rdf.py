@@ -1,7 +1,6 @@
 """A description as RDF: Turtle and RDF/XML, in the words of ``registry.ontology`` (S3 III-D)."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from registry.index.rdf import Literal, Quad, rendered
@@ -13,8 +12,12 @@ _NO_XML: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\ufff
 
 
 def render_turtle(shown: Shown) -> bytes:
-    """Render in Turtle (RDF 1.1)."""
-    return rendered(_quads(shown), "text/turtle")
+    """Render in Turtle (RDF 1.1), with the prefixes that are used."""
+    lines = rendered(_quads(shown), "text/turtle").decode().splitlines(keepends=True)
+    declared = [line for line in lines if line.startswith("@prefix ")]
+    body = "".join(lines[len(declared) :])
+    used = [line for line in sorted(declared) if line.split()[1] in body]
+    return "".join([*used, "\n", body]).encode()
 
 
 def render_rdfxml(shown: Shown) -> bytes:
@@ -22,11 +25,16 @@ def render_rdfxml(shown: Shown) -> bytes:
     return rendered(map(_for_xml, _quads(shown)), "application/rdf+xml")
 
 
-def _quads(shown: Shown) -> Iterator[Quad]:
+def _quads(shown: Shown) -> list[Quad]:
+    """Return the triples, those of one subject together and each once."""
+    found: dict[str, dict[Quad, None]] = {}
     for part in shown.parts:
         text = part.record.text if part.record is not None else ""
         offered = Offered(part.name, part.obj, part.services, part.subject, text)
-        yield from asserted(offered, part.subject)
+        for quad in asserted(offered, part.subject):
+            same = Quad(quad.subject, quad.predicate, quad.object)
+            found.setdefault(str(quad.subject), {})[same] = None
+    return [quad for quads in found.values() for quad in quads]
 
 
 def _for_xml(quad: Quad) -> Quad:

@@ -46,7 +46,7 @@ code, pre { font-family: var(--mono); font-size: .875em; }
 .toc ul ul { margin: 0 0 .7rem; padding-left: .8rem; border-left: 2px solid var(--line); }
 .toc a { text-decoration: none; } .toc a:hover { text-decoration: underline; }
 .object { margin-bottom: 3rem; }
-.object > header { padding-bottom: .9rem; }
+.object > .prose { margin-top: .35rem; } .object > .meaning { margin-top: .8rem; }
 .member { border: 1px solid var(--line); border-left: 4px solid var(--method); border-radius: 8px;
   padding: 1rem 1.25rem 1.25rem; margin-top: 1.1rem; }
 .member.channel { border-left-color: var(--channel); }
@@ -63,8 +63,9 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: .8rem; }
 td, th { padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-td:first-child { white-space: nowrap; }
-.need { color: var(--bad); }
+.values { table-layout: fixed; min-width: 30rem; }
+.values th:nth-child(1) { width: 30%; } .values th:nth-child(2) { width: 24%; }
+.need { color: var(--bad); font-size: .85em; margin-left: .3em; }
 .meaning { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .2rem 1.2rem;
   margin: 0; font-size: .9rem; }
 .meaning dt { color: var(--soft); } .meaning dd { margin: 0; }
@@ -77,6 +78,7 @@ pre { margin: 0; padding: .45rem .7rem; background: var(--sheet); border-radius:
 details { margin-top: .7rem; font-size: .9rem; } summary { cursor: pointer; color: var(--soft); }
 details pre { margin-top: .4rem; max-height: 26rem; overflow: auto; }
 .bound { list-style: none; margin: 0; padding: 0; font-size: .9rem; }
+.member > p.soft { font-size: .9rem; }
 .bound .good { color: var(--good); } .bound .bad { color: var(--bad); }
 footer { border-top: 1px solid var(--line); padding-top: 1rem; font-size: .85rem;
   color: var(--soft); }
@@ -92,7 +94,7 @@ footer { border-top: 1px solid var(--line); padding-top: 1rem; font-size: .85rem
   .meaning dd { margin-bottom: .4rem; }
   thead { position: absolute; left: -999rem; } tr, td { display: block; }
   tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
-  td { border: 0; padding: .05rem 0; white-space: normal; } td:empty { display: none; }
+  td { border: 0; padding: .05rem 0; } .values { min-width: 0; } td:empty { display: none; }
   td[data-head]::before { content: attr(data-head) ": "; color: var(--soft); font-size: .8rem; }
 }
 @media print {
