@@ -1,5 +1,6 @@
 """The directory of what is registered: its parts, and how they start and stop."""
 
+import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,6 +8,8 @@ from adapters.control.directory import Surfaces
 from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
 from adapters.main.certificates import Certificates
+from adapters.main.following import Followings
+from adapters.main.searching import Searching
 from gateway.config import is_loopback
 from gateway.directory.expiry import Expiries
 from gateway.directory.feed import Feed
@@ -14,9 +17,11 @@ from gateway.directory.finding import Finding
 from gateway.directory.indexing import Indexing
 from gateway.directory.own import OwnDescription
 from gateway.directory.reading import ReadingObject
+from gateway.directory.sharing import SharingObject
 from gateway.directory.telling import Telling
 from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
+from gateway.objects.describe import DescribeObject
 from gateway.objects.discovery import DiscoveryObject
 from gateway.objects.local import LocalProvider
 from gateway.objects.resource_directory import ResourceDirectory
@@ -24,6 +29,9 @@ from gateway.objects.serve import serve_object
 from gateway.objects.things import ThingsObject
 from gateway.settings import Config, Listen
 from gateway.site import Site
+from policy.model import Action
+from registry.ontology import load_core
+from registry.things import validation
 from registry.things.view import Bases
 
 
@@ -56,22 +64,33 @@ class Directory:
         self.views = Views(site, Bases())
         self.feed = Feed(site)
         self.surfaces = Surfaces(self.feed, Telling(site, self.views))
-        self.indexing = Indexing(site, config.site.state / "index.nq")
+        self.indexing = Indexing(site, config.site.state / "index.nq", load_core)
         self.finding = Finding(site, self.indexing)
+        self.searching = Searching(site, local, config, self.views, self.indexing)
         self._expiries = Expiries(site)
         self._own = OwnDescription(site)
         self._own.serve(local)
         self._endpoints = ResourceDirectory(site, check_endpoint)
+        describe = DescribeObject(
+            site, lambda: self.views.bases, lambda: self.indexing.index.closure
+        )
+        local.serve_action(Action.DESCRIBE, describe.describe)
         for handlers in (
+            describe.handlers(),
             self._endpoints.handlers(),
             ThingsObject(site, self.views, check_endpoint, random).handlers(),
             ReadingObject(site, self.views, self.feed).handlers(),
             DiscoveryObject(site, self.finding).handlers(),
+            SharingObject(site, self.views, self.feed).handlers(),
         ):
             serve_object(site, local, "registry", handlers)
 
+        clock = asyncio.get_running_loop().time
+        self.followings = Followings(site, local, config, self.indexing, clock)
+
     async def start(self) -> None:
         """Begin, once the change log is replayed."""
+        validation.prepare()
         self.views.load()
         self.feed.load()
         self._expiries.load()
@@ -91,17 +110,22 @@ class Directory:
         url = self._url("directory", "http", listen, port)
         self._own.base = url
         self.views.bases = self._bases(ports)
+        self.followings.start()
         self._endpoints.lookup.base = self.views.bases.coap
         return self.port
 
     def sweep(self) -> None:
         """Once a second."""
         self._expiries.sweep()
+        self.indexing.sweep()
+        self.followings.sweep()
 
     async def stop(self) -> None:
         """End what goes on, before the site stops."""
         if self._server is not None:
             await self._server.stop()
+        await self.searching.stop()
+        await self.followings.stop()
         await self.finding.stop()
         await self.indexing.stop()
 
@@ -109,6 +133,8 @@ class Directory:
         """What metrics show of it."""
         things = self._site.catalog.things
         return [
+            *self.searching.gauges(),
+            *self.followings.gauges(),
             Gauge(
                 "hilum_things",
                 "Thing Descriptions that were submitted",

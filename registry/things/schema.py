@@ -88,13 +88,7 @@ _DATA: Schema = {
     "pattern": {"type": "string"},
     "properties": _map("data"),
     "required": {"type": "array", "maxItems": 256, "items": {"type": "string"}},
-}
-# One schema for all items, or a list with one for each.
-_DATA["items"] = {
-    "type": ["object", "array"],
-    "maxItems": MAX_ITEMS,
-    "properties": {**_DATA, "items": _ref("items")},
-    "items": _ref("data"),
+    "items": _ref("items"),
 }
 _AFFORDANCE: Schema = {
     "@type": _WORDS,
@@ -104,7 +98,12 @@ _AFFORDANCE: Schema = {
 }
 _DEFINITIONS: Schema = {
     "data": {"type": "object", "properties": _DATA},
-    "items": _DATA["items"],
+    "items": {  # One schema for all items, or a list with one for each.
+        "type": ["object", "array"],
+        "maxItems": MAX_ITEMS,
+        "properties": _DATA,
+        "items": _ref("data"),
+    },
     "form": {
         "type": "object",
         "required": ["href"],
