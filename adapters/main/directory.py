@@ -22,6 +22,7 @@ from gateway.directory.telling import Telling
 from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
 from gateway.objects.describe import DescribeObject
+from gateway.objects.describe import DescribeObject
 from gateway.objects.discovery import DiscoveryObject
 from gateway.objects.local import LocalProvider
 from gateway.objects.resource_directory import ResourceDirectory
@@ -75,7 +76,12 @@ class Directory:
             site, lambda: self.views.bases, lambda: self.indexing.index.closure
         )
         local.serve_action(Action.DESCRIBE, describe.describe)
+        describe = DescribeObject(
+            site, lambda: self.views.bases, lambda: self.indexing.index.closure
+        )
+        local.serve_action(Action.DESCRIBE, describe.describe)
         for handlers in (
+            describe.handlers(),
             describe.handlers(),
             self._endpoints.handlers(),
             ThingsObject(site, self.views, check_endpoint, random).handlers(),
