@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from gateway.directory import kept
-from gateway.directory.offers import offered_of
+from gateway.directory.offers import NOTHING, Extension, offered_of
 from gateway.ledger import Entered
 from gateway.site import Site
 from registry.catalog import Catalog
@@ -54,7 +54,7 @@ class Indexing:
         self._catalog = site.catalog
         self._file = file
         self._given = ontologies
-        self._extra: dict[Name, tuple[Quad, ...]] = {}
+        self._extra: dict[Name, Extension] = {}
         self._foreign: dict[Name, Offered] = {}
         self._described: dict[str, Name] = {}
         self._dirty: dict[Name, None] | None = None
@@ -103,20 +103,20 @@ class Indexing:
             return
         generation = self.generation
         try:
-            await asyncio.to_thread(kept.write, self._file, self.index, dict(self._extra))
+            await asyncio.to_thread(kept.write, self._file, self.index, self._extensions())
         except OSError as error:
             log.warning("the index cannot be kept in %s: %s", self._file, error)
             return
         self._saved = generation
 
-    def enrich(self, name: Name, quads: Sequence[Quad]) -> None:
-        """Give an object what an extension vocabulary says of it, or nothing any more."""
-        if tuple(quads) == self._extra.get(name, ()):
-            return
-        self._extra[name] = tuple(quads)
-        if not quads:
-            del self._extra[name]
+    def enrich(self, name: Name, text: str, quads: Sequence[Quad]) -> None:
+        """Give an object what its description says in other vocabularies, while it says so."""
+        self._extra[name] = Extension(text, tuple(quads))
         self._look((name,))
+
+    def is_enriched(self, name: Name, text: str) -> bool:
+        """Whether it is known what this description of an object says in other vocabularies."""
+        return name in self._extra and self._extra[name].text == text
 
     def put_foreign(self, name: Name, offered: Offered | None) -> None:
         """Index an object of another site, or no more; it is in no catalog here."""
@@ -138,6 +138,9 @@ class Indexing:
         self._site.policies.access.circumstances.forget()
         self._site.policies.access.forget()
         self._site.redecide()
+
+    def _extensions(self) -> dict[Name, tuple[Quad, ...]]:
+        return {name: extension.quads for name, extension in self._extra.items()}
 
     # Following
 
@@ -266,14 +269,16 @@ class Indexing:
         catalog = self._catalog
         id_ = catalog.thing_of.get(name)
         thing = None if id_ is None else catalog.things.get(id_)
-        extra = self._extra.get(name, ())
-        return offered_of(catalog.names[name], catalog.registrations, thing, extra)
+        extension = self._extra.get(name, NOTHING)
+        return offered_of(catalog.names[name], catalog.registrations, thing, extension)
 
 
 class _Frozen:
     """The catalog as it is now, for a thread to read: records never change."""
 
-    def __init__(self, catalog: Catalog, extra: kept.Extra, foreign: Iterable[Offered]) -> None:
+    def __init__(
+        self, catalog: Catalog, extra: Mapping[Name, Extension], foreign: Iterable[Offered]
+    ) -> None:
         self._foreign = list(foreign)
         self._objects = [r for r in catalog.names.values() if r.kind is Kind.OBJECT]
         self._registrations: dict[RegistrationId, Registration] = dict(catalog.registrations)
@@ -296,13 +301,12 @@ class _Frozen:
         for offered in self._all():
             gone.discard(offered.name)
             extended = offered._replace(extra=extra.get(offered.name, ()))
-            if index.has(extended):
-                self.extra[offered.name] = extended.extra
+            if offered.name in extra and index.has(extended):
+                self.extra[offered.name] = Extension(offered.text, extended.extra)
             else:
                 self._put(index, offered)
         for name in gone:
             index.remove(name)
-        self.extra = {name: quads for name, quads in self.extra.items() if quads}
         return index, self._failures
 
     def _all(self) -> Iterator[Offered]:
@@ -313,7 +317,7 @@ class _Frozen:
                     record,
                     self._registrations,
                     self._things.get(record.name),
-                    self.extra.get(record.name, ()),
+                    self.extra.get(record.name, NOTHING),
                 )
             except Exception as error:  # whatever is wrong with one record
                 self._failures[record.name] = error

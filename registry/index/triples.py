@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from registry.index.closure import PLACE, TYPE, WITHIN, Closure, Triple
-from registry.index.rdf import Iri, Literal, Quad
+from registry.index.rdf import BlankNode, Iri, Literal, Quad
 from registry.model import (
     Deployment,
     EventChannel,
@@ -130,7 +130,38 @@ def asserted(offered: Offered, subject: str) -> list[Quad]:
         found += _service(service, name, thing, graph)
     for each, definition in obj.members():
         found += _member(each, definition, thing, graph)
-    found += offered.extra
+    own = {subject, *(urn(each) for each, _ in obj.members())}
+    found += (quad for quad in offered.extra if _is_own(quad, own, name))
+    return found
+
+
+def _is_own(quad: Quad, own: set[str], name: Name) -> bool:
+    """Whether a triple is about an object's own names, or about what has none (``extended``)."""
+    subject = quad.subject
+    return isinstance(subject, Iri) and (
+        subject.value in own or subject.value.startswith(f"{urn(name)}#")
+    )
+
+
+def extended(name: Name, statements: Iterable[Quad]) -> list[Quad]:
+    """Return what is said of an object in other vocabularies, in its graph.
+
+    What has no name of its own gets one below the object's.
+    """
+    graph = graph_of(name)
+    names: dict[BlankNode, Iri] = {}
+
+    def named(node: BlankNode) -> Iri:
+        return names.setdefault(node, Iri(f"{urn(name)}#_{len(names)}"))
+
+    found = []
+    for quad in statements:
+        subject, value = quad.subject, quad.object
+        if isinstance(subject, BlankNode):
+            subject = named(subject)
+        if isinstance(value, BlankNode):
+            value = named(value)
+        found.append(Quad(subject, quad.predicate, value, graph))
     return found
 
 

@@ -169,13 +169,13 @@ async def test_the_next_start_takes_the_index_from_disk_and_mends_it(tmp_path):
     async with indexed(tmp_path) as (indexing, change):
         await change(loaded(), registered())
         await indexing.wait()
-        indexing.enrich(ROOM, (extra,))
+        indexing.enrich(ROOM, "", (extra,))
         assert ask(indexing, '<urn:hilum:s/Room> x:colour "red"')
     async with indexed(tmp_path) as (indexing, change):
         assert ask(indexing, '<urn:hilum:s/Room> a x:Equipment; x:colour "red"')
+        assert indexing.is_enriched(ROOM, "")
         await indexing.stop()
         await change(registered(name="s/Hall", generation=2))
-        indexing.enrich(ROOM, ())
     async with indexed(tmp_path) as (indexing, change):
         assert ask(indexing, "<urn:hilum:s/Hall> a x:Equipment")
         assert not ask(indexing, "<urn:hilum:s/Room> ?p ?o")
