@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from adapters.cli import endpoint_secrets, things
+from adapters.cli import discover, endpoint_secrets, things
 from adapters.cli.commands import FINDING, OPERATION, Command
 
 DISCOVERY_GROUPS: Final = {
@@ -10,6 +10,16 @@ DISCOVERY_GROUPS: Final = {
     "endpoint-secret": "How the gateway authenticates at endpoints.",
 }
 DISCOVERY: Final = (
+    Command(
+        "discover",
+        discover.discover,
+        FINDING,
+        (
+            "hilum discover --type brick:Temperature_Sensor --place 'Floor 2'",
+            "hilum discover --capability td:EventAffordance --max-latency-ms 50",
+            "hilum discover --near 33.42,-111.93 --output json",
+        ),
+    ),
     Command(
         "thing list",
         things.list_things,
