@@ -12,6 +12,7 @@ from adapters.main.following import Followings
 from adapters.main.searching import Searching
 from gateway.config import is_loopback
 from gateway.directory.expiry import Expiries
+from gateway.directory.extending import Extending
 from gateway.directory.feed import Feed
 from gateway.directory.finding import Finding
 from gateway.directory.indexing import Indexing
@@ -21,7 +22,6 @@ from gateway.directory.sharing import SharingObject
 from gateway.directory.telling import Telling
 from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
-from gateway.objects.describe import DescribeObject
 from gateway.objects.describe import DescribeObject
 from gateway.objects.discovery import DiscoveryObject
 from gateway.objects.local import LocalProvider
@@ -66,6 +66,7 @@ class Directory:
         self.feed = Feed(site)
         self.surfaces = Surfaces(self.feed, Telling(site, self.views))
         self.indexing = Indexing(site, config.site.state / "index.nq", load_core)
+        self._extending = Extending(site, self.indexing)
         self.finding = Finding(site, self.indexing)
         self.searching = Searching(site, local, config, self.views, self.indexing)
         self._expiries = Expiries(site)
@@ -76,12 +77,7 @@ class Directory:
             site, lambda: self.views.bases, lambda: self.indexing.index.closure
         )
         local.serve_action(Action.DESCRIBE, describe.describe)
-        describe = DescribeObject(
-            site, lambda: self.views.bases, lambda: self.indexing.index.closure
-        )
-        local.serve_action(Action.DESCRIBE, describe.describe)
         for handlers in (
-            describe.handlers(),
             describe.handlers(),
             self._endpoints.handlers(),
             ThingsObject(site, self.views, check_endpoint, random).handlers(),
@@ -101,6 +97,7 @@ class Directory:
         self.feed.load()
         self._expiries.load()
         self.indexing.start()
+        self._extending.start()
 
     async def listen(self, ports: Ports) -> int:
         """Listen, and announce what is open, once the other listeners are; returns the port."""
@@ -133,6 +130,7 @@ class Directory:
         await self.searching.stop()
         await self.followings.stop()
         await self.finding.stop()
+        await self._extending.stop()
         await self.indexing.stop()
 
     def gauges(self) -> list[Gauge]:

@@ -93,7 +93,7 @@ class Half:
         with self.trust():
             self.gateway.register(
                 {
-                    "microservice": name,
+                    "microservice": name.replace("/", "-"),
                     "version": "1",
                     "objects": [{"name": name, "methods": {"on": {}}, **more}],
                 }
