@@ -1,12 +1,14 @@
 """What a keeper holds, and how one query is answered from it, in a process of its own."""
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from adapters.sparql.messages import Answer, Ask, Documents, Feed
+from adapters.sparql.messages import Documents, Feed
+from gateway.directory.queries import Answer, Ask
 from registry.search import xpath
 from registry.search.jsonpath import compile_query
 from registry.search.problems import InvalidQuery, TooMuch
@@ -25,6 +27,7 @@ class Held:
         """Follow the index."""
         if feed.path:
             self.replica.load(feed.path)
+            os.unlink(feed.path)
         self.replica.apply(feed.cleared, feed.quads)
         self.generation = feed.generation
 
@@ -37,19 +40,19 @@ class Held:
 
 def answer(held: Held, ask: Ask) -> Answer:
     """Answer a query from what it may see."""
-    more = False
+    following = 0
     try:
         if ask.language == "sparql":
             body = _sparql(held.replica, ask)
         else:
-            body, more = _documents(held.texts, ask)
+            body, following = _documents(held.texts, ask)
     except InvalidQuery as error:
         return Answer(
             ask.number, "invalid", b"", error.message, error.line, error.column, held.generation
         )
     except TooMuch as error:
         return Answer(ask.number, "too-much", detail=str(error), generation=held.generation)
-    return Answer(ask.number, "ok", body, generation=held.generation, more=more)
+    return Answer(ask.number, "ok", body, generation=held.generation, following=following)
 
 
 def _sparql(replica: Replica, ask: Ask) -> bytes:
@@ -63,7 +66,7 @@ def _sparql(replica: Replica, ask: Ask) -> bytes:
     return replica.ask(ask.query, ask.media_type, ask.rows, ask.size)
 
 
-def _documents(texts: dict[str, bytes], ask: Ask) -> tuple[bytes, bool]:
+def _documents(texts: dict[str, bytes], ask: Ask) -> tuple[bytes, int]:
     seen = {id_: text for id_, text in texts.items() if id_ not in ask.hidden_ids} | ask.instead
     ordered = [seen[id_] for id_ in sorted(seen)]
     found: Iterator[Any]
@@ -77,15 +80,15 @@ def _documents(texts: dict[str, bytes], ask: Ask) -> tuple[bytes, bool]:
     size = 2
     for value in islice(found, ask.offset, ask.offset + ask.rows + 1):
         if len(parts) == ask.rows:
-            return _array(parts), True
+            return _array(parts), ask.offset + len(parts)
         part = msgspec.json.encode(value)
         size += len(part) + 1
         if size > ask.size:
             if not parts:
                 raise TooMuch(f"one result is larger than {ask.size} bytes")
-            return _array(parts), True
+            return _array(parts), ask.offset + len(parts)
         parts.append(part)
-    return _array(parts), False
+    return _array(parts), 0
 
 
 def _array(parts: list[bytes]) -> bytes:

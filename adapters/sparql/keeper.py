@@ -16,16 +16,8 @@ from contextlib import suppress
 from typing import NoReturn
 
 from adapters.sparql.answering import Held, answer
-from adapters.sparql.messages import (
-    Answer,
-    Ask,
-    Cancel,
-    Documents,
-    Feed,
-    Frames,
-    frame,
-    to_keeper,
-)
+from adapters.sparql.messages import Cancel, Documents, Feed, Frames, frame, to_keeper
+from gateway.directory.queries import Answer, Ask
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 _PIECE = 1 << 20

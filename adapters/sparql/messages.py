@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.directory.queries import Answer, Ask
+
 LONGEST: Final = 1 << 30
 """Bytes of a message."""
 
@@ -25,52 +27,10 @@ class Documents(msgspec.Struct, frozen=True, tag=True):
     gone: tuple[str, ...] = ()
 
 
-class Ask(msgspec.Struct, frozen=True, tag=True):
-    """A query, what it may see, and what it may use; ``memory`` and ``size`` are in bytes.
-
-    ``only`` are the graphs that may be seen, if those are fewer than the ``hidden`` ones. Of
-    descriptions, ``hidden_ids`` are left out and ``instead`` stand for others of their id.
-    """
-
-    number: int
-    language: str
-    query: str
-    media_type: str
-    seconds: float
-    rows: int
-    size: int
-    memory: int
-    offset: int = 0
-    network: bool = False
-    default_graphs: tuple[str, ...] | None = None
-    named_graphs: tuple[str, ...] | None = None
-    only: tuple[str, ...] | None = None
-    hidden: tuple[str, ...] = ()
-    hidden_terms: tuple[str, ...] = ()
-    hidden_ids: frozenset[str] = frozenset()
-    instead: dict[str, bytes] = {}
-
-
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """Nobody waits for the answer any more."""
 
     number: int
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """How a query ended: ``ok``, ``invalid``, ``too-much``, ``time``, ``memory`` or ``failed``.
-
-    ``generation`` is that of the index that was asked; ``more`` says that rows follow.
-    """
-
-    number: int
-    outcome: str
-    body: bytes = b""
-    detail: str = ""
-    line: int = 0
-    column: int = 0
-    generation: int = 0
-    more: bool = False
 
 
 ToKeeper = Feed | Documents | Ask | Cancel

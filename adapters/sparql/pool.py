@@ -10,17 +10,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from adapters.sparql.messages import (
-    Answer,
-    Ask,
-    Cancel,
-    Documents,
-    Feed,
-    Frames,
-    ToKeeper,
-    frame,
-    from_keeper,
-)
+from adapters.sparql.messages import Cancel, Documents, Feed, Frames, ToKeeper, frame, from_keeper
+from gateway.directory.queries import Answer, Ask
 from gateway.message import Refusal, Status
 
 log = logging.getLogger("hilum.search")
@@ -32,18 +23,16 @@ PATIENCE = 15.0
 """Seconds that a query waits for its turn."""
 _PIECE = 1 << 20
 
-Refill = Callable[["Pool"], Awaitable[None]]
-
 
 class Pool:
     """Queries in processes; at most ``running`` at a time, ``waiting`` in the queue.
 
     ``refill`` tells a new keeper all there is. Of one principal at most an eighth of the queue
-    waits, and principals take turns.
+    waits, and principals take turns. The keeper starts with the first query.
     """
 
-    def __init__(self, refill: Refill, running: int = 2, waiting: int = 64) -> None:
-        self._refill = refill
+    def __init__(self, running: int = 2, waiting: int = 64) -> None:
+        self.refill: Callable[[], Awaitable[None]] = _nothing
         self._slots = running
         self._limit = waiting
         self._process: asyncio.subprocess.Process | None = None
@@ -52,6 +41,7 @@ class Pool:
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._busy = 0
         self._task: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
         self.restarts = 0
         self.outcomes: dict[str, int] = {}
         """How queries ended, for metrics."""
@@ -67,9 +57,11 @@ class Pool:
         return self._busy
 
     async def start(self) -> None:
-        """Start the keeper and feed it; it is started again whenever it ends."""
-        process = await self._spawn()
-        self._task = asyncio.get_running_loop().create_task(self._keep(process))
+        """Start the keeper and feed it, once; it is started again whenever it ends."""
+        async with self._starting:
+            if self._task is None:
+                process = await self._spawn()
+                self._task = asyncio.get_running_loop().create_task(self._keep(process))
 
     async def stop(self) -> None:
         """End the keeper and what it runs."""
@@ -100,19 +92,22 @@ class Pool:
         """Let the descriptions follow."""
         self.tell(Documents(put, gone))
 
-    async def ask(self, principal: str, ask: Ask) -> Answer:
-        """Run a query when it is its turn. Raises Refusal when too many wait, or it must."""
+    async def ask(self, principal: str, make: Callable[[], Ask]) -> Answer:
+        """Run a query when it is its turn, made just then. Raises Refusal when too many wait."""
+        if self._task is None:
+            await self.start()
         await self._turn(principal)
         try:
-            answer = await self._answer(ask)
+            answer = await self._answer(make)
         finally:
             self._next()
         self.outcomes[answer.outcome] = self.outcomes.get(answer.outcome, 0) + 1
         return answer
 
-    async def _answer(self, ask: Ask) -> Answer:
+    async def _answer(self, make: Callable[[], Ask]) -> Answer:
         if self._process is None:
             raise _unavailable("the process that answers queries is being started")
+        ask = make()
         self._numbers += 1
         number = self._numbers
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -189,7 +184,7 @@ class Pool:
             env={"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
             start_new_session=True,
         )
-        await self._refill(self)
+        await self.refill()
         return process
 
     async def _keep(self, process: asyncio.subprocess.Process) -> None:
@@ -218,6 +213,10 @@ class Pool:
         for future in self._asked.values():
             if not future.done():
                 future.set_exception(_unavailable(why))
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _unavailable(why: str) -> Refusal:

@@ -80,7 +80,7 @@ class Columns:
         self.texts: dict[str, bytes] = {}
         """The documents, as they are sent."""
         self._columns: OrderedDict[Path, Column] = OrderedDict()
-        self._read: Read = msgspec.json.Decoder().decode
+        self.decode: Read = msgspec.json.Decoder().decode
 
     def put(self, id_: str, text: bytes) -> None:
         """Add or replace a document."""
@@ -89,7 +89,7 @@ class Columns:
             return
         self.texts[id_] = text
         if self._columns:
-            document = self._read(text)
+            document = self.decode(text)
             for column in self._columns.values():
                 if old is not None:
                     column.remove(id_)
@@ -116,7 +116,7 @@ class Columns:
                 text = self.texts.get(id_)
                 column.remove(id_)
                 if text is not None:
-                    column.put(id_, self._read(text))
+                    column.put(id_, self.decode(text))
                     seen[id_] = text
                 yield
         for id_ in seen.keys() - self.texts.keys():
@@ -138,7 +138,3 @@ class Columns:
             sets.append(self._columns[test.path].matching(test))
         sets.sort(key=len)
         return sets[0].intersection(*sets[1:]) if len(sets) > 1 else sets[0]
-
-    def read(self, id_: str) -> Any:
-        """Return a document."""
-        return self._read(self.texts[id_])

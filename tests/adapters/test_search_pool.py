@@ -8,8 +8,9 @@ import time
 import msgspec
 import pytest
 
-from adapters.sparql.messages import Ask, Frames, frame
+from adapters.sparql.messages import Frames, frame
 from adapters.sparql.pool import Pool
+from gateway.directory.queries import Ask
 from gateway.message import Refusal, Status
 
 JSON = "application/sparql-results+json"
@@ -24,22 +25,28 @@ THINGS = {f"urn:{n}": msgspec.json.encode({"id": f"urn:{n}", "title": f"t{n}"}) 
 
 def sparql(query, **changes):
     settings = {"seconds": 5.0, "rows": 1000, "size": 1 << 20, "memory": 256 << 20}
-    return Ask(0, "sparql", query, JSON, **settings | changes)
+    return lambda: Ask(0, "sparql", query, JSON, **settings | changes)
 
 
 def jsonpath(query, language="jsonpath", **changes):
     settings = {"seconds": 5.0, "rows": 1000, "size": 1 << 20, "memory": 256 << 20}
-    return Ask(0, language, query, "application/json", **settings | changes)
+    return lambda: Ask(0, language, query, "application/json", **settings | changes)
 
 
-async def refill(pool):
-    pool.feed(7, (), QUADS)
-    pool.documents(THINGS)
+def made(**changes):
+    pool = Pool(**changes)
+
+    async def refill():
+        pool.feed(7, (), QUADS)
+        pool.documents(THINGS)
+
+    pool.refill = refill
+    return pool
 
 
 @pytest.fixture
 async def pool():
-    pool = Pool(refill)
+    pool = made()
     await pool.start()
     yield pool
     await pool.stop()
@@ -84,7 +91,7 @@ async def test_principals_take_turns(pool):
 
 
 async def test_the_queue_is_bounded_for_each_principal():
-    pool = Pool(refill, running=1, waiting=16)
+    pool = made(running=1, waiting=16)
     await pool.start()
     wild = [asyncio.create_task(pool.ask("m", sparql(CARTESIAN, seconds=0.3))) for _ in range(9)]
     done = await asyncio.gather(*wild, return_exceptions=True)
@@ -138,7 +145,7 @@ async def test_jsonpath_and_xpath_find_what_may_be_seen(pool):
     answer = await pool.ask("anna", jsonpath("$..title", **hidden))
     assert msgspec.json.decode(answer.body) == ["t0", "t3", "t4"]
     answer = await pool.ask("anna", jsonpath("?*?title", "xpath", rows=1, offset=1))
-    assert (msgspec.json.decode(answer.body), answer.more) == (["t1"], True)
+    assert (msgspec.json.decode(answer.body), answer.following) == (["t1"], 2)
     answer = await pool.ask("anna", jsonpath("?*[matches(?title, '^\\p{L}[34]$')]?id", "xpath"))
     assert msgspec.json.decode(answer.body) == ["urn:3", "urn:4"], answer
     answer = await pool.ask("anna", jsonpath("$[?search(@.title, '[3-4]')].id"))
@@ -184,7 +191,7 @@ async def test_whoever_leaves_ends_the_query(pool):
 
 
 async def test_the_keeper_ends_with_the_site():
-    pool = Pool(refill)
+    pool = made()
     await pool.start()
     process = pool._process
     pool._task.cancel()
@@ -193,7 +200,7 @@ async def test_the_keeper_ends_with_the_site():
 
 
 def test_frames_are_cut_wherever_they_break():
-    ask = sparql("ASK {}")
+    ask = sparql("ASK {}")()
     data = frame(ask) * 3
     for piece in (1, 3, 7, 1000):
         frames = Frames()

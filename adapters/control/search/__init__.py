@@ -1,0 +1,1 @@
+"""``/search/…``: SPARQL, JSONPath and XPath over HTTP."""
