@@ -1,7 +1,7 @@
 """Where forms lead: references to a base (RFC 3986, 5.2) and URI templates (RFC 6570). Pure."""
 
 import re
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from urllib.parse import quote
 
 _URI = re.compile(
@@ -101,9 +101,7 @@ def scheme_of(uri: str) -> str:
 
 
 def _parts(uri: str) -> tuple[str | None, str | None, str, str | None, str | None]:
-    match = _URI.fullmatch(uri)
-    if match is None:
-        return None, None, uri, None, None
+    match = cast("re.Match[str]", _URI.fullmatch(uri))  # Every text is a reference in form.
     scheme, authority, path, query, fragment = match.groups()
     return scheme, authority, path, query, fragment
 

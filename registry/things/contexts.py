@@ -105,15 +105,14 @@ def context_entries(document: dict[str, Any]) -> list[object]:
     return context if isinstance(context, list) else [context]
 
 
-def remotes(document: dict[str, Any], text_has_more: bool = True) -> Iterator[tuple[Any, ...]]:
+def remotes(document: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """Return path and address of each remote context that a description asks for."""
     for index, entry in enumerate(context_entries(document)):
         path = ("@context", index) if isinstance(document.get("@context"), list) else ("@context",)
         yield from _remote(entry, path)
-    if text_has_more:
-        for key, value in document.items():
-            if key != "@context":
-                yield from _nested(value, (key,))
+    for key, value in document.items():
+        if key != "@context":
+            yield from _nested(value, (key,))
 
 
 def _remote(context: object, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

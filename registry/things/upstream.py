@@ -90,9 +90,7 @@ class Upstream:
 
     def _resolved(self, form: Node) -> tuple[addresses.Template, str]:
         parts = addresses.template(form["href"])
-        href = addresses.resolve(self._base, parts.href)
-        if href is None:
-            raise Unreachable("a relative address without a base")
+        href = addresses.resolve(self._base, parts.href) or parts.href
         return parts, addresses.ascii_uri(href)
 
     def _binding(self, form: Node, prefix: str) -> Node:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final, cast
 
 import fastjsonschema
@@ -13,12 +14,15 @@ from registry.things.schema import SCHEMA
 
 _Check = Callable[[Any], Any]
 
-_MAX_ERRORS: Final = 1000
+_MAX_ERRORS: Final = 300
+_MAX_READINGS: Final = 300
+_MAX_DOTS: Final = 64
 _MAX_SHOWN: Final = 60
 _INDEX = re.compile(r"\[(\d+)\]")
+_END = re.compile(r"(?=[.\[])|\Z")
 _WORDS: Final = {
-    "type": "it must be of the type ",
-    "enum": "it must be one of ",
+    "type": "it must be of the type {}",
+    "enum": "it must be one of {}",
     "minLength": "it must have at least {} character",
     "maxLength": "it must have at most {} characters",
     "minItems": "it must have at least {} items",
@@ -63,44 +67,49 @@ def shape_problems(document: object) -> list[Problem]:
 def _problems(document: object, error: Any) -> list[Problem]:
     steps = _steps(document, str(error.name).removeprefix("data"), error.value)
     where = pointer(*steps)
+    wanted = error.rule_definition
     if error.rule == "required":
-        missing = [key for key in error.rule_definition if key not in error.value]
+        missing = [key for key in wanted if key not in error.value]
         return [Problem(where, f"the member {key!r} is missing") for key in missing]
-    message = _WORDS[error.rule].format(error.rule_definition)
     if error.rule == "type":
-        wanted = error.rule_definition
-        names = wanted if isinstance(wanted, list) else [wanted]
-        message += " or ".join(names)
+        wanted = " or ".join([wanted] if isinstance(wanted, str) else wanted)
     elif error.rule == "enum":
-        message += ", ".join(map(str, error.rule_definition))
-    return [Problem(where, message, f"it is {_shown(error.value)}")]
+        wanted = ", ".join(wanted)
+    return [Problem(where, _WORDS[error.rule].format(wanted), f"it is {_shown(error.value)}")]
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=True)
+    if isinstance(value, dict | list):
+        what = "an object" if isinstance(value, dict) else "an array"
+        return f"{what} of {len(value)}"
+    text = json.dumps(value[:_MAX_SHOWN] if isinstance(value, str) else value)
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
-def _steps(node: object, name: str, value: object) -> tuple[str | int, ...]:
+def _steps(document: object, name: str, value: object) -> tuple[str | int, ...]:
     """Return the path that ``.a.b[0]`` means in this document, where keys may hold dots too.
 
     The validator writes a path as one text; the value that it found there decides between the
-    readings.
+    readings. Of a text with very many readings the nearest value around is told.
     """
-    pending: list[tuple[object, str, tuple[str | int, ...]]] = [(node, name, ())]
+    pending: list[tuple[object, int, tuple[str | int, ...]]] = [(document, 0, ())]
     best: tuple[str | int, ...] = ()
-    while pending:
-        here, rest, path = pending.pop()
-        if not rest:
-            if here is value:
-                return path
-            best = best or path
-        elif isinstance(here, list) and (index := _INDEX.match(rest)):
-            pending.append((here[int(index[1])], rest[index.end() :], (*path, int(index[1]))))
-        elif isinstance(here, dict) and rest[0] == ".":
-            pending += [
-                (inner, rest[1 + len(key) :], (*path, key))
-                for key, inner in here.items()
-                if rest.startswith(key, 1) and rest[1 + len(key) :][:1] in ("", ".", "[")
-            ]
+    for _ in range(_MAX_READINGS):
+        if not pending:
+            break
+        here, at, path = pending.pop()
+        best = max(best, path, key=len)
+        if at == len(name) and here is value:
+            return path
+        if isinstance(here, list) and (index := _INDEX.match(name, at)):
+            pending.append((here[int(index[1])], index.end(), (*path, int(index[1]))))
+        elif isinstance(here, dict):
+            ends = [end for end in _ends(name, at + 1) if name[at + 1 : end] in here]
+            pending += [(here[key], e, (*path, key)) for e in ends for key in [name[at + 1 : e]]]
     return best
+
+
+def _ends(name: str, start: int) -> list[int]:
+    """Return where a key that starts in a path may end, the nearest first."""
+    found = (match.start() for match in _END.finditer(name, start))
+    return list(islice(found, _MAX_DOTS))

@@ -111,6 +111,69 @@ def test_numbers_that_others_cannot_read():
     assert read(encoded(thing(**{"x:a": 2**62, "x:b": 1e10})))
 
 
+def test_whatever_stands_where_something_else_should():
+    document = thing(
+        securityDefinitions={"none": {"scheme": "nosec"}, "s": 3},
+        links=[{"href": 3}, 4],
+        properties={"p": 5, "q": {"forms": [{"href": "q"}], "items": 6}},
+        actions={"a": {"forms": [{"href": "a"}], "input": 7}},
+        base=8,
+    )
+    wrong = [
+        *("/securityDefinitions/s", "/links/0/href", "/links/1", "/properties/p", "/base"),
+        *("/properties/q/items", "/actions/a/input"),
+    ]
+    found = problems(document)
+    assert all("type" in found.pop(pointer) for pointer in wrong)
+    assert set(found.values()) == {
+        "'q' is relative, and there is no base",
+        "'a' is relative, and there is no base",
+    }
+
+
+def test_pointers_where_keys_hold_dots_and_brackets():
+    schema = {
+        "type": 1,
+        "properties": {"b": {"c": 1}, "b.c": 2, "b.c[0]": 3, "": {"type": 4}, ".": 5},
+    }
+    assert set(problems(thing(schemaDefinitions={"a": schema, "a.properties": {"b": 6}}))) == {
+        "/schemaDefinitions/a/type",
+        "/schemaDefinitions/a/properties/b.c",
+        "/schemaDefinitions/a/properties/b.c[0]",
+        "/schemaDefinitions/a/properties//type",
+        "/schemaDefinitions/a/properties/.",
+    }
+
+
+def test_a_pointer_among_very_many_readings_leads_near():
+    inner: object = 1
+    for _ in range(60):
+        inner = {"a": inner, "a" + ".a" * 80: {}}
+    found = problems(thing(schemaDefinitions={"." * 400: 1, "a": {"x:y": inner, "type": 2}}))
+    assert set(found) == {"/schemaDefinitions", "/schemaDefinitions/a/type"}
+
+
+def test_many_errors_take_little_time():
+    members = {f"x:{i}": 0 for i in range(9000)}
+    document = thing(
+        **members, schemaDefinitions={f"s{i}": {"type": i, "enum": 3} for i in range(250)}
+    )
+    started = time.perf_counter()
+    problems(document)
+    assert time.perf_counter() - started < 2
+
+
+def test_what_is_wrong_is_shown_in_short():
+    long = {"a": 1, "b": 2}
+    with pytest.raises(InvalidThing) as caught:
+        read(encoded(thing(schemaDefinitions=[long], title=["x" * 100], support="s" * 3000)))
+    assert [each.hint for each in caught.value.problems] == [
+        "it is an array of 1",
+        f'it is "{"s" * 59}…',
+        "it is an array of 1",
+    ]
+
+
 # Contexts, views and models
 
 
@@ -150,7 +213,7 @@ INSIDE = "http://169.254.169.254/latest/meta-data"
             {"@context": [TD_1_1, {"a": {"@id": "urn:a", "@context": INSIDE}}]},
             "/@context/1/a/@context",
         ),
-        ({"x:a": [{"@context": [INSIDE]}]}, "/x:a/0/@context/0"),
+        ({"x:a": [{"@context": [INSIDE, None, 3]}]}, "/x:a/0/@context/0"),
     ],
 )
 def test_contexts_that_are_not_known(members: dict, pointer: str):
@@ -259,7 +322,8 @@ def test_the_forms_of_the_thing_itself():
 
 
 def test_an_operation_that_the_property_has_not_is_left_unused():
-    write = {"readOnly": True, "forms": [{"href": "p", "op": ["readproperty", "writeproperty"]}]}
+    ops = ["readproperty", "writeproperty", "writeproperty"]
+    write = {"readOnly": True, "forms": [{"href": "p", "op": ops}]}
     one = read(encoded(thing(properties={"p": write})))
     assert one.warnings == ["properties/p/forms/0: writeproperty of what is readOnly is not used"]
 
