@@ -1,4 +1,4 @@
-"""A Thing Description as a virtual object: its affordances become methods and channels. Pure.
+"""A Thing Description as a virtual object: its affordances become methods and channels.
 
 An action becomes a method. A property becomes a safe method ``P`` that reads it, ``P;write``, and a
 channel ``P;observe`` where its changes can be heard. An event becomes a channel.

@@ -1,4 +1,4 @@
-"""JSON merge patches of the text that was submitted (RFC 7396). Pure."""
+"""JSON merge patches of the text that was submitted (RFC 7396)."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where the forms of a description lead, as endpoints and sources of ours. Pure.
+"""Where the forms of a description lead, as endpoints and sources of ours.
 
 The defaults are those of TD 1.1 section 8.3.1 and of the binding templates for HTTP, CoAP and MQTT.
 """
