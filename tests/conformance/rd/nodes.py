@@ -106,3 +106,9 @@ async def directory(state: Path) -> AsyncIterator[LiveSite]:
     async with live_site(state, coap=coap) as site:
         await open_directory(site)
         yield site
+
+
+def is_live(site: LiveSite, name: str) -> bool:
+    """Return whether an endpoint's registration has not ended."""
+    registrations = site.application.site.catalog.registrations.values()
+    return any(r.live for r in registrations if r.endpoint and r.endpoint.name == name)

@@ -1,0 +1,1 @@
+"""Introduction by DNS-SD (W3C WoT Discovery 6.2)."""
