@@ -203,7 +203,12 @@ COMMANDS = (
         "describe",
         registry.describe,
         OPERATION,
-        ("hilum describe plans", "hilum describe plans --output json"),
+        (
+            "hilum describe plans",
+            "hilum describe plans --output json",
+            "hilum describe Recommender --format html > recommender.html",
+            "hilum describe plans --format td",
+        ),
     ),
     Command(
         "introspect",

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect
-from adapters.cli.output import Format, data, say, show
+from adapters.cli.output import Format, data, raw, say, show
 
 PAGE = 1000
+FORMATS = "json, text, html, td, turtle, rdfxml, openapi or asyncapi"
 
 
 def list_names(
@@ -50,15 +51,21 @@ def describe(
     token: Token = "",
     token_file: TokenFile = None,
     output: Output = Format.TABLE,
+    form: Annotated[
+        str,
+        typer.Option("--format", help=f"Print it as it comes, as {FORMATS}."),
+    ] = "",
 ) -> None:
     """Describe an object or a microservice: its members, and where its methods go now."""
     client = connect(url, token, token_file)
-    if output is Format.TABLE:
+    if form:
+        raw(client.call("$site/registry/introspect", _named(name, format=form)).body)
+    elif output is Format.TABLE:
         answer = client.call("$site/registry/introspect", _named(name), accept="text/plain")
         say(answer.body.decode("utf-8", "replace").rstrip())
     else:
         data(output, client.ask("registry/introspect", {"name": name}))
 
 
-def _named(name: str) -> bytes:
-    return json.dumps({"name": name}).encode()
+def _named(name: str, **more: str) -> bytes:
+    return json.dumps({"name": name, **more}).encode()

@@ -1,6 +1,5 @@
 """A real OpenID provider, npm's oidc-provider, in a process of its own on a free port."""
 
-import fcntl
 import hashlib
 import html
 import http.client
@@ -8,7 +7,6 @@ import json
 import os
 import re
 import select
-import shutil
 import subprocess
 import time
 from base64 import b64encode, urlsafe_b64encode
@@ -17,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
-from tests.support import ROOT, require_program
+from tests.npm import installed
+from tests.support import require_program
 
 HERE = Path(__file__).resolve().parent
 START_SECONDS = 30.0
@@ -37,23 +36,6 @@ class Reply(NamedTuple):
     location: str
     cookies: list[str]
     body: str
-
-
-def installed() -> Path:
-    """Return the folder with the provider's packages; they are fetched once for each lock file."""
-    npm = require_program("npm")
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = ROOT / "build" / "oidc" / hashlib.sha256(lock).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # workers of one test run come at the same time
-        for name in ("package.json", "package-lock.json", "server.mjs"):
-            shutil.copy(HERE / name, folder)
-        if not (folder / ".done").exists():
-            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
-            (folder / ".done").touch()
-    return folder
 
 
 class Provider:
@@ -76,7 +58,7 @@ class Provider:
         port = str(urlsplit(self.issuer).port or 0)
         self._process = subprocess.Popen(
             [node, "server.mjs", port],
-            cwd=installed(),
+            cwd=installed(HERE),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
