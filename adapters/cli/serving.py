@@ -18,6 +18,7 @@ from adapters.cli.logs import set_up_logging
 from adapters.cli.options import ADMIN_TOKEN, DEFAULT_URL, refuse
 from adapters.cli.output import Format, data, note, say, show
 from gateway.config import check, load
+from gateway.directory.ontologies import Given
 from gateway.message import Status
 from gateway.ports import StoreError
 from gateway.settings import Coap, Config, Listen, Mqtt, default_state
@@ -30,6 +31,7 @@ L = TypeVar("L", bound=Listen | Coap)
 D = TypeVar("D", Mqtt, Coap)
 
 LABELS = {
+    "directory": "directory",
     "mqtt": "MQTT",
     "mqtt_websocket": "MQTT WebSocket",
     "coap": "CoAP",
@@ -87,6 +89,8 @@ def serve(
 
     try:
         run(settings, lambda application: _ready(application, output))
+    except ConfigError as error:
+        _refuse_config(config, error)
     except (StoreError, OSError) as error:
         _failed(settings, error)
 
@@ -95,6 +99,10 @@ def check_config(config: ConfigFile = None, output: Form = Format.TABLE) -> None
     """Check the configuration, and print what is in force with all defaults."""
     settings = _configuration(config)
     _checked(settings, config)
+    try:
+        Given(settings.registry).read()
+    except ConfigError as error:
+        _refuse_config(config, error)
     document = msgspec.to_builtins(settings, enc_hook=str)
     rows = [
         [f"[{table}]", key, _setting(value)]
@@ -152,7 +160,9 @@ def _checked(settings: Config, path: Path | None) -> None:
 
 def _load_certificates(settings: Config) -> None:
     """Load what TLS needs once, to say whose does not load: OpenSSL names no file."""
-    listeners = {"http": settings.http, "control": settings.control}
+    listeners: dict[str, Listen] = {"http": settings.http, "control": settings.control}
+    if settings.directory.enabled:
+        listeners["directory"] = settings.directory
     if settings.mqtt.enabled:
         listeners["mqtt"] = settings.mqtt
     for table, listen in listeners.items():
@@ -240,8 +250,10 @@ def _ready(application: "Application", output: Format) -> None:
 
 
 def _device_listeners(application: "Application") -> dict[str, str]:
-    """Return the URLs of the MQTT and CoAP listeners that are open."""
+    """Return the URLs of the listeners that are open beside HTTP's and the control API's."""
     config, found = application.config, {}
+    if application.directory.port:
+        found["directory"] = _url(config.directory, application.directory.port)
     devices = application.devices
     if devices.mqtt_port:
         scheme = "mqtts" if config.mqtt.tls_certificate else "mqtt"

@@ -107,6 +107,7 @@ class Client:
         *,
         verb: str = "POST",
         accept: str = "",
+        query: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Answer:
         """Call a method, publish to a channel, or GET what a name holds.
@@ -119,8 +120,9 @@ class Client:
             fields["Content-Type"] = content_type
         if accept:
             fields["Accept"] = accept
+        text = f"?{urlencode(query)}" if query else ""
         try:
-            response = self._send(verb, name, payload, fields, seconds + MARGIN)
+            response = self._send(verb, name, payload, fields, seconds + MARGIN, text)
             body = response.read(MAX_REPLY + 1)
             if len(body) > MAX_REPLY:
                 raise Problem(Status.TOO_LARGE, f"the reply is larger than {MAX_REPLY} bytes")

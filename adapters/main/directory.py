@@ -9,13 +9,13 @@ from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
 from adapters.main.certificates import Certificates
 from adapters.main.following import Followings
+from adapters.main.knowing import Knowing
 from adapters.main.searching import Searching
 from gateway.config import is_loopback
 from gateway.directory.expiry import Expiries
 from gateway.directory.extending import Extending
 from gateway.directory.feed import Feed
 from gateway.directory.finding import Finding
-from gateway.directory.indexing import Indexing
 from gateway.directory.own import OwnDescription
 from gateway.directory.reading import ReadingObject
 from gateway.directory.sharing import SharingObject
@@ -31,7 +31,6 @@ from gateway.objects.things import ThingsObject
 from gateway.settings import Config, Listen
 from gateway.site import Site
 from policy.model import Action
-from registry.ontology import load_core
 from registry.things import validation
 from registry.things.view import Bases
 
@@ -65,7 +64,8 @@ class Directory:
         self.views = Views(site, Bases())
         self.feed = Feed(site)
         self.surfaces = Surfaces(self.feed, Telling(site, self.views))
-        self.indexing = Indexing(site, config.site.state / "index.nq", load_core)
+        self.knowing = Knowing(site, local, config.registry, config.site.state / "index.nq")
+        self.indexing = self.knowing.indexing
         self._extending = Extending(site, self.indexing)
         self.finding = Finding(site, self.indexing)
         self.searching = Searching(site, local, config, self.views, self.indexing)
@@ -81,7 +81,7 @@ class Directory:
             describe.handlers(),
             self._endpoints.handlers(),
             ThingsObject(site, self.views, check_endpoint, random).handlers(),
-            ReadingObject(site, self.views, self.feed).handlers(),
+            ReadingObject(site, self.views, self.feed, self.knowing.warnings).handlers(),
             DiscoveryObject(site, self.finding).handlers(),
             SharingObject(site, self.views, self.feed).handlers(),
         ):
@@ -96,7 +96,7 @@ class Directory:
         self.views.load()
         self.feed.load()
         self._expiries.load()
-        self.indexing.start()
+        await self.knowing.start()
         self._extending.start()
 
     async def listen(self, ports: Ports) -> int:
@@ -131,28 +131,19 @@ class Directory:
         await self.followings.stop()
         await self.finding.stop()
         await self._extending.stop()
-        await self.indexing.stop()
+        await self.knowing.stop()
 
     def gauges(self) -> list[Gauge]:
         """What metrics show of it."""
         things = self._site.catalog.things
         return [
+            *self.knowing.gauges(),
             *self.searching.gauges(),
             *self.followings.gauges(),
             Gauge(
                 "hilum_things",
                 "Thing Descriptions that were submitted",
                 lambda: {"": len(things)},
-            ),
-            Gauge(
-                "hilum_index_triples",
-                "Triples of the index of what is registered",
-                lambda: {"": len(self.indexing.index)},
-            ),
-            Gauge(
-                "hilum_index_failures",
-                "Objects that could not be indexed",
-                lambda: {"": len(self.indexing.failures)},
             ),
         ]
 

@@ -3,7 +3,8 @@
 Whoever asks sees only what policy lets it describe.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -18,7 +19,7 @@ from gateway.objects.local import Handler, Result
 from gateway.objects.things import etag_of
 from gateway.site import Site
 from gateway.view import Route
-from policy.model import ADMINISTRATOR
+from policy.model import ADMINISTRATOR, Principal
 from registry.names import Name
 
 TD: Final = b"application/td+json"
@@ -27,7 +28,14 @@ PAGE: Final = 1000
 USUAL: Final = 100
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """Bytes of a page, beyond which it ends."""
+Warnings: TypeAlias = Callable[[Name, Principal], list[dict[str, Any]]]
+"""Returns what is wrong with the meaning of a description, as far as somebody may see it."""
 SORTABLE: Final = ("id", "title", "created", "modified", "expires")
+
+
+def nobody_warns(_: Name, __: Principal) -> list[dict[str, Any]]:
+    """Return nothing: descriptions are not checked."""
+    return []
 
 
 class Things(Request, frozen=True, rename=None):
@@ -57,10 +65,13 @@ class Changes(Request, frozen=True):
 class ReadingObject:
     """The methods that read."""
 
-    def __init__(self, site: Site, views: Views, feed: Feed) -> None:
+    def __init__(
+        self, site: Site, views: Views, feed: Feed, warnings: Warnings = nobody_warns
+    ) -> None:
         self._site = site
         self._views = views
         self._feed = feed
+        self._warnings = warnings
         self._telling = Telling(site, views)
 
     def handlers(self) -> dict[str, Handler]:
@@ -108,6 +119,8 @@ class ReadingObject:
         if not asked.view:
             if isinstance(information := view.get("registration"), dict):
                 information["retrieved"] = rfc3339(int(self._site.time() * 1000))
+                if warnings := self._warnings(name, call.principal):
+                    information["warnings"] = warnings
             return Result(msgspec.json.encode(view), TD, fields=fields)
         if asked.view != "submitted":
             raise Refusal(Status.BAD_REQUEST, f"view is submitted or nothing, not {asked.view!r}")

@@ -7,6 +7,7 @@ object is checked when somebody asks for its warnings.
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +21,7 @@ from registry.index.triples import graph_of
 from registry.model import Kind
 from registry.names import Name, urn
 from registry.ontology import vocabulary
-from registry.ontology.findings import Finding
+from registry.ontology.findings import SEVERITIES, Finding
 from registry.terms import PREFIXES, compact
 
 log = logging.getLogger("hilum.shapes")
@@ -69,6 +70,11 @@ class ShapeChecks:
     def waiting(self) -> int:
         """How many objects wait to be checked."""
         return len(self._due)
+
+    def findings(self) -> dict[str, float]:
+        """Return how many findings there are of each severity."""
+        counted = Counter(f.severity for found in self._found.values() for f in found)
+        return {severity: counted[severity] for severity in SEVERITIES}
 
     def start(self) -> None:
         """Begin, once the index is being built."""

@@ -34,6 +34,8 @@ SAFE = frozenset(
         "registry/jsonpath",
         "registry/xpath",
         "registry/secrets",
+        "registry/ontologies",
+        "registry/warnings",
         "registry/discover",
         "registry/match",
         "registry/share",
