@@ -46,6 +46,10 @@ def _report(problem: Problem) -> None:
         for one in problems:
             complain(_place(file, one), str(one.get("hint") or ""))
         return
+    for one in _list(problem.extra.get("validationErrors")):
+        complain(f"{one.get('field') or 'the description'}: {one.get('description')}")
+    if "validationErrors" in problem.extra:
+        return
     complain(problem.detail, hint)
     for conflict in map(str, _list(problem.extra.get("conflicts"))):
         if conflict not in problem.detail:

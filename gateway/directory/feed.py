@@ -203,7 +203,7 @@ class _Known(NamedTuple):
     state: State
 
 
-_LAST = 1 << 60
+_LAST = 1_000_000
 """The place after all changes of an entry."""
 
 

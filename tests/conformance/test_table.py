@@ -39,7 +39,7 @@ def test_every_row_names_the_tests_that_there_are(path):
 def test_every_line_of_a_table_is_a_row(path):
     """So that a misspelt row is not just overlooked."""
     for line in path.read_text().splitlines():
-        if re.match(r"\| (MQTT|RFC)", line):
+        if re.match(r"\| (MQTT|RFC|WOT)", line):
             assert tables.ROW.match(line), line
 
 
