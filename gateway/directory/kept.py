@@ -13,7 +13,7 @@ from typing import IO, TypeAlias
 
 import msgspec
 
-from registry.index.index import N_QUADS, Index, digest_of
+from registry.index.index import N_QUADS, Index, Print, digest_of
 from registry.index.rdf import Quad, parsed, rendered
 from registry.names import Name
 
@@ -78,7 +78,7 @@ def _read(data: bytes, ontologies: Mapping[str, str]) -> tuple[Index, Extra]:
 
 class _MadeOf(msgspec.Struct):
     ontologies: str
-    objects: dict[Name, tuple[str, str]]
+    objects: dict[Name, Print]
     extra: dict[Name, str]
 
 

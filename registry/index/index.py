@@ -45,6 +45,14 @@ class IndexDelta(NamedTuple):
         return rendered(self.quads, N_QUADS) if self.quads else b""
 
 
+class Print(NamedTuple):
+    """An object's IRI, what differs when something of it does, and how many triples it has."""
+
+    subject: str
+    print: str
+    triples: int
+
+
 class Index:
     """Ontologies, what follows from them, and the objects that were put in."""
 
@@ -55,12 +63,14 @@ class Index:
         self.digest = digest_of(ontologies or {})
         self._subjects: dict[Name, str] = {}
         self._names: dict[str, Name] = {}
-        self._prints: dict[Name, bytes] = {}
+        self._prints: dict[Name, tuple[bytes, int]] = {}
+        self._filling: list[Quad] = []
         self.closure = Closure(self._read(ontologies or {}))
+        self._size = len(self.store)
 
     def __len__(self) -> int:
-        """How many triples there are."""
-        return len(self.store)
+        """About how many triples there are: the store itself would have to count them."""
+        return self._size
 
     def __contains__(self, name: object) -> bool:
         return name in self._subjects
@@ -83,12 +93,12 @@ class Index:
         Raises ValueError when something of it cannot be RDF; then all is as it was.
         """
         print_ = print_of(offered)
-        if self._prints.get(offered.name) == print_:
+        if self._prints.get(offered.name, _NONE)[0] == print_:
             return None
         subject, quads = self._quads(offered)
         graphs = (graph_of(offered.name), inferred_of(offered.name))
         self.store.replace(graphs if offered.name in self._subjects else (), quads)
-        self._note(offered.name, subject, print_)
+        self._note(offered.name, subject, print_, len(quads))
         return graphs, tuple(quads)
 
     def remove(self, name: Name) -> tuple[Iri, ...] | None:
@@ -101,29 +111,41 @@ class Index:
         return graphs
 
     def fill(self, offered: Offered) -> None:
-        """Index an object that is not there yet, while nobody reads. Raises ValueError."""
+        """Index one of many objects that are not there yet; ``filled`` ends it.
+
+        Raises ValueError. Nobody reads meanwhile.
+        """
         subject, quads = self._quads(offered)
-        self.store.fill(quads)
-        self._note(offered.name, subject, print_of(offered))
+        self._filling += quads
+        self._note(offered.name, subject, print_of(offered), len(quads))
+        if len(self._filling) >= _AT_ONCE:
+            self.filled()
+
+    def filled(self) -> None:
+        """Let everything be there that ``fill`` was given."""
+        self.store.fill(self._filling)
+        self._filling = []
 
     def has(self, offered: Offered) -> bool:
         """Whether an object is indexed as it is."""
-        return self._prints.get(offered.name) == print_of(offered)
+        return self._prints.get(offered.name, _NONE)[0] == print_of(offered)
 
     # Kept on disk
 
-    def prints(self) -> dict[Name, tuple[str, str]]:
-        """Return what tells for each object whether it is indexed as it is: subject and print."""
-        return {n: (self._subjects[n], p.hex()) for n, p in self._prints.items()}
+    def prints(self) -> "dict[Name, Print]":
+        """Return what tells for each object whether it is indexed as it is."""
+        subjects = self._subjects
+        return {n: Print(subjects[n], p.hex(), count) for n, (p, count) in self._prints.items()}
 
-    def adopt(self, quads: bytes, prints: Mapping[Name, tuple[str, str]]) -> None:
+    def adopt(self, quads: bytes, prints: "Mapping[Name, Print]") -> None:
         """Take over N-Quads that ``dump`` wrote, ontologies included, into an index without any.
 
         Raises ValueError when they cannot be read.
         """
         self.store.load(quads, N_QUADS)
-        for name, (subject, print_) in prints.items():
-            self._note(name, subject, bytes.fromhex(print_))
+        for name, (subject, print_, count) in prints.items():
+            self._note(name, subject, bytes.fromhex(print_), count)
+        self._size = quads.count(b"\n")
 
     def dump(self, output: IO[bytes]) -> None:
         """Write everything as N-Quads."""
@@ -167,19 +189,22 @@ class Index:
         quads += inferred(quads, inferred_of(offered.name), self.closure)
         return subject, quads
 
-    def _note(self, name: Name, subject: str, print_: bytes) -> None:
+    def _note(self, name: Name, subject: str, print_: bytes, count: int) -> None:
         self._forget(name)
         self._subjects[name] = subject
         self._names[subject] = name
-        self._prints[name] = print_
+        self._prints[name] = print_, count
+        self._size += count
 
     def _forget(self, name: Name) -> None:
         subject = self._subjects.pop(name, None)
         if subject is not None and self._names.get(subject) == name:
             del self._names[subject]
-        self._prints.pop(name, None)
+        self._size -= self._prints.pop(name, _NONE)[1]
 
 
+_NONE: Final = (b"", 0)
+_AT_ONCE: Final = 20_000
 _encoder = msgspec.msgpack.Encoder()
 
 

@@ -170,6 +170,7 @@ def test_an_ontology_that_cannot_be_read_is_left_out_and_told():
 def test_it_is_written_and_taken_over_again():
     built = index()
     built.fill(offered(id="urn:dev:1"))
+    built.filled()
     output = io.BytesIO()
     built.dump(output)
     again = Index()
