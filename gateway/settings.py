@@ -81,12 +81,14 @@ class Directory(Listen, frozen=True, forbid_unknown_fields=True):
     """The directory's own listener, with neither operators' routes nor logins; off by default.
 
     ``public`` are the URLs under which clients reach this site's listeners, where those are not
-    what they listen on: ``directory``, ``http``, ``mqtt``, ``coap``.
+    what they listen on: ``directory``, ``http``, ``mqtt``, ``coap``. With ``unknown_contexts``
+    descriptions may name JSON-LD contexts that the site does not know; none is ever fetched.
     """
 
     enabled: bool = False
     port: Port = 8082
     public: dict[str, str] = {}
+    unknown_contexts: bool = False
 
 
 class Mqtt(Listen, frozen=True, forbid_unknown_fields=True):

@@ -80,7 +80,13 @@ class Directory:
         for handlers in (
             describe.handlers(),
             self._endpoints.handlers(),
-            ThingsObject(site, self.views, check_endpoint, random).handlers(),
+            ThingsObject(
+                site,
+                self.views,
+                check_endpoint,
+                random,
+                unknown_contexts=config.directory.unknown_contexts,
+            ).handlers(),
             ReadingObject(site, self.views, self.feed, self.knowing.warnings).handlers(),
             DiscoveryObject(site, self.finding).handlers(),
             SharingObject(site, self.views, self.feed).handlers(),

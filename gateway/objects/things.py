@@ -6,6 +6,7 @@ change is one entry of the log: the description, and the registration that it me
 
 import uuid
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -79,8 +80,11 @@ class ThingsObject:
         views: Views,
         check_endpoint: CheckEndpoint,
         random: Callable[[int], bytes],
+        *,
+        unknown_contexts: bool = False,
     ) -> None:
         self._site = site
+        self._read_thing = partial(read_thing, unknown_contexts=unknown_contexts)
         self._views = views
         self._check_endpoint = check_endpoint
         self._random = random
@@ -159,8 +163,8 @@ class ThingsObject:
         """Validate a description, in a thread when it is large; raises Refusal with all errors."""
         try:
             if len(payload) > SMALL:
-                return await aside(lambda: read_thing(payload))
-            return read_thing(payload)
+                return await aside(lambda: self._read_thing(payload))
+            return self._read_thing(payload)
         except InvalidThing as error:
             raise invalid_thing(error) from error
 
