@@ -27,6 +27,7 @@ from registry.search.results import Row, Term, write_boolean, write_rows
 from registry.terms import PREFIXES
 
 GRAPHS: Final = {
+    "application/ld+json": RdfFormat.JSON_LD,  # first: WoT Discovery wants it unless asked
     "text/turtle": RdfFormat.TURTLE,
     "application/n-triples": RdfFormat.N_TRIPLES,
     "application/rdf+xml": RdfFormat.RDF_XML,
@@ -101,6 +102,12 @@ class Replica:
         Raises InvalidQuery with the place, and TooMuch beyond ``rows`` rows or ``size`` bytes.
         """
         try:
+            return self._answer(query, media_type, rows, size)
+        except (OSError, RuntimeError) as error:  # an endpoint that SERVICE names
+            raise InvalidQuery(f"the query failed: {' '.join(str(error).split())[:300]}") from error
+
+    def _answer(self, query: str, media_type: str, rows: int, size: int) -> bytes:
+        try:
             # Said by us, the dataset that the query's own FROM describes counts no more.
             found = self._store.query(
                 query,
@@ -117,7 +124,8 @@ class Replica:
         if isinstance(found, QueryTriples):
             triples = list(islice(found, rows + 1))
             _check_rows(len(triples), rows)
-            prefixes = dict(PREFIXES) if media_type != "application/n-triples" else None
+            shortened = media_type in ("text/turtle", "application/rdf+xml")
+            prefixes = dict(PREFIXES) if shortened else None
             return _bounded(
                 serialize(triples, format=GRAPHS[media_type], prefixes=prefixes) or b"", size
             )

@@ -3,18 +3,15 @@
 import contextlib
 import json
 import time
-import xml.etree.ElementTree as ET
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import pytest
 
+from tests.conformance.sparql.asking import TITLES, column, sparql
 from tests.conformance.wot.things import DirectoryClient
 from tests.running import Gateway
 
-RESULTS = "application/sparql-results+json"
-FORM = "application/x-www-form-urlencoded"
 CONTEXT = ["https://www.w3.org/2022/wot/td/v1.1", {"hilum": "https://w3id.org/hilum#"}]
-TITLES = "SELECT ?title { ?s td:title ?title } ORDER BY ?title"
 
 
 @pytest.fixture
@@ -27,103 +24,11 @@ def lamp(asked):
     return asked.made(title="Search lamp", properties={}, events={})
 
 
-def sparql(client, query, accept=RESULTS, **more):
-    pairs = urlencode({"query": query, **more}, doseq=True)
-    return client.ask("GET", f"/search/sparql?{pairs}", accept=accept)
-
-
-def column(reply, name="title"):
-    assert reply.status == 200, reply.body
-    return [row[name]["value"] for row in reply.json()["results"]["bindings"] if name in row]
-
-
 def reader(site, who, resources):
     """Somebody who may search, and describe some names only."""
     site.allow(f"search-{who}", {"principal": f"user:{who}"}, "call", "$site/registry/*")
     site.allow(f"search-{who}-sees", {"principal": f"user:{who}"}, "describe", resources)
     return DirectoryClient(site, site.token_for(f"user:{who}", "user"))
-
-
-# The operation (SPARQL 1.1 Protocol 2.1)
-
-
-def test_a_query_is_answered_by_get_and_both_ways_of_post(asked, lamp):
-    query = f"SELECT ?title {{ <{lamp}> td:title ?title }}"
-    assert column(sparql(asked, query)) == ["Search lamp"]
-    form = asked.ask("POST", "/search/sparql", urlencode({"query": query}), FORM, accept=RESULTS)
-    assert column(form) == ["Search lamp"]
-    kind = "application/sparql-query; charset=utf-8"
-    assert column(asked.ask("POST", "/search/sparql", query, kind)) == ["Search lamp"]
-
-
-@pytest.mark.parametrize(
-    ("accept", "query", "kind"),
-    [
-        ("", TITLES, RESULTS),
-        ("*/*", TITLES, RESULTS),
-        ("application/json", "ASK {}", RESULTS),
-        ("application/sparql-results+xml", TITLES, "application/sparql-results+xml"),
-        ("text/csv", TITLES, "text/csv"),
-        ("text/tab-separated-values", TITLES, "text/tab-separated-values"),
-        ("text/csv;q=0.1, application/xml", TITLES, "application/sparql-results+xml"),
-        ("", "CONSTRUCT WHERE { ?s td:title ?o }", "text/turtle"),
-        ("application/n-triples", "DESCRIBE hilum:Microservice", "application/n-triples"),
-        ("application/rdf+xml", "DESCRIBE hilum:Microservice", "application/rdf+xml"),
-        ("text/html, text/*;q=0.5", "CONSTRUCT WHERE { ?s td:title ?o }", "text/turtle"),
-    ],
-)
-def test_the_form_of_an_answer_is_negotiated(asked, lamp, accept, query, kind):
-    reply = sparql(asked, query, accept)
-    assert reply.status == 200, reply.body
-    assert reply.fields["content-type"].partition(";")[0] == kind
-    assert reply.fields["vary"] == "Accept"
-    assert reply.body
-    if kind.endswith("xml"):
-        ET.fromstring(reply.body)
-
-
-@pytest.mark.parametrize(
-    ("accept", "query"),
-    [
-        ("image/png", TITLES),
-        ("text/turtle", TITLES),
-        ("text/csv;q=0", "ASK {}"),
-        ("text/csv", "CONSTRUCT WHERE { ?s ?p ?o }"),
-    ],
-)
-def test_what_cannot_be_written_so_is_not_acceptable(asked, accept, query):
-    assert sparql(asked, query, accept).status == 406
-
-
-@pytest.mark.parametrize(
-    ("verb", "path", "body", "kind", "status"),
-    [
-        ("GET", "", None, "", 400),
-        ("GET", "?query=ASK%20%7B%7D&query=ASK%20%7B%7D", None, "", 400),
-        ("GET", "?query=ASK%20%7B%7D&using=x", None, "", 400),
-        ("GET", "?update=CLEAR%20ALL", None, "", 400),
-        ("POST", "", "update=CLEAR%20ALL", FORM, 400),
-        ("POST", "", "CLEAR ALL", "application/sparql-update", 415),
-        ("POST", "", "ASK {}", "text/plain", 415),
-        ("POST", "", b"ASK { ?s ?p '\xff' }", "application/sparql-query", 400),
-        ("POST", "", b"query=%ff", FORM, 400),
-        ("POST", "", "INSERT DATA { <urn:a> <urn:b> 1 }", "application/sparql-query", 400),
-        ("POST", "", "LOAD <http://127.0.0.1/>", "application/sparql-query", 400),
-        ("POST", "", "ASK { SERVICE <http://127.0.0.1/> {} }", "application/sparql-query", 400),
-        ("PUT", "", "ASK {}", "application/sparql-query", 405),
-    ],
-)
-def test_what_is_no_query_is_refused(asked, verb, path, body, kind, status):
-    reply = asked.ask(verb, f"/search/sparql{path}", body, kind)
-    assert reply.status == status, reply.body
-
-
-def test_a_malformed_query_says_where(asked):
-    reply = sparql(asked, "SELECT * {\n ?s ?p }")
-    assert reply.status == 400
-    assert reply.fields["content-type"] == "application/problem+json"
-    (problem,) = reply.json()["problems"]
-    assert (problem["line"], problem["column"]) == (2, 9)
 
 
 def test_too_many_rows_and_too_long_are_refused_with_a_way_out(asked, lamp):

@@ -2,7 +2,8 @@
 Discovery 7.3.2.5): thin ways to make Calls.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -78,7 +79,9 @@ class _Search:
             raise Refusal(Status.BAD_REQUEST, f"there is no parameter {min(unknown)!r} here")
         if "query" not in asked:
             raise Refusal(Status.BAD_REQUEST, "the parameter 'query' is missing")
-        numbers = {key: _number(key, asked[key]) for key in ("offset", "limit") if key in asked}
+        numbers: dict[str, Any] = {
+            key: _number(key, asked[key]) for key in ("offset", "limit") if key in asked
+        }
         answered = await self._ask(request, language, {"query": asked["query"], **numbers})
         if isinstance(answered, Response):
             return answered
@@ -90,7 +93,7 @@ class _Search:
         return _shown(answered, headers)
 
     async def _ask(
-        self, request: Request, method: str, asked: dict[str, object]
+        self, request: Request, method: str, asked: Mapping[str, object]
     ) -> Answered | Response:
         payload = msgspec.json.encode(asked)
         try:
