@@ -59,7 +59,6 @@ class Hilum:
         self.mqtt_port = urlsplit(ready.get("mqtt", "")).port or 0
         self.coap_port = urlsplit(ready.get("coap", "")).port or 0
         self.url, self.control = ready["http"], ready["control"]
-        self.control = ready["control"]
         self.token = Path(ready["token_file"]).read_text().strip()
         self.client = Client(self.url, self.token)
 
