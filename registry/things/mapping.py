@@ -13,7 +13,6 @@ from registry.model import (
     EventChannel,
     Method,
     Profile,
-    RegistrationId,
     ServiceLevel,
     VirtualObject,
 )
@@ -21,7 +20,7 @@ from registry.names import MAX_NAME, Name
 from registry.terms import HILUM
 from registry.things.contexts import Vocabulary
 from registry.things.document import Thing
-from registry.things.naming import Naming, object_name, registration_id
+from registry.things.naming import Naming, object_name
 from registry.things.problems import InvalidThing, Problem
 from registry.things.upstream import Unreachable, Upstream, operations
 
@@ -48,11 +47,6 @@ class Mapped(NamedTuple):
     name: Name
     object: VirtualObject
     warnings: list[str]
-
-
-def registration_of(thing: Thing, name: Name) -> RegistrationId:
-    """Return the id of the registration that offers a thing's object."""
-    return registration_id(thing.data, name)
 
 
 def object_of(

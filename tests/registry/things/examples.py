@@ -6,7 +6,8 @@ from typing import Any
 from registry.model import ThingRecord
 from registry.things.contexts import TD_1_1
 from registry.things.document import Thing, read
-from registry.things.mapping import Mapped, object_of, registration_of
+from registry.things.mapping import Mapped, object_of
+from registry.things.naming import registration_id
 from registry.things.view import Bases, view_of
 
 ID = "urn:uuid:0804d572-cce8-422a-bb7c-4412fcd56f06"
@@ -36,7 +37,7 @@ def mapped(document: dict[str, Any], **settings: Any) -> Mapped:
 
 
 def record_of(one: Thing, made: Mapped, id_: str = ID) -> ThingRecord:
-    registration = registration_of(one, made.name)
+    registration = registration_id(one.data, made.name)
     return ThingRecord(id_, made.name, registration, "user:ann", one.text, 1, 2, 1)
 
 

@@ -7,7 +7,8 @@ import pytest
 from registry.model import Endpoint, Profile, ServiceLevel
 from registry.things.contexts import TD_1_1
 from registry.things.document import read
-from registry.things.mapping import object_of, registration_of
+from registry.things.mapping import object_of
+from registry.things.naming import registration_id
 from registry.things.problems import InvalidThing
 from tests.registry.things.examples import ID, encoded, mapped, thing
 
@@ -90,7 +91,7 @@ def test_the_registration_of_a_thing(title: str, version: dict[str, str], expect
     if version:
         document["version"] = version
     one = read(encoded(document))
-    found = registration_of(one, mapped(document).name)
+    found = registration_id(one.data, mapped(document).name)
     assert found[:2] == expected
     assert len(found.instance) == 20
 

@@ -4,15 +4,14 @@ import json
 
 import pytest
 
-from registry.model import ThingRecord
 from registry.things import addresses
 from registry.things.document import Thing, read
 from registry.things.expansion import expand
-from registry.things.mapping import object_of, registration_of
+from registry.things.mapping import object_of
 from registry.things.problems import InvalidThing
 from registry.things.validation import shape_problems
 from registry.things.view import view_of
-from tests.registry.things.examples import BASES, ID
+from tests.registry.things.examples import BASES, ID, record_of
 from tests.support import shared_data
 
 # What is wrong with the drafts among them, and nothing else is.
@@ -81,9 +80,7 @@ def test_views_are_valid_and_hide_where_the_things_are():
     for one in accepted():
         id_ = one.id or ID
         made = object_of(one, "localhost", id_=id_)
-        record = ThingRecord(
-            id_, made.name, registration_of(one, made.name), "o", one.text, 1, 1, 1
-        )
+        record = record_of(one, made, id_)
         view = view_of(made.name, made.object, record, BASES)
         assert shape_problems(view) == []
         assert shape_problems(view_of(made.name, made.object, None, BASES)) == []
