@@ -10,7 +10,7 @@ from typing import Any
 
 CONFIGURATION = """\
 [site]
-authority = "iot.example"
+authority = "{authority}"
 
 [log]
 level = "warning"
@@ -20,12 +20,19 @@ level = "warning"
 class Site:
     """A running gateway, and its administrator's view of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        authority: str = "iot.example",
+        more: str = "",
+        http: str = "127.0.0.1:0",
+    ) -> None:
         configuration = folder / "site.toml"
-        configuration.write_text(CONFIGURATION)
+        configuration.write_text(CONFIGURATION.format(authority=authority) + more)
         command = [sys.executable, "-m", "gateway", "serve", "--config", str(configuration)]
         command += ["--state", str(folder / "state"), "--output", "json"]
-        for listener in ("--http", "--control", "--mqtt", "--coap"):
+        command += ["--http", http]
+        for listener in ("--control", "--mqtt", "--coap"):
             command += [listener, "127.0.0.1:0"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -66,12 +73,13 @@ class Site:
 
     def allow(self, policy: str, principal: str, action: str, name: str) -> None:
         """Apply an access policy: this principal may do this with this name."""
-        spec = {
-            "effect": "allow",
-            "subjects": [{"principal": principal}],
-            "actions": [action],
-            "names": [name],
-        }
+        self.permit(policy, {"principal": principal}, [action], [name])
+
+    def permit(
+        self, policy: str, subject: dict[str, str], actions: list[str], names: list[str]
+    ) -> None:
+        """Apply an access policy: whoever is meant may do these things with these names."""
+        spec = {"effect": "allow", "subjects": [subject], "actions": actions, "names": names}
         manifest = {
             "apiVersion": "hilum/v1",
             "kind": "AccessPolicy",

@@ -1,0 +1,1 @@
+"""A building whose 200 devices are found by what they mean, and a second site beside it."""
