@@ -97,7 +97,10 @@ def _scalar(kind: str, schema: Schema) -> Any:
         text = text.ljust(min(schema.get("minLength", 0), 64), "x")
         return text[: schema.get("maxLength", len(text))]
     if kind in ("integer", "number"):
-        return _number(kind, schema)
+        try:
+            return _number(kind, schema)
+        except OverflowError:  # bounds that no example can stand between
+            return 1
     return {"boolean": True, "null": None}.get(kind, {})
 
 

@@ -13,6 +13,13 @@ _LISTS: Final = frozenset(["allOf", "anyOf", "oneOf", "prefixItems"])
 _MAPS: Final = frozenset(
     ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"]
 )
+_EXPLAINING: Final[dict[str, type]] = {
+    **dict.fromkeys(["$comment", "contentEncoding", "contentMediaType", "description"], str),
+    **dict.fromkeys(["format", "title"], str),
+    **dict.fromkeys(["deprecated", "readOnly", "writeOnly"], bool),
+    "examples": list,
+}
+"""What keywords must hold that nothing is checked by."""
 
 
 class Ids:
@@ -47,19 +54,31 @@ class Components:
 
 
 def rooted(schema: Any, pointer: str) -> Any:
-    """Return a schema whose references ``#/…`` begin at a pointer, where it will stand."""
+    """Return a schema whose references ``#/…`` begin at a pointer, where it will stand.
+
+    What other readers would refuse, and no check depends on, is left out (``registry.schemas``
+    takes any value of a keyword that only explains).
+    """
     if not isinstance(schema, dict):
         return schema
-    found: Node = {}
-    for key, value in schema.items():
-        if key == "$ref" and isinstance(value, str) and value.startswith("#"):
-            found[key] = pointer + value[1:]
-        elif key in _SINGLE:
-            found[key] = rooted(value, pointer)
-        elif key in _LISTS and isinstance(value, list):
-            found[key] = [rooted(each, pointer) for each in value]
-        elif key in _MAPS and isinstance(value, dict):
-            found[key] = {name: rooted(each, pointer) for name, each in value.items()}
-        elif key != "$schema":
-            found[key] = value
-    return found
+    return {
+        key: _rooted(key, value, pointer)
+        for key, value in schema.items()
+        if key != "$schema" and isinstance(value, _EXPLAINING.get(key, object))
+    }
+
+
+def _rooted(key: str, value: Any, pointer: str) -> Any:
+    if key == "$ref":
+        return pointer + value[1:]
+    if key in _SINGLE:
+        return rooted(value, pointer)
+    if key in _LISTS:
+        return [rooted(each, pointer) for each in value]
+    if key in _MAPS:
+        return {name: rooted(each, pointer) for name, each in value.items()}
+    if key in ("required", "type") and isinstance(value, list):
+        return list(dict.fromkeys(value))
+    if key == "dependentRequired":
+        return {name: list(dict.fromkeys(each)) for name, each in value.items()}
+    return value

@@ -47,6 +47,7 @@ code, pre { font-family: var(--mono); font-size: .875em; }
 .toc a { text-decoration: none; } .toc a:hover { text-decoration: underline; }
 .object { margin-bottom: 3rem; }
 .object > .prose { margin-top: .35rem; } .object > .meaning { margin-top: .8rem; }
+.member > .meaning { margin-top: .6rem; } figure { margin: 0; }
 .member { border: 1px solid var(--line); border-left: 4px solid var(--method); border-radius: 8px;
   padding: 1rem 1.25rem 1.25rem; margin-top: 1.1rem; }
 .member.channel { border-left-color: var(--channel); }
