@@ -142,6 +142,7 @@ async def test_the_feed_knows_again_after_a_restart_what_the_log_says(tmp_path):
         async with running(store, time) as site:
             await change(site, registered(A), described(text()))
             await change(site, described(text(title="2"), revision=2))
+            await change(site, applied("all", rule("allow", Action.DESCRIBE)))
         site = Site(Identity("s"), store, ScriptedProvider([]), time.clocks())
         feed = Feed(site)
         await site.start()
