@@ -118,6 +118,8 @@ def _listen_problems(table: str, listen: Listen) -> Iterator[str]:
 def _directory_problems(directory: Directory) -> Iterator[str]:
     if directory.enabled:
         yield from _listen_problems("directory", directory)
+    if directory.announce and find_spec("zeroconf") is None:
+        yield "[directory] announce: needs libraries: pip install 'hilum[dns-sd]'"
     for key, text in directory.public.items():
         schemes = _PUBLIC.get(key)
         if schemes is None:

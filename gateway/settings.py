@@ -88,6 +88,8 @@ class Directory(Listen, frozen=True, forbid_unknown_fields=True):
     enabled: bool = False
     port: Port = 8082
     public: dict[str, str] = {}
+    announce: bool = False
+    """Tell the local network of the directory (DNS-SD), whichever listener serves it."""
     unknown_contexts: bool = False
 
 

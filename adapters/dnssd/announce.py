@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from zeroconf import InterfaceChoice, IPVersion, ServiceInfo, get_all_addresses
+from ifaddr import get_adapters
+from zeroconf import InterfaceChoice, IPVersion, ServiceInfo
 from zeroconf.asyncio import AsyncZeroconf
 
 TD: Final = "/.well-known/wot"
@@ -93,7 +94,7 @@ def _addresses(host: str) -> list[str]:
     """Return the addresses at which a listener is reached."""
     if host not in _EVERYWHERE:
         return [_literal(host)]
-    found = get_all_addresses()
+    found = [ip.ip for adapter in get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
     return [each for each in found if not ip_address(each).is_loopback] or found
 
 

@@ -193,7 +193,6 @@ class Application:
         self.directory = Directory(
             site, local, config, self.egress.check_url, self.certificates, secrets.token_bytes
         )
-        self.devices.fetch_links(self.egress)
         self.first_uses = FirstUses(site, local, config, self._principal_of)
 
     def _principal_of(self, owner: str) -> Principal | None:
@@ -282,6 +281,7 @@ class Application:
 
     async def _listen_to_devices(self) -> None:
         config, devices = self.config, self.devices
+        devices.serve_directory(self.egress)
         await devices.listen()
         if devices.mqtt_port:
             log.info("MQTT on %s port %d", config.mqtt.host, devices.mqtt_port)

@@ -3,6 +3,7 @@
 import asyncio
 from importlib import metadata
 
+from adapters.coap.directory.serve import Directory
 from adapters.coap.directory.simple import LinkFetcher
 from adapters.coap.serving.listener import CoapListener, CoapSettings, Secrets
 from adapters.control.metrics import Gauge
@@ -70,9 +71,10 @@ class Devices:
             self.coap_tls_port = self._coap.tls_port
             self.coap_dtls_port = self._coap.dtls_port
 
-    def fetch_links(self, egress: Egress) -> None:
-        """Let devices register simply: their links are fetched from them (RFC 9176 5.1)."""
-        self._coap.service.directory.fetch = LinkFetcher(egress).fetch
+    def serve_directory(self, egress: Egress) -> None:
+        """Serve the resource directory; links of devices are fetched where egress lets it."""
+        service = self._coap.service
+        service.places = Directory(service, LinkFetcher(egress).fetch)
 
     def ports(self) -> list[int]:
         """Return the ports that are open, and zeros."""

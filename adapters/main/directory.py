@@ -7,6 +7,7 @@ from typing import NamedTuple
 from adapters.control.directory import Surfaces
 from adapters.control.metrics import Gauge
 from adapters.control.server import ControlServer
+from adapters.main.announcing import Announcing
 from adapters.main.certificates import Certificates
 from adapters.main.following import Followings
 from adapters.main.knowing import Knowing
@@ -73,6 +74,7 @@ class Directory:
         self._own = OwnDescription(site)
         self._own.serve(local)
         self._endpoints = ResourceDirectory(site, check_endpoint)
+        self._announcing = Announcing(config)
         describe = DescribeObject(
             site, lambda: self.views.bases, lambda: self.indexing.index.closure
         )
@@ -121,6 +123,7 @@ class Directory:
         self.views.bases = self._bases(ports)
         self.followings.start()
         self._endpoints.lookup.base = self.views.bases.coap
+        await self._announcing.start(ports.http, self.port, ports.coap)
         return self.port
 
     def sweep(self) -> None:
@@ -131,6 +134,7 @@ class Directory:
 
     async def stop(self) -> None:
         """End what goes on, before the site stops."""
+        await self._announcing.stop()
         if self._server is not None:
             await self._server.stop()
         await self.searching.stop()

@@ -12,10 +12,10 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec.structs import replace
 
-from gateway.directory.endpoint_lookup import MICROSERVICE, EndpointLookup
 from gateway.message import Call, Refusal, Status
 from gateway.objects.admitting import admit, refuse_clashes
 from gateway.objects.answers import SMALL, CheckEndpoint, answer, aside, media_type, require
+from gateway.objects.endpoint_lookup import MICROSERVICE, EndpointLookup
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route

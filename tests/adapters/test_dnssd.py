@@ -4,7 +4,8 @@ from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 from adapters.dnssd.announce import DIRECTORY, TCP, UDP, Announced, Announcer
-from tests.adapters.live import until
+from gateway.settings import Coap, Directory
+from tests.adapters.live import live_site, until
 
 NAME = "snac.asu.test"
 
@@ -56,4 +57,19 @@ async def test_a_browser_finds_the_directory_until_it_stops():
                 assert info.parsed_addresses() == ["127.0.0.1"]
         finally:
             await announcer.close()
+        await until(lambda: browser.gone == {TCP, DIRECTORY, UDP})
+
+
+async def test_a_site_announces_what_it_listens_on(tmp_path):
+    directory = Directory(port=0, enabled=True, announce=True)
+    coap = Coap(port=0, anonymous=True)
+    async with Browser() as browser:
+        async with live_site(tmp_path, coap=coap, directory=directory) as site:
+            await until(lambda: len(browser.found) == 3)
+            ports = {TCP: site.application.directory.port, UDP: site.application.devices.coap_port}
+            for kind, port in ports.items():
+                info = AsyncServiceInfo(kind, browser.found[kind])
+                assert await info.async_request(browser.zeroconf.zeroconf, 3000)
+                assert info.port == port
+                assert info.name == f"localhost.{kind}"
         await until(lambda: browser.gone == {TCP, DIRECTORY, UDP})

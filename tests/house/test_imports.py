@@ -52,6 +52,7 @@ LIBRARIES = {
     "uvicorn": "adapters/control/server.py",
     "uvloop": "adapters/main/*.py",
     "wsproto": "adapters/*/websocket.py",
+    "ifaddr": "adapters/dnssd/announce.py",
     "zeroconf": "adapters/dnssd/announce.py",
 }
 

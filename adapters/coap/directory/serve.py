@@ -7,12 +7,13 @@ where its resources are: an address that was made up becomes nobody's base.
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
-from adapters.coap.directory.paths import LOOKUPS, method_name
 from adapters.coap.serving.datagram_turn import DatagramTurn
+from adapters.coap.serving.places import LOOKUPS, method_name
 from adapters.coap.serving.secured import SecuredTurn
+from adapters.coap.serving.service import Service
 from adapters.coap.serving.turn import CHANGED, CREATED, NOT_ALLOWED, Turn
 from adapters.coap.wire import options as o
 from adapters.coap.wire.codec import DELETE, GET, POST, code_of
@@ -21,9 +22,6 @@ from adapters.coap.wire.options import Options
 from gateway.exchange import Exchange
 from gateway.message import Call, Refusal, Reply, Status
 from gateway.refusals import denial
-
-if TYPE_CHECKING:
-    from adapters.coap.serving.service import Service
 
 log = logging.getLogger("hilum.coap")
 
@@ -36,10 +34,10 @@ Fetch = Callable[[str, int], Awaitable[bytes]]
 
 
 class Directory:
-    """Serves the directory's paths; ``fetch`` is there when simple registrations are taken."""
+    """Serves the directory's paths; ``fetch`` asks devices that register simply."""
 
-    def __init__(self, service: "Service") -> None:
-        self.fetch: Fetch | None = None
+    def __init__(self, service: Service, fetch: Fetch) -> None:
+        self._fetch = fetch
         self._service = service
         self._fetching = 0
 
@@ -112,7 +110,7 @@ class Directory:
             turn.fault(NOT_ALLOWED, "use POST without a payload")
             return
         source = source_of(turn) if isinstance(turn, DatagramTurn) else ""
-        if self.fetch is None or not source:
+        if not source:
             detail = "simple registration is for plain datagrams: POST your links to /rd instead"
             raise Refusal(Status.BAD_REQUEST, detail)
         call = self._call(turn, "rd-register")
@@ -129,12 +127,12 @@ class Directory:
         turn.done(CHANGED)
         assert isinstance(turn, DatagramTurn)
         self._fetching += 1
-        service.spawn(turn, self._fetched(turn, self.fetch, source))
+        service.spawn(turn, self._fetched(turn, source))
 
-    async def _fetched(self, turn: DatagramTurn, fetch: Fetch, source: str) -> None:
+    async def _fetched(self, turn: DatagramTurn, source: str) -> None:
         peer = turn.peer
         try:
-            links = await fetch(peer.at[0], peer.at[1])
+            links = await self._fetch(peer.at[0], peer.at[1])
         except OSError as error:
             log.info("%s registered simply, but has no links: %s", source, error)
             return

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from adapters.coap.directory.paths import Place, method_name, place_of
+from adapters.coap.serving.places import Place, method_name, place_of
 from adapters.coap.wire import options as o
 from adapters.coap.wire.codec import code_of
 from adapters.coap.wire.formats import content_type_of

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from typing import Final
 
-from adapters.coap.directory.paths import ADVERTISED, WELL_KNOWN
 from adapters.coap.serving.asked import parameters
+from adapters.coap.serving.places import ADVERTISED, WELL_KNOWN
 from adapters.coap.wire import links
 from gateway.message import Refusal, Status
 from gateway.site import Site

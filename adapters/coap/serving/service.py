@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.coap.directory.serve import Directory
 from adapters.coap.serving.asked import Asked, Bad, Block, digest
 from adapters.coap.serving.blockwise import Incomplete, TooLarge, Transfers
 from adapters.coap.serving.discovery import Discovery
 from adapters.coap.serving.events import Events
+from adapters.coap.serving.places import Places
 from adapters.coap.serving.turn import (
     BAD_OPTION,
     BAD_REQUEST,
@@ -57,7 +57,7 @@ class Service:
     """Does what requests ask for. ``limit`` is the size of the largest message in bytes.
 
     ``anonymous``: who shows nothing is served, as ``anonymous:coap``. ``security`` is there when
-    there are security contexts.
+    there are security contexts, ``places`` when there is a resource directory.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Service:
         self.transfers = Transfers(limits.message)
         self.events = Events(self, channels, observers)
         self.discovery = Discovery(site)
-        self.directory = Directory(self)
+        self.places: Places | None = None
         self.stranger = Principal("anonymous:coap", "anonymous")
         self._anonymous = self._easy = anonymous
         self._draining = False
@@ -208,8 +208,10 @@ class Service:
             turn.refuse(Refusal(Status.UNAUTHENTICATED, ""))
             return False
         if asked.place is not None:
-            if not self.directory.challenges(turn) and self._special(turn, asked, payload):
-                self.directory.serve(turn, turn.payload)
+            if self.places is None:
+                raise Refusal(Status.NOT_FOUND, "there is no resource directory here")
+            if not self.places.challenges(turn) and self._special(turn, asked, payload):
+                self.places.serve(turn, turn.payload)
             return False
         return asked.plain or self._special(turn, asked, payload)
 

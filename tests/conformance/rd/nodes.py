@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ async def node(links: bytes = SENSORS) -> AsyncIterator[Node]:
 
 class Registrant(Device):
     """A client of the directory that shows where it is when it is asked to."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        # One site hears all tests of a module, and a port may come again: its IDs must not.
+        self._next = secrets.randbelow(60_000)
 
     async def rd(self, verb: str, path: str, body: bytes = b"", *options: Any) -> Message:
         code = {"GET": 1, "POST": 2, "PUT": 3, "DELETE": 4}[verb]

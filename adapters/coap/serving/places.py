@@ -3,12 +3,15 @@
 These paths are taken before names: an object ``rd`` of the site is reached over other protocols.
 """
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import quote
 
 from adapters.coap.wire.links import Link
 from policy.model import Action
 from registry.names import Name
+
+if TYPE_CHECKING:
+    from adapters.coap.serving.turn import Turn
 
 
 class Place(NamedTuple):
@@ -17,6 +20,18 @@ class Place(NamedTuple):
     method: str
     location: str = ""
     simple: bool = False
+
+
+class Places(Protocol):
+    """Serves the directory's resources."""
+
+    def challenges(self, turn: "Turn") -> bool:
+        """Ask who registers to show where it is; return whether that was necessary."""
+        ...
+
+    def serve(self, turn: "Turn", payload: bytes) -> None:
+        """Answer a request, or begin to."""
+        ...
 
 
 def _link(href: str, rt: str, ct: str) -> Link:
