@@ -22,6 +22,7 @@ from adapters.control.home import Home
 from adapters.control.login import Login
 from adapters.control.loginpages import LoginPages
 from adapters.control.metrics import CONTENT_TYPE, Gauge, Metrics
+from adapters.control.ontology import ontology_routes
 from adapters.control.openapi import document
 from adapters.control.page import STYLE_SOURCE, page
 from adapters.control.routes import refused, routes
@@ -74,6 +75,7 @@ def application(
             Route("/healthz", pages.healthz),
             Route("/readyz", pages.readyz),
             Route("/metrics", pages.metrics),
+            *ontology_routes(),
             *(logins.routes() if logins is not None else ()),
             *routes(calling),
             *services_routes(calling),

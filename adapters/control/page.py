@@ -47,6 +47,7 @@ a:focus-visible, button:focus-visible { outline: 3px solid #f2a900; outline-offs
 """
 LINKS = (
     ("/openapi.json", "what the API can do (OpenAPI 3.1)"),
+    ("/ontology", "what descriptions can say: the ontology of services"),
     ("/healthz", "is the process alive?"),
     ("/readyz", "does the site serve, and can it write?"),
     ("/metrics", "numbers for Prometheus"),
