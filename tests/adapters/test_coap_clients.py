@@ -95,6 +95,16 @@ async def test_coap_client_discovers(client):
     assert found.count(b"<") == 3
 
 
+async def test_coap_client_asks_for_the_format_of_a_description(client):
+    path = "Planner/introspect"
+    assert b'"microservice"' in await client(path=path)
+    assert (await client("-A", "0", path=path)).startswith(b"Microservice Planner\n")
+    assert b"ThingCollection" in await client("-A", "432", path=path)
+    assert b"td:Thing" not in await client("-A", "60", path=path), "JSON, as CBOR"
+    assert b"@prefix" in await client(path=f"{path}?format=turtle")
+    assert (await client("-A", "41", path=path)).startswith(b"4.06")
+
+
 async def test_coap_client_waits_for_a_slow_method(site, client):
     asyncio.get_running_loop().call_later(0.3, site.responder.gate.set)
     assert (await client("-m", "post", "-e", "slow", path=f"{PLAN}/late")).strip() == b"slow"
