@@ -2,14 +2,42 @@
 
 from typing import Final
 
-from adapters.cli import discover, endpoint_secrets, things
+from adapters.cli import discover, endpoint_secrets, ontologies, query, things
 from adapters.cli.commands import FINDING, OPERATION, Command
 
 DISCOVERY_GROUPS: Final = {
     "thing": "Thing Descriptions.",
+    "ontology": "What the site knows of its world.",
     "endpoint-secret": "How the gateway authenticates at endpoints.",
 }
+ONTOLOGIES: Final = (
+    Command(
+        "ontology load",
+        ontologies.load,
+        FINDING,
+        (
+            "hilum ontology load building.ttl",
+            "hilum ontology load Brick.ttl --name brick",
+        ),
+    ),
+    Command(
+        "ontology list",
+        ontologies.list_ontologies,
+        FINDING,
+        ("hilum ontology list", "hilum ontology list --output json"),
+    ),
+    Command("ontology diff", ontologies.diff, FINDING, ("hilum ontology diff building.ttl",)),
+    Command("ontology unload", ontologies.unload, FINDING, ("hilum ontology unload building",)),
+    Command("ontology rebuild", ontologies.rebuild, FINDING, ("hilum ontology rebuild",)),
+    Command(
+        "ontology document",
+        ontologies.document,
+        FINDING,
+        ("hilum ontology document --out ontology.html",),
+    ),
+)
 DISCOVERY: Final = (
+    *ONTOLOGIES,
     Command(
         "discover",
         discover.discover,
@@ -18,6 +46,16 @@ DISCOVERY: Final = (
             "hilum discover --type brick:Temperature_Sensor --place 'Floor 2'",
             "hilum discover --capability td:EventAffordance --max-latency-ms 50",
             "hilum discover --near 33.42,-111.93 --output json",
+        ),
+    ),
+    Command(
+        "query",
+        query.query,
+        FINDING,
+        (
+            "hilum query --sparql 'SELECT ?title { ?thing td:title ?title }'",
+            "hilum query rooms.rq --output json",
+            "hilum query --jsonpath '$[?@.title == \"Lamp\"].id'",
         ),
     ),
     Command(

@@ -55,7 +55,7 @@ def test_help_without_a_command_lists_what_there_is(words):
 def test_every_command_is_here():
     expected = {"serve", "check", "version", "apply", "get", "delete", "call", "publish"}
     expected |= {"watch", "replay", "describe", "introspect", "accounts", "top", "trace"}
-    expected |= {"discover"}
+    expected |= {"discover", "query"}
     assert {words[0] for words in commands() if len(words) == 1} == expected
     assert {words for words in commands() if len(words) == 2} == {
         ("endpoint-secret", "put"),
