@@ -16,7 +16,7 @@ from gateway.ledger import Entered
 from gateway.site import Site
 from registry.catalog import Catalog
 from registry.changes import PrincipalRevoked
-from registry.index.index import Index, IndexDelta
+from registry.index.index import Index, IndexDelta, digest_of
 from registry.index.rdf import Quad
 from registry.index.triples import Offered
 from registry.model import Kind, Registration, RegistrationId, ThingRecord
@@ -65,7 +65,13 @@ class Indexing:
         site.watchers.entered.append(self._entered)
 
     def start(self) -> None:
-        """Begin to build, once the change log is replayed."""
+        """Begin to build, once the change log is replayed and before anything is served.
+
+        Ontologies are read at once: conditions speak of what follows from them.
+        """
+        self.index = Index(self._ontologies())
+        self._site.facts.learn(self.index.closure)
+        self._unlearn()
         self._described = {id_: thing.name for id_, thing in self._catalog.things.items()}
         self._build()
 
@@ -237,9 +243,8 @@ class Indexing:
     async def _built(self) -> None:
         ontologies = self._ontologies()
         catalog = _Frozen(self._catalog, self._extra, self._foreign.values())
-        index, failures = await asyncio.to_thread(
-            catalog.index, ontologies, None if self.ready else self._file
-        )
+        file = None if self.ready else self._file
+        index, failures = await asyncio.to_thread(catalog.index, ontologies, file, self.index)
         if not self.ready:
             self._extra = {**catalog.extra, **self._extra}
         for name, why in index.unread.items():
@@ -287,10 +292,11 @@ class _Frozen:
         self._failures: dict[Name, Exception] = {}
 
     def index(
-        self, ontologies: Mapping[str, str], file: Path | None
+        self, ontologies: Mapping[str, str], file: Path | None, before: Index
     ) -> tuple[Index, dict[Name, Exception]]:
         """Return an index of it, and what could not be indexed."""
-        found = kept.read(file, ontologies) if file is not None else None
+        same = before.digest == digest_of(ontologies)
+        found = kept.read(file, before) if same and file is not None else None
         if found is None:
             index = Index(ontologies)
             for offered in self._all():

@@ -13,7 +13,7 @@ from typing import IO, TypeAlias
 
 import msgspec
 
-from registry.index.index import N_QUADS, Index, Print, digest_of
+from registry.index.index import N_QUADS, Index, Print
 from registry.index.rdf import Quad, parsed, rendered
 from registry.names import Name
 
@@ -44,20 +44,23 @@ def write(file: Path, index: Index, extra: Extra) -> None:
     fresh.replace(file)
 
 
-def read(file: Path, ontologies: Mapping[str, str]) -> tuple[Index, Extra] | None:
-    """Return the index that a file holds, and what extends it; None when none fits."""
+def read(file: Path, like: Index) -> tuple[Index, Extra] | None:
+    """Return the index that a file holds, and what extends it; None when none fits.
+
+    ``like`` is an index of the same ontologies.
+    """
     try:
         data = file.read_bytes()
     except OSError:
         return None
     try:
-        return _read(data, ontologies)
+        return _read(data, like)
     except ValueError as error:
         log.warning("%s is not used, the index is built anew: %s", file, error)
         return None
 
 
-def _read(data: bytes, ontologies: Mapping[str, str]) -> tuple[Index, Extra]:
+def _read(data: bytes, like: Index) -> tuple[Index, Extra]:
     start = len(HEAD) + 65
     if not data.startswith(HEAD) or data[start - 1 : start] != b"\n":
         raise ValueError("this is no index")
@@ -66,12 +69,10 @@ def _read(data: bytes, ontologies: Mapping[str, str]) -> tuple[Index, Extra]:
         raise ValueError("it is damaged")
     end = data.find(b"\n", start)
     made_of = msgspec.json.decode(data[start + 2 : end], type=_MadeOf)
-    digest = digest_of(ontologies)
-    if made_of.ontologies != digest:
+    if made_of.ontologies != like.digest:
         raise ValueError("the ontologies have changed")
     index = Index()
-    index.adopt(bytes(body), made_of.objects)
-    index.reason(digest)
+    index.adopt(bytes(body), made_of.objects, like)
     texts = made_of.extra.items()
     return index, {name: tuple(parsed(text.encode(), N_QUADS)) for name, text in texts}
 

@@ -3,7 +3,7 @@
 It is derived: whatever happens to it, it can be built again from the catalog.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import IO, Final, NamedTuple
 
@@ -137,11 +137,13 @@ class Index:
         subjects = self._subjects
         return {n: Print(subjects[n], p.hex(), count) for n, (p, count) in self._prints.items()}
 
-    def adopt(self, quads: bytes, prints: "Mapping[Name, Print]") -> None:
-        """Take over N-Quads that ``dump`` wrote, ontologies included, into an index without any.
+    def adopt(self, quads: bytes, prints: "Mapping[Name, Print]", like: "Index") -> None:
+        """Take over N-Quads that ``dump`` wrote, into an empty index.
 
-        Raises ValueError when they cannot be read.
+        Ontologies are among them: what follows from these is taken from ``like``, which read the
+        same. Raises ValueError when they cannot be read.
         """
+        self.digest, self.closure, self.unread = like.digest, like.closure, like.unread
         self.store.load(quads, N_QUADS)
         for name, (subject, print_, count) in prints.items():
             self._note(name, subject, bytes.fromhex(print_), count)
@@ -150,11 +152,6 @@ class Index:
     def dump(self, output: IO[bytes]) -> None:
         """Write everything as N-Quads."""
         self.store.dump(output)
-
-    def reason(self, digest: str) -> None:
-        """Find the closure from the ontologies that ``adopt`` brought."""
-        self.digest = digest
-        self.closure = Closure(list(self._axioms()))
 
     # Inside
 
@@ -174,14 +171,6 @@ class Index:
         implied = {t for t in closure.implied(triples) if t not in said and _is_plain(t)}
         self.store.fill(Quad(Iri(s), Iri(p), Iri(o), CLOSURE) for s, p, o in implied)
         return triples
-
-    def _axioms(self) -> Iterator[Triple]:
-        for quad in self.store.quads():
-            graph = quad.graph_name
-            if isinstance(graph, Iri) and graph != CLOSURE and graph.value.startswith(ONTOLOGY):
-                plain = _plain(quad.triple)
-                if plain is not None:
-                    yield plain
 
     def _quads(self, offered: Offered) -> tuple[str, list[Quad]]:
         subject = subject_of(offered, self.closure)

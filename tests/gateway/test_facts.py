@@ -165,6 +165,22 @@ async def test_the_kind_of_an_owner_is_that_of_his_credentials(tmp_path):
         assert may(site)
 
 
+async def test_a_deny_by_class_holds_from_the_first_moment_of_a_restart(tmp_path):
+    deny = AccessPolicy("deny", (Subject(),), (Action.CALL,), ("**",), (), PUBLIC)
+    allow = AccessPolicy("allow", (Subject(),), (Action.CALL,), ("**",))
+    async with site_of(tmp_path) as (site, change, _):
+        await change(loaded(), applied("a", allow), applied("t", trusted()), door())
+        assert may(site)
+        await change(applied("d", deny))
+        assert not may(site)
+    async with opened(tmp_path) as store, running(store, Time()) as site:
+        indexing = Indexing(site)
+        indexing.start()
+        assert not indexing.ready
+        assert not may(site)
+        await indexing.stop()
+
+
 async def test_nothing_is_known_of_what_is_not_there(tmp_path):
     async with site_of(tmp_path) as (site, change, _):
         await change(loaded(MODEL + "<urn:hilum:s/free> a <urn:x:Gate> ."))

@@ -187,8 +187,8 @@ async def test_a_file_that_does_not_fit_is_built_anew(tmp_path, caplog):
     file = tmp_path / "index.nq"
     whole = file.read_bytes()
     assert file.stat().st_mode & 0o777 == 0o600
-    assert kept.read(file, {}) is not None
-    assert kept.read(file, {"other": MODEL}) is None
+    assert kept.read(file, Index()) is not None
+    assert kept.read(file, Index({"other": MODEL})) is None
     for damaged in (
         whole[:-9],
         whole.replace(b"Room", b"Hall"),
@@ -197,7 +197,7 @@ async def test_a_file_that_does_not_fit_is_built_anew(tmp_path, caplog):
         whole[:90],
     ):
         file.write_bytes(damaged)
-        assert kept.read(file, {}) is None
+        assert kept.read(file, Index()) is None
     async with indexed(tmp_path) as (indexing, change):
         assert ask(indexing, "<urn:hilum:s/Room> a hilum:VirtualObject")
     assert "built anew" in caplog.text

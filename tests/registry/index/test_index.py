@@ -174,8 +174,8 @@ def test_it_is_written_and_taken_over_again():
     output = io.BytesIO()
     built.dump(output)
     again = Index()
-    again.adopt(output.getvalue(), built.prints())
-    again.reason(built.digest)
+    again.adopt(output.getvalue(), built.prints(), index())
+    assert again.digest == built.digest
     assert len(again) == len(built)
     assert again.name_of("urn:dev:1") == ROOM
     assert again.has(offered(id="urn:dev:1"))
