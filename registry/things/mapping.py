@@ -110,52 +110,56 @@ class _Mapping:
 
     def _action(self, name: str, node: Node) -> None:
         forms = _forms(node, "actions", "invokeaction")
-        answers = "output" in node
+        given, variables = node.get("input"), self._variables(node)
+        if given is not None and variables and not _is_plain(given):
+            inner = given.get("properties", {})
+            given = {**given, "type": "object", "properties": {**inner, **variables}}
         self._methods[self._naming.action(name)] = Method(
             description=_text(node),
             safe=node.get("safe", False),
             idempotent=node.get("idempotent", False) or node.get("safe", False),
-            input=self._schema(node.get("input")),
-            output=self._schema(node.get("output")),
-            endpoints=self._endpoints(name, forms, "invokeaction", answers=answers),
+            input=self._schema(given, forms),
+            output=self._schema(node.get("output"), forms),
+            endpoints=self._endpoints(
+                name, forms, "invokeaction", answers="output" in node, plain=_is_plain(given)
+            ),
             types=self._types(node),
-            profile=self._profile(node, node.get("input"), node.get("output")),
+            profile=self._profile(node, given or {"properties": variables}, node.get("output")),
         )
 
     def _property(self, name: str, node: Node) -> None:
-        names = self._naming.property(name)
-        schema, types = self._schema(node), self._types(node)
-        if forms := _forms(node, "properties", "readproperty"):
-            endpoints = self._endpoints(name, forms, "readproperty", answers=True)
+        names, types, text = self._naming.property(name), self._types(node), _text(node)
+        variables = {"properties": self._variables(node)}
+        reading = _forms(node, "properties", "readproperty")
+        topics = [form for form in reading if self._upstream.is_topic(form)]
+        # What is read of a broker is observed there: the channel has the last value.
+        observing = _forms(node, "properties", "observeproperty")
+        observing += [form for form in topics if form not in observing]
+        sources = self._sources(name, observing)
+        asked = [form for form in reading if form not in topics]
+        if asked or (reading and not sources):
             self._methods[names.read] = Method(
-                description=_text(node),
+                description=text,
                 safe=True,
                 idempotent=True,
-                output=schema,
-                endpoints=endpoints,
+                output=self._schema(node, asked),
+                endpoints=self._endpoints(name, asked, "readproperty"),
                 types=types,
-                profile=self._profile(node, None, node),
+                profile=self._profile(node, variables, node),
             )
         if forms := _forms(node, "properties", "writeproperty"):
-            endpoints = self._endpoints(name, forms, "writeproperty", answers=False)
             self._methods[names.write] = Method(
-                description=_text(node),
+                description=text,
                 idempotent=True,
-                input=schema,
-                endpoints=endpoints,
+                input=self._schema(node, forms),
+                endpoints=self._endpoints(name, forms, "writeproperty", plain=_is_plain(node)),
                 types=types,
                 profile=self._profile(node, node, None),
             )
-        forms = _forms(node, "properties", "observeproperty")
-        forms += [
-            form
-            for form in _forms(node, "properties", "readproperty")
-            if form["href"].startswith("mqtt") and form not in forms
-        ]
-        if sources := self._sources(name, forms):
+        if sources:
             self._channels[names.observe] = EventChannel(
-                description=_text(node),
-                schema=schema,
+                description=text,
+                schema=self._schema(node, observing),
                 sources=sources,
                 types=types,
                 profile=self._profile(node, None, node),
@@ -165,17 +169,23 @@ class _Mapping:
         forms = _forms(node, "events", "subscribeevent")
         self._channels[self._naming.event(name)] = EventChannel(
             description=_text(node),
-            schema=self._schema(node.get("data")),
+            schema=self._schema(node.get("data"), forms),
             sources=self._sources(name, forms),
             types=self._types(node),
             profile=self._profile(node, None, node.get("data")),
         )
 
+    def _variables(self, node: Node) -> Node:
+        """Return the variables of an affordance, those of the whole thing included."""
+        return {**self._data.get("uriVariables", {}), **node.get("uriVariables", {})}
+
     def _endpoints(
-        self, name: str, forms: list[Node], op: str, *, answers: bool
+        self, name: str, forms: list[Node], op: str, *, answers: bool = False, plain: bool = False
     ) -> tuple[Endpoint, ...]:
         found = self._used(
-            name, forms, lambda form: self._upstream.endpoint(form, op, answers=answers)
+            name,
+            forms,
+            lambda form: self._upstream.endpoint(form, op, answers=answers, plain=plain),
         )
         unique: dict[tuple[str, str], Endpoint] = {}
         for each in found:
@@ -240,9 +250,12 @@ class _Mapping:
         found = {name: self._words.types(each.get("@type")) for name, each in parts.items()}
         return {name: types[0] for name, types in list(found.items())[:MAX_TERMS] if types}
 
-    def _schema(self, schema: Any) -> dict[str, Any] | None:
-        """Return what a schema of TD 1.1 checks, in the keywords of JSON Schema."""
-        if not isinstance(schema, dict):
+    def _schema(self, schema: Any, forms: list[Node]) -> dict[str, Any] | None:
+        """Return what a schema of TD 1.1 checks, in the keywords of JSON Schema.
+
+        None for payloads that are no JSON: calls and events would be refused as such.
+        """
+        if not isinstance(schema, dict) or not all(map(_is_json, forms)):
             return None
         found = _projected(schema)
         if not found:
@@ -251,6 +264,16 @@ class _Mapping:
             self._warnings.append(f"a schema of more than {MAX_SCHEMA} bytes is not checked")
             return None
         return found
+
+
+def _is_plain(schema: Any) -> bool:
+    """Return whether what is sent is no object, which arguments could be put into."""
+    return isinstance(schema, dict) and schema.get("type", "object") != "object"
+
+
+def _is_json(form: Node) -> bool:
+    media = str(form.get("contentType", "application/json")).partition(";")[0].strip().lower()
+    return media == "application/json" or media.endswith("+json")
 
 
 def _forms(node: Node, kind: str, op: str) -> list[Node]:

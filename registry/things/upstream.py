@@ -40,10 +40,13 @@ class Upstream:
         self._vocabulary = vocabulary
         self._name = name
 
-    def endpoint(self, form: Node, op: str, *, answers: bool) -> Endpoint:
+    def endpoint(
+        self, form: Node, op: str, *, answers: bool = False, plain: bool = False
+    ) -> Endpoint:
         """Return the endpoint of a form; raises Unreachable.
 
-        ``answers`` says whether a call over MQTT waits for a reply.
+        ``answers`` says whether a call over MQTT waits for a reply, ``plain`` that what is sent
+        is no object: then it passes as it is, and there is no room for variables.
         """
         parts, href = self._resolved(form)
         scheme = addresses.scheme_of(href)
@@ -53,7 +56,9 @@ class Upstream:
             url = _parsed(href, template=True)
             args: dict[str, ArgumentPlace] = dict.fromkeys(placeholders(url.path), "path")
             args.update(dict.fromkeys((*placeholders(url.query), *parts.query), "query"))
-            return Endpoint(href, verb, args, security=security)
+            if plain and parts.places:
+                raise Unreachable("variables that it needs, and a payload that is no object")
+            return Endpoint(href, verb, {} if plain else args, security=security)
         if parts.places:
             raise Unreachable(f"a {scheme} address with variables in its path")
         if scheme in _COAP:
@@ -62,8 +67,6 @@ class Upstream:
             is_cbor = form.get("contentType", "").partition(";")[0].strip() == "application/cbor"
             return Endpoint(href, verb, encoding="cbor" if is_cbor else "", security=security)
         if scheme in BROKER:
-            if op == "readproperty":
-                raise Unreachable("a topic is not read, but observed")
             said = self._topic(form, href, "publish")
             qos = self._binding(form, "mqv").get("qos")
             settings = [f"qos={qos}"] if str(qos) in ("0", "1", "2") else []
@@ -72,6 +75,10 @@ class Upstream:
             _parsed_topic(url, source=False)
             return Endpoint(url, security=security)
         raise Unreachable(f"the scheme {scheme!r} is none that this site calls")
+
+    def is_topic(self, form: Node) -> bool:
+        """Return whether a form leads to a topic of a broker."""
+        return addresses.scheme_of(self._resolved(form)[1]) in BROKER
 
     def source(self, form: Node) -> str:
         """Return the URL whose events a form gives; raises Unreachable."""

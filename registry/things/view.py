@@ -167,18 +167,19 @@ def _property(
         query = _query(variables) if readable == names.read else ""
         forms += forms_of(full[readable], READ, bases, content_type=content, query=query)
     writable = names.write in obj.methods
-    # Variables and a value go in one object of arguments then, which no form can say.
-    if writable and not variables:
+    # Variables and an object go in one object of arguments, which no form can say.
+    writable = writable and not (variables and node.get("type", "object") == "object")
+    if writable:
         content = _content_type(node, "writeproperty")
         forms += forms_of(full[names.write], WRITE, bases, content_type=content)
     observable = names.observe in obj.channels
     if observable:
         content = _content_type(node, "observeproperty")
         forms += forms_of(full[names.observe], OBSERVE, bases, content_type=content)
-    if readable is None and not writable:
+    if readable is None and names.write not in obj.methods:
         return None
     made: Node = {"forms": forms or _nowhere(), "observable": observable}
-    if not writable or variables:
+    if not writable:
         made["readOnly"] = True
     elif readable is None:
         made["writeOnly"] = True
@@ -202,7 +203,9 @@ def _action(obj: VirtualObject, key: str, node: Node, shared: Node, bases: Bases
     variables = _used_variables(node, shared)
     given = node.get("input")
     made: Node = {}
-    if variables and given is not None:
+    if variables and given is not None and given.get("type", "object") != "object":
+        variables = {}  # There is no room for them.
+    elif variables and given is not None:
         # A call's arguments are one object here, whatever place each has upstream.
         inner = given.get("properties", {})
         made["input"] = {**given, "type": "object", "properties": {**inner, **variables}}

@@ -186,6 +186,33 @@ def test_coap_forms(members: dict[str, str], expected: tuple[str, str]):
     assert (endpoint.method, endpoint.encoding) == expected
 
 
+def test_variables_beside_a_payload():
+    variables = {"uriVariables": {"v": {"@type": "my:V"}}}
+    context = {"@context": [TD_1_1, {"my": "urn:my:"}]}
+    parts = {"input": {"properties": {"a": {"type": "null"}}}}
+    made = mapped(thing(**context, actions={"x": {**variables, **parts, **forms("x{?v}")}})).object
+    assert made.methods["x"].input == {
+        "type": "object",
+        "properties": {"a": {"type": "null"}, "v": {}},
+    }
+    assert made.methods["x"].endpoints[0].args == {"v": "query"}
+    assert made.methods["x"].profile == Profile(inputs={"v": "urn:my:V"})
+    # What is no object passes as it is.
+    number = {"input": {"type": "number"}, **variables, **forms("x{?v}", "x/{v}")}
+    [endpoint] = endpoints("actions", number, **context)
+    assert (endpoint.url, endpoint.args) == ("http://device.test:8080/lamp/x", {})
+
+
+def test_only_json_is_checked():
+    text = {"type": "string", **forms("x", contentType="text/plain")}
+    made = mapped(thing(properties={"x": text}, actions={"a": {"input": text, **text}})).object
+    assert made.methods["x;write"].input is None
+    assert made.methods["x"].output is None
+    assert made.methods["a"].input is None
+    senml = {"input": {"type": "string"}, **forms("x", contentType="application/senml+json;v=1")}
+    assert mapped(thing(actions={"a": senml})).object.methods["a"].input == {"type": "string"}
+
+
 def test_coap_forms_that_cannot_be_used():
     node = forms("coaps://d.test/x", "coap://d.test/x#f")
     assert endpoints("actions", node) == []
@@ -223,7 +250,10 @@ def test_an_action_over_mqtt_that_has_an_output_waits_for_it():
 def test_a_property_of_a_broker_is_observed():
     made = mapped(thing(properties={"x": forms("mqtt://b.test", **{"mqv:filter": "t/1"})})).object
     assert made.channels["x;observe"].sources == ("mqtt://b.test/t/1",)
-    assert made.methods["x"].endpoints == ()
+    assert set(made.methods) == {"x;write"}
+    unheard = {"readOnly": True, **forms("mqtt://b.test/t/+")}
+    assert mapped(thing(properties={"x": unheard})).object.methods["x"].endpoints == ()
+    assert mapped(thing(base="mqtt://b.test", properties={"x": forms("/t")})).warnings == []
     wild = mapped(thing(events={"x": forms("mqtt://b.test", **{"mqv:filter": "t/+"})}))
     assert wild.object.channels["x"].sources == ()
     assert "wildcards" in wild.warnings[0]

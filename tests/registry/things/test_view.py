@@ -127,9 +127,15 @@ def test_variables():
             uriVariables={"shared": variable, "unused": variable},
             properties={
                 "p": {"uriVariables": {"v": variable}, "forms": [{"href": "p{?v,shared}"}]},
+                "level": {"type": "number", "forms": [{"href": "level{?shared}"}]},
             },
             actions={
                 "bare": {"uriVariables": {"v": variable}, "forms": [{"href": "b{?v}"}]},
+                "number": {
+                    "uriVariables": {"v": variable},
+                    "input": {"type": "number"},
+                    "forms": [{"href": "n{?v}"}],
+                },
                 "full": {
                     "uriVariables": {"v": variable},
                     "input": {"properties": {"a": {}}},
@@ -145,6 +151,11 @@ def test_variables():
         f"coap://gw.test/{PATH}/p{{?shared,v}}",
     ]
     assert view["actions"]["bare"]["forms"][0]["href"] == f"{HTTP}/bare{{?v}}"
+    number = view["actions"]["number"]
+    assert (number["forms"][0]["href"], number["input"]) == (f"{HTTP}/number", {"type": "number"})
+    level = view["properties"]["level"]
+    assert hrefs(level, "writeproperty")[0] == f"{HTTP}/level;write"
+    assert "readOnly" not in level
     full = view["actions"]["full"]
     assert full["forms"][0]["href"] == f"{HTTP}/full"
     assert full["input"] == {"type": "object", "properties": {"a": {}, "v": variable}}
