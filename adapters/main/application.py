@@ -101,7 +101,6 @@ class Application:
         self._watch()
         await bootstrap(self.site, self.store, state / "admin.token", secrets.token_bytes)
         await self._replay()
-        await self.directory.start()
         await self.quality.start()
         self.deliveries.reconcile(self.site.policies.deliveries)
         self.outbound.start()
@@ -113,7 +112,12 @@ class Application:
         """Begin what goes on for as long as the site runs."""
         loop = asyncio.get_running_loop()
         works = [*self.certificates.work(), *self.issuers.work()]
-        works += [self.prober.run(), self._sweep(loop.time), self._slow(), self.quality.run()]
+        works += [
+            Prober(self.site.view, self.egress).run(),
+            self._sweep(loop.time),
+            self._slow(),
+            self.quality.run(),
+        ]
         self._tasks += [loop.create_task(work) for work in works]
 
     async def stop(self) -> None:
@@ -147,6 +151,7 @@ class Application:
         gc.disable()
         try:
             await self.site.start()
+            await self.directory.start()
         finally:
             gc.enable()
         gc.freeze()
@@ -178,7 +183,6 @@ class Application:
             principal_of=self._principal_of,
             random=random.random,
         )
-        self.prober = Prober(site.view, self.egress)
         serve_objects(
             site,
             local,

@@ -17,18 +17,18 @@ from gateway.directory.expiry import Expiries
 from gateway.directory.extending import Extending
 from gateway.directory.feed import Feed
 from gateway.directory.finding import Finding
-from gateway.directory.own import OwnDescription
-from gateway.directory.reading import ReadingObject
-from gateway.directory.sharing import SharingObject
 from gateway.directory.telling import Telling
 from gateway.directory.views import Views
 from gateway.objects.answers import CheckEndpoint
 from gateway.objects.describe import DescribeObject
 from gateway.objects.discovery import DiscoveryObject
 from gateway.objects.local import LocalProvider
+from gateway.objects.own_description import OwnDescription
 from gateway.objects.resource_directory import ResourceDirectory
 from gateway.objects.serve import serve_object
+from gateway.objects.sharing import SharingObject
 from gateway.objects.things import ThingsObject
+from gateway.objects.things_reading import ReadingObject
 from gateway.settings import Config, Listen
 from gateway.site import Site
 from policy.model import Action

@@ -72,7 +72,7 @@ class _Prepared(NamedTuple):
 
 
 class ThingsObject:
-    """The methods that write; those of reading are in ``gateway.directory.reading``."""
+    """The methods that write; those of reading are in ``gateway.objects.things_reading``."""
 
     def __init__(
         self,
@@ -199,49 +199,33 @@ class ThingsObject:
 
     async def _write(self, call: Call, new: _Prepared, asked: Options) -> Result:
         """Enter a description and its registration, if what was asked holds then."""
-        site, now = self._site, int(self._site.time() * 1000)
+        now = int(self._site.time() * 1000)
         written: list[ThingRecord] = []
 
         def plan(catalog: Catalog) -> Sequence[Change]:
-            old = catalog.things.get(new.id)
-            if old is not None and 0 < old.expires <= now:
-                old = None
+            known = catalog.things.get(new.id)
+            old = None if known is not None and 0 < known.expires <= now else known
             if old is not None:
                 self._refuse_foreign(call, old)
             _check(old, asked)
-            owner, id_ = call.principal.id, new.registration
-            if old is not None:
-                owner = old.owner
-                id_ = old.registration if old.name == new.name else id_
-            self._refuse_taken(call, catalog, new, id_, owner)
-            thing = ThingRecord(
-                id=new.id,
-                name=new.name,
-                registration=id_,
-                owner=owner,
-                text=new.text,
-                created=now if old is None else old.created,
-                modified=now,
-                revision=1 if old is None else old.revision + 1,
-                expires=new.expires,
-                anonymous=new.anonymous,
-            )
+            thing = _record(call, new, old, now)
+            self._refuse_taken(call, catalog, new, thing)
             written[:] = [thing]
-            changes: list[Change] = []
-            if old is not None and old.registration != id_:
-                changes.append(Deregistered(old.registration))
+            # A description that has another name now leaves the old one.
+            moved = known is not None and known.registration != thing.registration
+            gone = [Deregistered(known.registration)] if known is not None and moved else []
             registration = Registration(
-                id=id_,
-                owner=owner,
+                id=thing.registration,
+                owner=thing.owner,
                 peer=call.peer,
                 lease=0,
                 generation=catalog.next_generation(),
                 objects=(new.obj,),
                 description=new.description,
             )
-            return [*changes, Registered(registration), ThingDescribed(thing)]
+            return [*gone, Registered(registration), ThingDescribed(thing)]
 
-        await site.ledger.change(call.principal.id, plan)
+        await self._site.ledger.change(call.principal.id, plan)
         thing = written[0]
         return answer(
             {
@@ -254,10 +238,11 @@ class ThingsObject:
         )
 
     def _refuse_taken(
-        self, call: Call, catalog: Catalog, new: _Prepared, id_: RegistrationId, owner: str
+        self, call: Call, catalog: Catalog, new: _Prepared, thing: ThingRecord
     ) -> None:
         """Refuse a name that another description or a manifest has, or another principal."""
-        refuse_clashes(self._site, call, catalog, owner, id_, [new.obj])
+        id_ = thing.registration
+        refuse_clashes(self._site, call, catalog, thing.owner, id_, [new.obj])
         described = catalog.thing_of.get(new.name)
         if described is not None and described != new.id:
             detail = f"{new.name} is described already, by the id {described}: choose another name"
@@ -293,6 +278,23 @@ class ThingsObject:
         if thing.owner != principal.id and principal.kind != ADMINISTRATOR:
             detail = f"the id {thing.id} is another principal's: choose another id"
             raise Refusal(Status.CONFLICT, detail)
+
+
+def _record(call: Call, new: _Prepared, old: ThingRecord | None, now: int) -> ThingRecord:
+    """Return the record of a description that replaces ``old``, if there is one."""
+    stays = old is not None and old.name == new.name
+    return ThingRecord(
+        id=new.id,
+        name=new.name,
+        registration=old.registration if old is not None and stays else new.registration,
+        owner=call.principal.id if old is None else old.owner,
+        text=new.text,
+        created=now if old is None else old.created,
+        modified=now,
+        revision=1 if old is None else old.revision + 1,
+        expires=new.expires,
+        anonymous=new.anonymous,
+    )
 
 
 def _id_in(patch: bytes) -> str:

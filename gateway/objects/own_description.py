@@ -4,9 +4,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.directory.reading import TD
 from gateway.message import Call, Refusal, Status
 from gateway.objects.local import LocalProvider, Result
+from gateway.objects.things_reading import TD
 from gateway.site import Site
 from gateway.view import Route
 from registry.model import Kind
