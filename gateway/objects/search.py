@@ -5,10 +5,7 @@ names a member which he may not; JSONPath and XPath see the views that he would 
 """
 
 from collections.abc import Callable
-from heapq import nsmallest
 from typing import Final
-
-import msgspec
 
 from gateway.directory.indexing import Indexing
 from gateway.directory.queries import Answer, Ask, Engine
@@ -22,9 +19,10 @@ from gateway.view import Route
 from policy.model import Principal
 from registry.index.triples import graph_of, inferred_of
 from registry.names import Name
-from registry.search.forms import Exists, Form, holds, values_at
+from registry.search.forms import Form
 from registry.search.jsonpath import compile_query
 from registry.search.negotiation import chosen
+from registry.search.page import page_of, paged
 from registry.search.problems import InvalidQuery
 from registry.search.rdf import GRAPHS
 from registry.search.results import SOLUTIONS
@@ -127,13 +125,11 @@ class SearchObject:
         asked = await _paths_of(call, payload)
         try:
             form = compile_query(asked.query).form()
-            if form is not None and form.projection:
-                # Then each document that is found has just one result, and pages are slices.
-                form = form._replace(tests=(*form.tests, Exists(form.projection)))
         except InvalidQuery as error:
             raise _invalid(error.message, error.line, error.column) from error
         if form is None:
             return await self._apart("jsonpath", call.principal, asked)
+        form = paged(form)
         await self._texts.prepare(form)
         await self._visibility.prepare(call.principal)
         return self._at_once(form, call.principal, asked)
@@ -149,31 +145,16 @@ class SearchObject:
         texts, columns = self._texts, self._texts.columns
         texts.settle()
         seen = self._visibility.of(principal)
-        hidden = {texts.id_of(name) for name in seen.hidden}
-        own: dict[str, bytes] = {}
-        for name in seen.partial:
-            id_, text = texts.id_of(name), texts.text_for(name, principal)
-            hidden.add(id_)
-            if id_ is not None and text is not None:
-                document = columns.decode(text)
-                if all(holds(test, document) for test in form.tests):
-                    own[id_] = text
-        found = set(columns.matching(form)).difference(hidden) | own.keys()
-        end = asked.offset + asked.limit
-        ids = nsmallest(end + 1, found)[asked.offset :]
-        parts: list[bytes] = []
-        size = 2
-        for id_ in ids[: asked.limit]:
-            text = own.get(id_) or columns.texts[id_]
-            if form.projection:
-                value = next(values_at(columns.decode(text), form.projection))
-                text = msgspec.json.encode(value)
-            size += len(text) + 1
-            if size > self._settings.size and parts:
-                break
-            parts.append(text)
-        body = b"[" + b",".join(parts) + b"]"
-        following = asked.offset + len(parts) if len(parts) < len(ids) else 0
+        hidden = {id_ for n in seen.hidden if (id_ := texts.id_of(n)) is not None}
+        own = {
+            id_: text
+            for name in seen.partial
+            if (id_ := texts.id_of(name)) is not None
+            if (text := texts.text_for(name, principal)) is not None
+        }
+        body, following = page_of(
+            columns, form, hidden, own, asked.offset, asked.limit, self._settings.size
+        )
         return Result(body, fields=_next_of(following))
 
     async def _apart(self, language: str, principal: Principal, asked: Paths) -> Result:
