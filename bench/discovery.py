@@ -307,7 +307,7 @@ async def typed(section: Section, options: Options) -> None:
     section.table(("", "triples", "questions", "p50 ms", "p99 ms"), rows)
 
 
-PER_OBJECT = 80
+PER_OBJECT = 72
 """Triples of an object with four members, what follows included."""
 
 

@@ -51,6 +51,7 @@ class Facts:
         for name in list(self.index.names()):
             self.look_again(name)
             yield
+        yield from self.postings.settle()
 
     def located(self, place: str) -> str | None:
         """Return the nearest place with coordinates that a place is in."""

@@ -6,7 +6,7 @@ The facts come from the index of RDF (``registry.discovery.reading``).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
@@ -183,16 +183,20 @@ class _Posting:
         self.names.discard(name)
         self._gone.add(name)
 
+    def settle(self) -> None:
+        """Put the names in order."""
+        if self._fresh:
+            self._order += self._fresh
+            self._fresh = []
+            self._order.sort()  # two runs are merged: nearly as cheap as copying them
+        if self._gone:
+            self._order = [name for name in self._order if name not in self._gone]
+            self._gone = set()
+
     def part(self, after: str, most: int) -> tuple[list[str], bool]:
         """Return the next names in their order, and whether there are more."""
+        self.settle()
         order = self._order
-        if self._fresh:
-            order += self._fresh
-            self._fresh = []
-            order.sort()  # two runs are merged: nearly as cheap as copying them
-        if self._gone:
-            order = self._order = [name for name in order if name not in self._gone]
-            self._gone = set()
         begin = bisect_right(order, after)
         return order[begin : begin + most], begin + most < len(order)
 
