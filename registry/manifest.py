@@ -202,7 +202,7 @@ class _Objects:
 
     def _security(self, path: Path, word: str) -> None:
         if word and not SECURITY.fullmatch(word):
-            hint = "use letters, digits, _ and -, at most 64; put the secret with hilum secret put"
+            hint = "use letters, digits, _ and -, at most 64; then: hilum endpoint-secret put"
             self._findings.add(path, f"{word[:80]!r} cannot name a secret", hint)
 
     def _channel(self, path: Path, channel: EventChannel) -> EventChannel:

@@ -34,13 +34,13 @@ class Findings:
     def address(self, path: Path, uri: str) -> None:
         """Check that an address holds no credential."""
         if "@" in addresses.authority_of(uri):
-            hint = "remove what stands before '@'; a site keeps it with: hilum secret put"
+            hint = "remove what stands before '@'; a site keeps it with: hilum endpoint-secret put"
             self.add(path, "an address must hold no user and no password", hint)
         query = addresses.query_of(uri)
         for name, value in parse_qsl(query, max_num_fields=1000) if query.count("&") < 999 else ():
             word = re.sub(r"[^a-z]", "", name.lower())
             if _SECRET_QUERY.search(word) and not value.startswith("{"):
-                hint = "remove it; a site keeps it with: hilum secret put"
+                hint = "remove it; a site keeps it with: hilum endpoint-secret put"
                 self.add(path, f"the query {name[:40]!r} holds a secret", hint)
 
 

@@ -23,7 +23,7 @@ _SECRET = re.compile(
 )
 _MODEL: Final = "https://www.w3.org/2022/wot/tm#ThingModel"
 _OAUTH: Final = ("authorization", "token", "refresh", "proxy")
-_ELSEWHERE: Final = "a site keeps it with: hilum secret put"
+_ELSEWHERE: Final = "a site keeps it with: hilum endpoint-secret put"
 
 
 def rule_problems(
