@@ -90,6 +90,17 @@ class TargetAnswer(Answer, frozen=True):
     healthy: bool
 
 
+class FactAnswer(Answer, frozen=True):
+    """An attribute of a name: whose word it is, and whether it counts in decisions."""
+
+    attribute: str
+    value: str | float | bool | list[str]
+    source: Literal["operator", "registry", "claim"]
+    by: str
+    counts: bool
+    why: str
+
+
 class Explanation(Answer, frozen=True):
     """A decision with its reasons, the deciding one first."""
 
@@ -100,6 +111,7 @@ class Explanation(Answer, frozen=True):
     known_by: str
     attributes: dict[str, str | float | bool | list[str]]
     roles: list[str]
+    object_attributes: list[FactAnswer]
     obligations: dict[str, Any]
     registered: bool
     resolves_to: list[TargetAnswer]
