@@ -27,6 +27,7 @@ MEASUREMENTS = {
     "coap": "CoAP requests beside libcoap's server, under OSCORE, and relayed",
     "cross": "calls from one protocol to another",
     "registry": "the index of what is registered beside rdflib and pyoxigraph on disk",
+    "search": "JSONPath over 100,000 descriptions, and calls while a SPARQL query goes wild",
     "revocation": "from a revocation to the last message, with 10,000 live sessions",
     "reconnect": "10,000 MQTT devices that come back in one moment",
     "storm": "50 binding changes a second on names that carry 5,000 requests a second",
