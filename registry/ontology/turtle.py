@@ -163,7 +163,7 @@ def _measured(triple: Statement) -> tuple[int, str]:
 def _place_of(text: str, triple: Statement) -> tuple[int, int]:
     """Return about where a triple stands: the parser tells that of errors of its own alone."""
     for term in (triple.object, triple.subject):
-        value = getattr(term, "value", "")
+        value = getattr(term, "value", "<<")
         for sought in (value[:200], re.split(r"[#/]", value)[-1][:80]):
             at = text.find(sought) if sought else -1
             if at >= 0:
