@@ -30,7 +30,7 @@ async def test_the_directory_is_discovered_by_resource_type(device):
     assert answer.payload == b'</rd>;rt="core.rd";ct=40'
 
 
-@clause("RFC9176-5", "RFC9176-5.2")
+@clause("RFC9176-5", "RFC9176-5.2", "WOT-introduction-core-rd-directory")
 async def test_a_registration_is_created_and_has_a_location(site, device):
     async with node() as home:
         # Another port than the device's own: who registers may stand for others.

@@ -1,4 +1,4 @@
-"""DNS-SD introduction, found by a browser of the same network: loopback."""
+"""DNS-SD introduction (W3C WoT Discovery 6.3), found by a browser of the same network: loopback."""
 
 from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
@@ -6,6 +6,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZerocon
 from adapters.dnssd.announce import DIRECTORY, TCP, UDP, Announced, Announcer
 from gateway.settings import Coap, Directory
 from tests.adapters.live import live_site, until
+from tests.conformance.clauses import clause
 
 NAME = "snac.asu.test"
 
@@ -33,6 +34,14 @@ class Browser:
             self.found[service_type] = name
 
 
+@clause(
+    "WOT-introduction-dns-sd",
+    "WOT-introduction-dns-sd-service-name",
+    "WOT-introduction-dns-sd-service-name-udp",
+    "WOT-introduction-dns-sd-service-name-directory",
+    "WOT-introduction-dns-sd-txt-record",
+    "WOT-introduction-dns-sd-txt-record-udp",
+)
 async def test_a_browser_finds_the_directory_until_it_stops():
     announcer = Announcer(NAME)
     services = [Announced("http", "127.0.0.1", 8080), Announced("coap", "127.0.0.1", 5683)]
@@ -60,6 +69,7 @@ async def test_a_browser_finds_the_directory_until_it_stops():
         await until(lambda: browser.gone == {TCP, DIRECTORY, UDP})
 
 
+@clause("WOT-introduction-dns-sd")
 async def test_a_site_announces_what_it_listens_on(tmp_path):
     directory = Directory(port=0, enabled=True, announce=True)
     coap = Coap(port=0, anonymous=True)
