@@ -20,6 +20,10 @@ MAX_VALUES: Final = 20_000
 """Values within one description, whatever their size."""
 
 
+MAX_PATH: Final = 2048
+"""Characters of all keys on the way to a value, in a description of more than 16 KiB."""
+
+_SMALL: Final = 16 * 1024
 _MOST: Final = 2.0**63
 _LARGE = re.compile(r"[eE]\+?\d{2}|\d{19}")
 
@@ -66,6 +70,10 @@ def read(data: bytes, *, limit: int = MAX_BYTES, unknown_contexts: bool = False)
     document = json.loads(text)
     if not isinstance(document, dict):
         raise InvalidThing([Problem("", "a Thing Description is a JSON object")])
+    if len(text) > _SMALL and _longest(document) > MAX_PATH:
+        # Each problem repeats its path.
+        message = f"the keys on the way to a value have more than {MAX_PATH} characters"
+        raise InvalidThing([Problem("", message, "use shorter names")])
     problems = shape_problems(document)
     if _LARGE.search(text):
         problems += _large_numbers((), document)
@@ -82,6 +90,15 @@ def _count(text: str) -> int:
     Each value follows a comma or an opening bracket; what strings hold of these counts too.
     """
     return text.count(",") + text.count("{") + text.count("[")
+
+
+def _longest(value: object) -> int:
+    """Return the length of the longest path to a value."""
+    if isinstance(value, dict):
+        return max((len(key) + 1 + _longest(each) for key, each in value.items()), default=0)
+    if isinstance(value, list):
+        return max(map(_longest, value), default=0)
+    return 0
 
 
 def _large_numbers(path: Path, value: object) -> Iterator[Problem]:

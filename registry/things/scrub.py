@@ -15,7 +15,7 @@ BLOT: Final = "…"
 
 _TEXTS: Final = frozenset({"title", "titles", "description", "descriptions"})
 _NAMES: Final = frozenset({"@id", "@type", "@context", "id"})
-_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^\s\"'<>)\]}]*[^\s\"'<>)\]}.,;:!?]")
+_ADDRESS = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]{0,30}:)?//[^\s\"'<>)\]}]*[^\s\"'<>)\]}.,;:!?]")
 _GONE: Final = object()
 _KEPT_SCHEMES = ("http", "https", "urn")
 

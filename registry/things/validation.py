@@ -2,20 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, cast
 
 import fastjsonschema
 
-from registry.things.problems import Problem, pointer
+from registry.things.problems import MAX_PROBLEMS, Problem, pointer
 from registry.things.schema import SCHEMA
 
 _Check = Callable[[Any], Any]
 
-_MAX_ERRORS: Final = 300
-_MAX_READINGS: Final = 300
+_MAX_READINGS: Final = 3000
 _MAX_DOTS: Final = 64
 _MAX_SHOWN: Final = 60
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -54,8 +53,11 @@ def shape_problems(document: object) -> list[Problem]:
     except fastjsonschema.JsonSchemaValuesException as found:
         problems: dict[tuple[str, str], Problem] = {}
         wrong_types: set[str] = set()
-        for error in found.errors[:_MAX_ERRORS]:
-            for each in _problems(document, error):
+        readings = iter(range(_MAX_READINGS))
+        for error in found.errors:
+            if len(problems) >= MAX_PROBLEMS:
+                break
+            for each in _problems(document, error, readings):
                 if each.pointer not in wrong_types:
                     problems.setdefault((each.pointer, each.message), each)
                 if error.rule == "type":
@@ -64,8 +66,8 @@ def shape_problems(document: object) -> list[Problem]:
     return []
 
 
-def _problems(document: object, error: Any) -> list[Problem]:
-    steps = _steps(document, str(error.name).removeprefix("data"), error.value)
+def _problems(document: object, error: Any, readings: Iterator[int]) -> list[Problem]:
+    steps = _steps(document, str(error.name).removeprefix("data"), error.value, readings)
     where = pointer(*steps)
     wanted = error.rule_definition
     if error.rule == "required":
@@ -86,15 +88,17 @@ def _shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
 
 
-def _steps(document: object, name: str, value: object) -> tuple[str | int, ...]:
+def _steps(
+    document: object, name: str, value: object, readings: Iterator[int]
+) -> tuple[str | int, ...]:
     """Return the path that ``.a.b[0]`` means in this document, where keys may hold dots too.
 
     The validator writes a path as one text; the value that it found there decides between the
-    readings. Of a text with very many readings the nearest value around is told.
+    readings. Where there are very many the nearest value around is told.
     """
     pending: list[tuple[object, int, tuple[str | int, ...]]] = [(document, 0, ())]
     best: tuple[str | int, ...] = ()
-    for _ in range(_MAX_READINGS):
+    for _ in readings:
         if not pending:
             break
         here, at, path = pending.pop()
