@@ -112,7 +112,6 @@ def build(triples: int) -> Work:
     while len(index) < triples:
         index.fill(offered(count))
         count += 1
-    index.filled()
     return Work(index, count, time.perf_counter() - begin)
 
 

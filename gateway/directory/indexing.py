@@ -301,7 +301,6 @@ class _Frozen:
             index = Index(ontologies)
             for offered in self._all():
                 self._fill(index, offered)
-            index.filled()
             return index, self._failures
         index, extra = found
         gone = set(index.names())

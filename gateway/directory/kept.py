@@ -30,7 +30,7 @@ def write(file: Path, index: Index, extra: Extra) -> None:
     """Write an index beside, then put it in place in one step. Raises OSError."""
     fresh = file.with_name(f"{file.name}.new")
     texts = {name: rendered(quads, N_QUADS).decode() for name, quads in extra.items()}
-    made_of = msgspec.json.encode(_MadeOf(index.digest, index.prints(), texts))
+    made_of = msgspec.json.encode(_MadeOf(index.digest, len(index), index.prints(), texts))
     with fresh.open("wb") as output:
         os.fchmod(output.fileno(), 0o600)
         output.write(HEAD + b"0" * 64 + b"\n")
@@ -72,13 +72,14 @@ def _read(data: bytes, like: Index) -> tuple[Index, Extra]:
     if made_of.ontologies != like.digest:
         raise ValueError("the ontologies have changed")
     index = Index()
-    index.adopt(bytes(body), made_of.objects, like)
+    index.adopt(data, made_of.objects, like, made_of.size)
     texts = made_of.extra.items()
     return index, {name: tuple(parsed(text.encode(), N_QUADS)) for name, text in texts}
 
 
 class _MadeOf(msgspec.Struct):
     ontologies: str
+    size: int
     objects: dict[Name, Print]
     extra: dict[Name, str]
 

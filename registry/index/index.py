@@ -64,7 +64,6 @@ class Index:
         self._subjects: dict[Name, str] = {}
         self._names: dict[str, Name] = {}
         self._prints: dict[Name, tuple[bytes, int]] = {}
-        self._filling: list[Quad] = []
         self.closure = Closure(self._read(ontologies or {}))
         self._size = len(self.store)
 
@@ -111,20 +110,13 @@ class Index:
         return graphs
 
     def fill(self, offered: Offered) -> None:
-        """Index one of many objects that are not there yet; ``filled`` ends it.
+        """Index an object that is not there yet. Raises ValueError.
 
-        Raises ValueError. Nobody reads meanwhile.
+        Larger lots are no faster, and would keep other threads waiting.
         """
         subject, quads = self._quads(offered)
-        self._filling += quads
+        self.store.replace((), quads)
         self._note(offered.name, subject, print_of(offered), len(quads))
-        if len(self._filling) >= _AT_ONCE:
-            self.filled()
-
-    def filled(self) -> None:
-        """Let everything be there that ``fill`` was given."""
-        self.store.fill(self._filling)
-        self._filling = []
 
     def has(self, offered: Offered) -> bool:
         """Whether an object is indexed as it is."""
@@ -137,17 +129,17 @@ class Index:
         subjects = self._subjects
         return {n: Print(subjects[n], p.hex(), count) for n, (p, count) in self._prints.items()}
 
-    def adopt(self, quads: bytes, prints: "Mapping[Name, Print]", like: "Index") -> None:
+    def adopt(self, quads: bytes, prints: "Mapping[Name, Print]", like: "Index", size: int) -> None:
         """Take over N-Quads that ``dump`` wrote, into an empty index.
 
         Ontologies are among them: what follows from these is taken from ``like``, which read the
-        same. Raises ValueError when they cannot be read.
+        same; ``size`` is how many there are. Raises ValueError when they cannot be read.
         """
         self.digest, self.closure, self.unread = like.digest, like.closure, like.unread
         self.store.load(quads, N_QUADS)
         for name, (subject, print_, count) in prints.items():
             self._note(name, subject, bytes.fromhex(print_), count)
-        self._size = quads.count(b"\n")
+        self._size = size
 
     def dump(self, output: IO[bytes]) -> None:
         """Write everything as N-Quads."""
@@ -193,7 +185,6 @@ class Index:
 
 
 _NONE: Final = (b"", 0)
-_AT_ONCE: Final = 20_000
 _encoder = msgspec.msgpack.Encoder()
 
 

@@ -170,11 +170,10 @@ def test_an_ontology_that_cannot_be_read_is_left_out_and_told():
 def test_it_is_written_and_taken_over_again():
     built = index()
     built.fill(offered(id="urn:dev:1"))
-    built.filled()
     output = io.BytesIO()
     built.dump(output)
     again = Index()
-    again.adopt(output.getvalue(), built.prints(), index())
+    again.adopt(output.getvalue(), built.prints(), index(), len(built))
     assert again.digest == built.digest
     assert len(again) == len(built)
     assert again.name_of("urn:dev:1") == ROOM
