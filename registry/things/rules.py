@@ -94,7 +94,8 @@ class _Rules:
         key = next(k for k in self._document if self._vocabulary.expand(k) == HILUM + "name")
         try:
             # Whose it is, is checked when the site is known.
-            parse_name(name if isinstance(name, str) else "", authority="a")
+            text = name if isinstance(name, str) else ""
+            parse_name(text.removeprefix("urn:hilum:"), authority="a")
         except InvalidName as error:
             self._found.add((key,), str(error))
 
