@@ -152,7 +152,7 @@ def test_a_pointer_among_very_many_readings_leads_near():
     started = time.perf_counter()
     found = problems(thing(schemaDefinitions={"." * 400: 1, "a": inner, "b": {"type": 2}}))
     assert time.perf_counter() - started < 2
-    assert all(pointer.startswith("/schemaDefinitions") for pointer in found)
+    assert all(pointer.startswith("/schemaDefinitions") for pointer in found if pointer)
 
 
 def test_many_errors_take_little_time():
