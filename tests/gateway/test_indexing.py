@@ -1,5 +1,6 @@
 """The index follows a site: current when a change is acknowledged, built anew beside itself."""
 
+import asyncio
 import logging
 import threading
 from contextlib import asynccontextmanager
@@ -210,3 +211,39 @@ async def test_an_index_that_cannot_be_kept_costs_no_more_than_time(tmp_path, ca
         (tmp_path / "index.nq.new").mkdir()
         await change(registered())
     assert "cannot be kept" in caplog.text
+
+
+async def test_an_index_that_cannot_follow_or_be_built_never_harms_the_site(
+    tmp_path, caplog, monkeypatch
+):
+    async with indexed(tmp_path) as (indexing, change):
+        await change(registered())
+
+        def breaks(*_):
+            raise RuntimeError("it broke")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Index, "put", breaks)
+            patched.setattr(Index, "remove", breaks)
+            await change(registered(place="urn:x:floor", generation=2))
+            assert "could not follow a change" in caplog.text
+        await indexing.wait()
+        assert ask(indexing, "<urn:hilum:s/Room> hilum:place x:floor")
+        monkeypatch.setattr("gateway.directory.indexing.Index", breaks)
+        old = indexing.index
+        await indexing.rebuild()
+        assert "could not be built" in caplog.text
+        assert indexing.index is old
+        await change(registered(generation=3))
+        assert ask(indexing, "<urn:hilum:s/Room> hilum:place x:room")
+
+
+async def test_a_build_ends_when_the_site_stops(tmp_path):
+    async with indexed(tmp_path) as (indexing, change):
+        await change(loaded(), registered())
+        building = asyncio.create_task(indexing.rebuild())
+        await asyncio.sleep(0)
+        await indexing.stop()
+        await building
+    async with indexed(tmp_path) as (indexing, _):
+        assert ask(indexing, "<urn:hilum:s/Room> hilum:place x:room")
