@@ -89,7 +89,7 @@ def _name(schema: Schema) -> str:
 
 def _limits(schema: Schema) -> tuple[str, ...]:
     found = [
-        words.format(value if isinstance(value, str) else _json(value))
+        words.format(value.removeprefix("unit:") if isinstance(value, str) else _json(value))
         for key, words in _BOUNDS.items()
         if (value := schema.get(key)) is not None or (key == "const" and key in schema)
     ]
@@ -97,7 +97,7 @@ def _limits(schema: Schema) -> tuple[str, ...]:
         shown = ", ".join(map(_json, schema["enum"][:12]))
         found.insert(0, f"{shown}{', …' if len(schema['enum']) > 12 else ''}")
     if schema.get("additionalProperties") is False:
-        found.append("nothing else")
+        found.append("no other values")
     return tuple(found)
 
 

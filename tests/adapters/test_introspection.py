@@ -1,9 +1,13 @@
 """Descriptions of a running site, negotiated over each protocol, and as a page in a browser."""
 
+import html
 import json
+import os
+import re
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,7 +16,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from registry.index.rdf import parsed
 from registry.renderings.formats import FORMATS, TYPES
 from tests.oidc.browser import running_browser
-from tests.running import Gateway
+from tests.running import Gateway, Service
 from tests.support import require_program
 
 MANIFEST = {
@@ -41,8 +45,20 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def site(running_site: Gateway) -> Gateway:
-    running_site.register(MANIFEST)
+def service() -> Iterator[Service]:
+    with Service() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def site(running_site: Gateway, service: Service) -> Gateway:
+    tell = {
+        "input": {"type": "object", "properties": {"unit": {"const": "it's"}}},
+        "endpoints": [{"url": f"{service.url}/tell"}],
+    }
+    manifest = json.loads(json.dumps(MANIFEST))
+    manifest["objects"][0]["methods"]["tell"] = tell
+    running_site.register(manifest)
     everybody = {"kind": "anonymous"}
     for actions, names in (
         ("describe", "Thermo/introspect thermo thermo/read thermo/warmth"),
@@ -141,6 +157,29 @@ def test_mqtt_asks_by_the_payload_and_says_the_content_type(site):
     kind, _, body = done.stdout.partition(b"|")
     assert kind == b"text/turtle; charset=utf-8", done.stderr
     assert list(parsed(body, "text/turtle"))
+
+
+def test_the_commands_of_the_page_work_as_they_stand(site):
+    page = get(f"{site.url}/thermo", "text/html", site.token).body.decode()
+    lines = [html.unescape(line) for line in re.findall(r"<pre>((?:curl|mosq).*?)</pre>", page)]
+    environment = {**os.environ, "TOKEN": site.token, "USER": "admin"}
+
+    def run(line: str) -> str:
+        require_program(line.split()[0])
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], env=environment, capture_output=True, timeout=20, check=True
+        )
+        return done.stdout.decode()
+
+    publish = [line for line in lines if "mosquitto_pub" in line or "warmth --json" in line]
+    assert len(publish) == 2
+    for line in publish:
+        run(line)
+        assert get(f"{site.url}/thermo/warmth", "", site.token).body == b"1"
+    calls = [line for line in lines if "thermo/tell" in line]
+    assert [line.split()[0] for line in calls] == ["curl", "mosquitto_rr"]
+    for line in calls:
+        assert run(line).strip() == '{"unit":"it\'s"}'
 
 
 def test_the_command_line_prints_any_format(site):

@@ -66,7 +66,7 @@ def test_a_page_says_what_a_microservice_is():
         *("You may call it.", "No policy lets you call it.", "You may subscribe to it."),
         *("Weight Sensor", "Bathroom", "50 ms (p95), 99.9 % of the time, 10 per second"),
         *("parts[].name", "array of object", "≥ 0; in kg", "at most 64 characters"),
-        *("Bound to nothing now.", "not healthy", "nothing else", '"kg", "lb"'),
+        *("Bound to nothing now.", "not healthy", "no other values", '"kg", "lb"'),
     ):
         assert said in page.text, said
     for line in (
