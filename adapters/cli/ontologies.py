@@ -16,6 +16,14 @@ SECONDS: Final = 120.0
 LONGEST: Final = 900.0
 """How long a command waits at most for the index."""
 TURTLE: Final = "text/turtle"
+KINDS: Final = {
+    "triples": "triple",
+    "classes": "class",
+    "properties": "property",
+    "individuals": "individual",
+    "places": "place",
+}
+"""What is counted in an ontology, and what one of it is called."""
 MAX_FILE: Final = 256 * 1024 * 1024
 """Bytes of a file, as much as a site can be set to take."""
 
@@ -197,8 +205,8 @@ def _progress(text: str) -> Any:
 
 
 def _tell(summary: Any) -> None:
-    kinds = ("triples", "classes", "properties", "individuals", "places")
-    note(", ".join(f"{summary[kind]:,} {kind}" for kind in kinds if summary[kind]))
+    counted = [(summary[plural], plural, singular) for plural, singular in KINDS.items()]
+    note(", ".join(f"{n:,} {one if n == 1 else many}" for n, many, one in counted if n))
     for imported in summary["imports"]:
         note(f"it imports {imported}")
     for sentence in summary["notes"]:
