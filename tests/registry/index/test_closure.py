@@ -1,5 +1,8 @@
 """What ontologies imply."""
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from registry.index.closure import (
     EQUIVALENT_CLASS,
     EQUIVALENT_PROPERTY,
@@ -79,3 +82,18 @@ def test_it_is_known_of_what_an_ontology_speaks():
     closure = Closure(MODEL)
     assert closure.speaks_of("d:one")
     assert not closure.speaks_of("d:three")
+
+
+TERMS = st.sampled_from([f"t:{number}" for number in range(7)])
+
+
+@given(st.lists(st.tuples(TERMS, TERMS), max_size=14))
+def test_it_agrees_with_a_closure_that_anybody_can_check(pairs):
+    reach = {(a, b) for a, b in pairs} | {(t, t) for pair in pairs for t in pair}
+    while more := {(a, d) for a, b in reach for c, d in reach if b == c} - reach:
+        reach |= more
+    classes = Closure([(a, SUBCLASS, b) for a, b in pairs])
+    places = Closure([(a, PART_OF, b) for a, b in pairs])
+    for term in {t for pair in pairs for t in pair}:
+        expected = {b for a, b in reach if a == term}
+        assert classes.superclasses(term) == places.above(term) == expected
