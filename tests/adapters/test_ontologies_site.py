@@ -229,3 +229,28 @@ def test_a_description_is_warned_of_and_policy_says_who_sees_it(site):
         site.client(site.token_for("service:stranger")).ask(
             "registry/warnings", {"name": object_["name"]}
         )
+
+
+def test_the_warnings_of_a_thing_are_in_its_registration_information(site):
+    thing = {
+        "@context": [
+            "https://www.w3.org/2022/wot/td/v1.1",
+            {"hilum": "https://w3id.org/hilum#"},
+        ],
+        "id": "urn:example:ontology-lamp",
+        "title": "Lamp",
+        "hilum:place": "urn:example:nowhere",
+        "securityDefinitions": {"nosec_sc": {"scheme": "nosec"}},
+        "security": "nosec_sc",
+    }
+    path = f"/things/{thing['id']}"
+    put = site.http(
+        "PUT", path, json.dumps(thing), control=True, content_type="application/td+json"
+    )
+    assert put.status == 201
+    end = time.monotonic() + 20
+    while "warnings" not in (told := site.http("GET", path, control=True).json()["registration"]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert {"hilum:place", "td:description"} <= {one.get("property") for one in told["warnings"]}
+    assert site.http("DELETE", path, control=True).status == 204
