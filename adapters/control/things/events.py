@@ -100,6 +100,7 @@ class _Events:
                     at = change.at
                     if block := shown.block(change):
                         yield block
+                        await asyncio.sleep(0)  # others run too while a client catches up
                 if found or await self._news(at):
                     continue
                 quiet += 1
