@@ -252,7 +252,8 @@ def test_when_a_description_came_and_changed_is_in_it(directory):
     id_ = directory.made(registration={"created": "1999-01-01T00:00:00Z"})
     first = directory.get(id_).json()
     assert DISCOVERY in first["@context"]
-    times = {key: datetime.fromisoformat(text) for key, text in first["registration"].items()}
+    said = first["registration"]
+    times = {key: datetime.fromisoformat(said[key]) for key in said if key != "warnings"}
     assert before <= times["created"] <= times["modified"] <= times["retrieved"]
     time.sleep(0.01)
     directory.ask("PATCH", path_of(id_), {"title": "x"}, PATCH)
