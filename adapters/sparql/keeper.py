@@ -128,7 +128,7 @@ def _confine(ask: Ask, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     signal.setitimer(signal.ITIMER_REAL, ask.seconds)
-    os.nice(15)
+    os.nice(10)
     size = _address_space() + ask.memory
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -184,7 +184,13 @@ class Pool:
             env={"PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8"},
             start_new_session=True,
         )
-        await self.refill()
+        try:
+            await self.refill()
+        except BaseException:
+            self._process = None
+            process.kill()
+            await process.wait()
+            raise
         return process
 
     async def _keep(self, process: asyncio.subprocess.Process) -> None:
@@ -193,10 +199,18 @@ class Pool:
             self._process = None
             code = await process.wait()
             log.warning("the keeper of the replica ended (%s): it is started again", code)
-            self.restarts += 1
             self._fail("the process that answers queries ended")
+            process = await self._again()
+
+    async def _again(self) -> asyncio.subprocess.Process:
+        """Start another keeper, however long that takes."""
+        while True:
+            self.restarts += 1
             await asyncio.sleep(min(0.1 * self.restarts, 5.0))
-            process = await self._spawn()
+            try:
+                return await self._spawn()
+            except OSError as error:
+                log.warning("no keeper of the replica can be started: %s", error)
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         frames = Frames()

@@ -64,6 +64,8 @@ class Replicating:
 
 
 def _written(index: Index, folder: Path) -> Path:
+    for left in folder.glob("replica-*.nq"):  # by a process that ended before it was read
+        left.unlink(missing_ok=True)
     descriptor, name = tempfile.mkstemp(".nq", "replica-", folder)
     with os.fdopen(descriptor, "wb") as file:
         index.dump(file)

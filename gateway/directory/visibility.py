@@ -25,6 +25,8 @@ KEPT: Final = 64
 """Principals whose view is kept."""
 SLICE: Final = 64
 """Objects that are decided about before others may run."""
+QUICK: Final = 1024
+"""Objects that may be decided about at once."""
 _AFFORDANCES: Final = tuple(
     Iri(PREFIXES["td"] + f"has{kind}Affordance") for kind in ("Action", "Event", "Property")
 )
@@ -58,16 +60,22 @@ class Visibility:
 
     async def prepare(self, principal: Principal) -> None:
         """Decide about every name, while others run; ``of`` is quick then."""
-        while principal not in self._kept:
-            seen = self._kept[principal] = Seen(principal)
-            seen.dirty = dict.fromkeys(self._names())
-            await self._settle(seen)
+        while not self.is_ready(principal):
+            if principal not in self._kept:
+                seen = self._kept[principal] = Seen(principal)
+                seen.dirty = dict.fromkeys(self._names())
+            await self._settle(self._kept[principal])
 
     async def _settle(self, seen: Seen) -> None:
         while len(seen.dirty) > SLICE and self._kept.get(seen.principal) is seen:
             for _ in range(SLICE):
                 self._decide(seen, seen.dirty.popitem()[0])
             await asyncio.sleep(0)
+
+    def is_ready(self, principal: Principal) -> bool:
+        """Return whether ``of`` is quick now: few decisions are to be made."""
+        seen = self._kept.get(principal)
+        return seen is not None and len(seen.dirty) <= QUICK
 
     def of(self, principal: Principal) -> Seen:
         """Return what is hidden from a principal at this moment."""

@@ -30,6 +30,7 @@ from registry.search.sparql import read_query
 
 SPARQL: Final = "application/sparql-query"
 MOST: Final = 10_000
+AGAIN: Final = 5
 USUAL: Final = 100
 """Results of one page of JSONPath and XPath."""
 
@@ -55,6 +56,10 @@ class Paths(Request, frozen=True):
     query: str
     offset: int = 0
     limit: int = USUAL
+
+
+class _Stale(Exception):
+    """What a principal may see is to be found out anew."""
 
 
 class SearchObject:
@@ -111,7 +116,6 @@ class SearchObject:
                 hidden_terms=tuple(iri for iris in seen.partial.values() for iri in iris),
             )
 
-        await self._visibility.prepare(principal)
         answer = await self._answered(principal, make)
         behind = self._indexing.generation - answer.generation
         fields = (
@@ -160,7 +164,6 @@ class SearchObject:
     async def _apart(self, language: str, principal: Principal, asked: Paths) -> Result:
         """Answer a query in a process of its own."""
         await self._texts.prepare(None)
-        await self._visibility.prepare(principal)
 
         def make() -> Ask:
             self._texts.share(self._engine)
@@ -187,7 +190,7 @@ class SearchObject:
         return Result(answer.body, fields=_next_of(following))
 
     async def _answered(self, principal: Principal, make: Callable[[], Ask]) -> Answer:
-        answer = await self._engine.ask(principal.id, make)
+        answer = await self._asked(principal, make)
         match answer.outcome:
             case "ok":
                 return answer
@@ -197,6 +200,23 @@ class SearchObject:
                 raise Refusal(Status.TIMEOUT, answer.detail)
             case _:
                 raise Refusal(Status.INVALID, answer.detail)
+
+    async def _asked(self, principal: Principal, make: Callable[[], Ask]) -> Answer:
+        """Ask, and again where rights changed so much meanwhile that others would wait."""
+
+        def made() -> Ask:
+            if not self._visibility.is_ready(principal):
+                raise _Stale
+            return make()
+
+        for _ in range(AGAIN):
+            await self._visibility.prepare(principal)
+            try:
+                return await self._engine.ask(principal.id, made)
+            except _Stale:
+                continue
+        detail = "rights change all the time: ask again"
+        raise Refusal(Status.UNAVAILABLE, detail, retry_after=1)
 
     def _ask(self, language: str, query: str, media: str, **more: object) -> Ask:
         settings = self._settings

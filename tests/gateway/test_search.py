@@ -171,6 +171,23 @@ async def test_members_are_hidden_too_and_come_back(tmp_path):
         assert len(await one.ask("jsonpath", "$[?@.events]")) == 2
 
 
+async def test_an_object_that_changes_is_searched_as_it_is_now(tmp_path):
+    async with asking(tmp_path, thing("s/a")) as one:
+        await one.change(sees("some", "s/a", "s/a/read", "s/a/news"))
+        assert await one.ask("jsonpath", "$[?@.actions.more].title") == []
+        assert len(await one.ask("jsonpath", "$..id")) == 1
+        more = thing("s/a")
+        more.methods["more"] = Method(endpoints=(Endpoint("http://h.test/"),))
+        await one.change(registered(more))
+        for query in ("$[?@.actions.more].id", "$[?@.actions.more]..id"):
+            assert await one.ask("jsonpath", query) == []
+        assert set(await one.names(MEMBERS)) == {"read", "news"}
+        await one.change(sees("new", "s/a/more"))
+        for query in ("$[?@.actions.more].id", "$[?@.actions.more]..id"):
+            assert len(await one.ask("jsonpath", query)) == 1, query
+        assert set(await one.names(MEMBERS)) == {"read", "news", "more"}
+
+
 async def test_each_principal_sees_what_is_its_own(tmp_path):
     bob = Principal("user:bob", "user", credential="t2")
     async with asking(tmp_path, *(thing(f"s/o{n}") for n in range(200))) as one:
