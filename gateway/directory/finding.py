@@ -97,7 +97,8 @@ class Finding:
     async def wait(self) -> None:
         """Return when nothing is being read."""
         while self._reading is not None:
-            await asyncio.shield(self._reading)
+            await asyncio.wait([self._reading])
+            await asyncio.sleep(0)  # until it is known that it is over
 
     async def stop(self) -> None:
         """End what is being read."""
