@@ -168,6 +168,9 @@ def _coap_problems(coap: Coap) -> Iterator[str]:
     yield from _tls_problems("coap", coap)
     if coap.tls_port is not None and coap.tls_certificate is None:
         yield "[coap] tls_port: TLS needs tls_certificate and tls_key"
+    for text in coap.unspoofable:
+        if not _is_network(text):
+            yield f"[coap] unspoofable: {quoted(text)} is no network such as 192.0.2.0/24"
     if coap.dtls_port is not None and find_spec("mbedtls") is None:
         yield "[coap] dtls_port: needs a library that is not installed: pip install 'hilum[dtls]'"
     if not coap.insecure and not is_loopback(coap.host):
@@ -345,3 +348,11 @@ def _remote_file_problems(where: str, remote: Remote) -> Iterator[str]:
         yield f"{where} follow: {said}"
     if remote.forget_seconds < remote.stale_seconds:
         yield f"{where} forget_seconds: what is known is stale first: make it longer"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True

@@ -123,7 +123,9 @@ class Coap(Listen, frozen=True, forbid_unknown_fields=True):
 
     Nobody authenticates on plain datagrams: unless ``anonymous`` is set they are refused.
     ``multicast`` answers discovery (RFC 7252 section 8). ``tls_port`` serves CoAP over TLS,
-    ``dtls_port`` over DTLS with pre-shared keys: 0 lets the kernel choose.
+    ``dtls_port`` over DTLS with pre-shared keys: 0 lets the kernel choose. ``unspoofable`` are
+    networks whose routers let nobody send from another's address: who asks from there is not asked
+    to show itself (RFC 9175). It authorises nobody to anything.
     """
 
     enabled: bool = True
@@ -134,6 +136,7 @@ class Coap(Listen, frozen=True, forbid_unknown_fields=True):
     websocket_port: Port | None = None
     anonymous: bool = False
     multicast: bool = False
+    unspoofable: tuple[str, ...] = ()
 
 
 class Broker(Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 from importlib import metadata
+from ipaddress import ip_network
 
 from adapters.coap.directory.serve import Directory
 from adapters.coap.directory.simple import LinkFetcher
@@ -45,6 +46,7 @@ class Devices:
             tls_port=config.coap.tls_port,
             dtls_port=config.coap.dtls_port,
             multicast=config.coap.multicast,
+            unspoofable=tuple(map(ip_network, config.coap.unspoofable)),
         )
         tls = certificates.tls(config.coap if config.coap.enabled else None, ALPN_COAP)
         proofs = Secrets(tls.context, tls.identify, certificates.keys.psk)

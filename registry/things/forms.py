@@ -56,6 +56,8 @@ class Way(NamedTuple):
 
 INVOKE: Final = Way(("invokeaction",), "POST", "publish")
 READ: Final = Way(("readproperty",), "GET", "")
+LAST: Final = Way(("readproperty",), "GET", "subscribe")
+"""A channel's last value: over MQTT it is the retained message."""
 WRITE: Final = Way(("writeproperty",), "POST", "publish")
 PUBLISH: Final = Way(("writeproperty",), "POST", "publish", socket="publish")
 OBSERVE: Final = Way(

@@ -16,6 +16,7 @@ from registry.things.contexts import DISCOVERY, TD_1_0, TD_1_1, TD_PREFIXES
 from registry.things.data_schemas import data_schema
 from registry.things.forms import (
     INVOKE,
+    LAST,
     OBSERVE,
     PUBLISH,
     READ,
@@ -165,7 +166,8 @@ def _property(
     if readable is not None:
         content = _content_type(node, "readproperty")
         query = _query(variables) if readable == names.read else ""
-        forms += forms_of(full[readable], READ, bases, content_type=content, query=query)
+        way = READ if readable == names.read else LAST
+        forms += forms_of(full[readable], way, bases, content_type=content, query=query)
     writable = names.write in obj.methods
     # Variables and an object go in one object of arguments, which no form can say.
     writable = writable and not (variables and node.get("type", "object") == "object")
@@ -241,7 +243,7 @@ def _of_manifest(name: Name, obj: VirtualObject, bases: Bases) -> Node:
         schema = data_schema(channel.schema)
         subscribed = forms_of(full, SUBSCRIBE, bases) or _nowhere()
         events[decoded(key)] = {**shown, "data": schema, "forms": subscribed}
-        ways: tuple[Way, ...] = (READ, PUBLISH, OBSERVE)
+        ways: tuple[Way, ...] = (LAST, PUBLISH, OBSERVE)
         forms = [form for way in ways for form in forms_of(full, way, bases)] or _nowhere()
         properties[decoded(key)] = {**schema, **shown, "observable": True, "forms": forms}
     for kind, shown in (("actions", actions), ("properties", properties), ("events", events)):

@@ -221,7 +221,8 @@ def source_of(turn: Turn) -> str:
     A stream's port is closed with it, and a DTLS port takes no plain requests.
     """
     inner = turn.outer if isinstance(turn, SecuredTurn) else turn
-    if not isinstance(inner, DatagramTurn) or inner.peer.verified == float("inf"):
+    plain = isinstance(inner, DatagramTurn) and inner.peer.principal is turn.service.stranger
+    if not isinstance(inner, DatagramTurn) or not plain:
         return ""
     host, port = inner.peer.at[0].partition("%")[0], inner.peer.at[1]
     return f"coap://[{host}]:{port}" if ":" in host else f"coap://{host}:{port}"

@@ -49,6 +49,8 @@ OPEN: Final = 64
 """Requests of one peer that wait for their answers."""
 EVICTED: Final = 64
 NO_OPTIONS: Final = Asked()
+Proved = Callable[[Address], Principal | None]
+"""Returns who has proved to be at an address, None for nobody."""
 
 
 class Messages:
@@ -66,7 +68,7 @@ class Messages:
         send: Send,
         key: bytes,
         peers: int,
-        proved: Callable[[Address], Principal | None] | None = None,
+        proved: Proved | None = None,
     ) -> None:
         self.service = service
         self.send = send

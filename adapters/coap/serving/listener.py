@@ -7,10 +7,12 @@ import ssl
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from adapters.coap.serving.multicast import LEISURE, Group, join
+from adapters.coap.serving.peers import Address
 from adapters.coap.serving.service import Service
 from adapters.coap.serving.streams import StreamConnection
 from adapters.coap.serving.udp import Datagrams, bind
@@ -52,7 +54,7 @@ class CoapSettings:
     CoAP over TLS, ``dtls_port`` for DTLS with pre-shared keys. ``connections`` bounds all streams,
     ``unfinished`` what all of them hold of messages that are not all there: beyond, the oldest
     ends. ``multicast``: discovery is answered to who asks all nodes, within ``leisure``
-    seconds.
+    seconds. ``unspoofable`` are networks in which nobody can send from another's address.
     """
 
     anonymous: bool = False
@@ -67,6 +69,7 @@ class CoapSettings:
     multicast: bool = False
     leisure: float = LEISURE
     unfinished: int = 64 * 1024 * 1024
+    unspoofable: tuple[IPv4Network | IPv6Network, ...] = ()
 
 
 class Secrets(NamedTuple):
@@ -112,7 +115,7 @@ class CoapListener:
     async def listen(self, host: str, port: int) -> int:
         """Bind the addresses that the settings name; returns the port of UDP (and TCP)."""
         for attempt in range(ATTEMPTS):
-            socket = await bind(self.service, host, port, self.settings.peers)
+            socket = await bind(self.service, host, port, self.settings.peers, self._shown)
             try:
                 if self.settings.tcp:
                     await self._serve(StreamConnection, host, socket.port)
@@ -135,6 +138,13 @@ class CoapListener:
         if self.settings.dtls_port is not None:
             await self._listen_dtls(host, self.settings.dtls_port)
         return socket.port
+
+    def _shown(self, address: Address) -> Principal | None:
+        """Return who asks if its address is known to be its own: nobody in particular."""
+        at = ip_address(address[0].partition("%")[0])
+        if any(at in network for network in self.settings.unspoofable):
+            return self.service.stranger
+        return None
 
     async def _listen_dtls(self, host: str, port: int) -> None:
         """Bind DTLS too; the library that it needs is an optional one."""

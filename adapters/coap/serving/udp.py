@@ -10,7 +10,7 @@ import secrets
 import socket
 from typing import Final
 
-from adapters.coap.serving.datagrams import Messages
+from adapters.coap.serving.datagrams import Messages, Proved
 from adapters.coap.serving.peers import Address
 from adapters.coap.serving.service import Service
 from gateway.rota import MOMENT
@@ -28,7 +28,9 @@ PROBE: Final = 32
 class Datagrams:
     """A bound socket and its message layer."""
 
-    def __init__(self, service: Service, bound: socket.socket, peers: int) -> None:
+    def __init__(
+        self, service: Service, bound: socket.socket, peers: int, proved: Proved | None = None
+    ) -> None:
         self.port = int(bound.getsockname()[1])
         self._socket = bound
         self._open = True
@@ -42,6 +44,7 @@ class Datagrams:
             send=self.send,
             key=secrets.token_bytes(32),
             peers=peers,
+            proved=proved,
         )
         self._loop.add_reader(bound.fileno(), self._read)
 
@@ -83,9 +86,11 @@ class Datagrams:
         self._alone = self._alone + 1 if taken <= 1 and self._alone < PROBE else 0
 
 
-async def bind(service: Service, host: str, port: int, peers: int) -> Datagrams:
-    """Bind an address; raises OSError."""
-    return Datagrams(service, await bound_socket(host, port), peers)
+async def bind(
+    service: Service, host: str, port: int, peers: int, proved: Proved | None = None
+) -> Datagrams:
+    """Bind an address; raises OSError. ``proved`` tells whose address is certainly its own."""
+    return Datagrams(service, await bound_socket(host, port), peers, proved)
 
 
 async def bound_socket(host: str, port: int) -> socket.socket:
