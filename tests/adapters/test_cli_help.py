@@ -61,6 +61,8 @@ def test_every_command_is_here():
         ("endpoint-secret", "put"),
         ("endpoint-secret", "list"),
         ("endpoint-secret", "delete"),
+        *(("ontology", name) for name in ("load", "list", "diff", "unload", "rebuild", "document")),
+        *(("thing", name) for name in ("list", "get", "put", "patch", "delete")),
         ("registry", "list"),
         ("audit", "tail"),
         ("audit", "verify"),
