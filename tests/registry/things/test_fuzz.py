@@ -15,7 +15,9 @@ from registry.things.expansion import NotExpandable, expand
 from registry.things.mapping import object_of
 from registry.things.patch import merge, patched
 from registry.things.problems import InvalidThing
-from registry.things.validation import shape_problems
+from registry.things.schema import SCHEMA
+from registry.things.shape import problems_of
+from registry.things.validation import fits, shape_problems
 from registry.things.view import view_of
 from tests.registry.things.examples import BASES, HOST, ID, encoded, record_of, thing
 
@@ -94,7 +96,7 @@ def loose(known: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[st
     return st.builds(lambda a, b: {**b, **a}, st.fixed_dictionaries({}, optional=known), extra)
 
 
-SCHEMA = loose(
+SCHEMAS = loose(
     {
         "type": st.sampled_from(["object", "array", "string", "integer"]),
         "@type": WORDS,
@@ -139,9 +141,9 @@ DOCUMENTS = st.builds(
             "@type": st.lists(WORDS, max_size=2),
             "id": st.sampled_from([ID, "urn:x", "https://device.test/x", "urn:hilum:localhost/a"]),
             "base": st.sampled_from(["", f"http://{HOST}/", "coap://10.0.0.7", "urn:x"]),
-            "properties": affordances({"items": SCHEMA, "readOnly": st.booleans()}),
-            "actions": affordances({"input": SCHEMA, "output": SCHEMA}),
-            "events": affordances({"data": SCHEMA}),
+            "properties": affordances({"items": SCHEMAS, "readOnly": st.booleans()}),
+            "actions": affordances({"input": SCHEMAS, "output": SCHEMAS}),
+            "events": affordances({"data": SCHEMAS}),
             "links": st.lists(
                 st.builds(lambda href: {"href": href, "rel": "my:x"}, HREFS), max_size=2
             ),
@@ -214,6 +216,12 @@ def test_any_bytes(data: bytes):
     taken(data)
     with suppress(InvalidThing):
         patched('{"title": "x"}', data)
+
+
+@LEAN
+@given(DOCUMENTS | ANY | st.builds(lambda a, b: {**a, "schemaDefinitions": b}, DOCUMENTS, ANY))
+def test_what_lists_errors_agrees_with_what_finds_them(document: Any):
+    assert fits(document) == (next(problems_of(SCHEMA, document), None) is None)
 
 
 @LEAN

@@ -46,9 +46,9 @@ def test_every_error_is_told():
         "/version": "the member 'instance' is missing",
         "/properties/a~1b/type": "it must be one of array, boolean, integer, null, number, object, "
         "string",
-        "/actions/go/forms": "it must have at least 1 items",
+        "/actions/go/forms": "it must have items, at least 1",
         "/actions/a.b[0]/forms/0": "the member 'href' is missing",
-        "/actions/a.b[0]/forms/0/op": "it must have at least 1 items",
+        "/actions/a.b[0]/forms/0/op": "it must have items, at least 1",
         "/events/e": "the member 'forms' is missing",
         "/events/{f}/forms": "it must be of the type array",
         "/events/a.b/forms/0": "it must be of the type object",
@@ -145,24 +145,24 @@ def test_pointers_where_keys_hold_dots_and_brackets():
     }
 
 
-def test_a_pointer_among_very_many_readings_leads_near():
-    inner: object = 1
-    for _ in range(10):
-        inner = {"properties": {"a": inner, "a.properties.a": inner}}
-    started = time.perf_counter()
-    found = problems(thing(schemaDefinitions={"." * 400: 1, "a": inner, "b": {"type": 2}}))
-    assert time.perf_counter() - started < 2
-    assert all(pointer.startswith("/schemaDefinitions") for pointer in found if pointer)
-
-
 def test_many_errors_take_little_time():
-    members = {f"x:{i}": 0 for i in range(9000)}
-    document = thing(
-        **members, schemaDefinitions={f"s{i}": {"type": i, "enum": 3} for i in range(250)}
-    )
+    wrong = {"type": 1, "enum": 1, "items": 1, "oneOf": [1] * 60}
+    document = thing(schemaDefinitions={f"s{i}": wrong for i in range(250)})
     started = time.perf_counter()
-    problems(document)
-    assert time.perf_counter() - started < 2
+    assert len(problems(document)) == 100
+    assert time.perf_counter() - started < 1
+
+
+def test_bounds_of_numbers_and_lengths():
+    schema = {"multipleOf": 0, "minLength": -1, "maxItems": 1.5, "maxLength": 2.0, "enum": []}
+    found = problems(thing(schemaDefinitions={"s": schema}, support="x" * 3000))
+    assert found == {
+        "/support": "it must have at most 2048 characters",
+        "/schemaDefinitions/s/multipleOf": "it must be greater than 0",
+        "/schemaDefinitions/s/minLength": "it must be at least 0",
+        "/schemaDefinitions/s/maxItems": "it must be of the type integer",
+        "/schemaDefinitions/s/enum": "it must have items, at least 1",
+    }
 
 
 def test_errors_do_not_multiply_long_keys():
@@ -185,8 +185,8 @@ def test_what_is_wrong_is_shown_in_short():
         read(encoded(thing(schemaDefinitions=[long], title=["x" * 100], support="s" * 3000)))
     assert [each.hint for each in caught.value.problems] == [
         "it is an array of 1",
-        f'it is "{"s" * 59}…',
         "it is an array of 1",
+        f'it is "{"s" * 59}…',
     ]
 
 

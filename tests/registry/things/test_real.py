@@ -21,7 +21,7 @@ KNOWN = (
     "the member 'security' is missing",
     "the member 'securityDefinitions' is missing",
     "the member 'instance' is missing",
-    "it must have at least 1 character",
+    "it must have characters, at least 1",
     "it must be of the type object",
     "the variable 'subscriptionID' is not described",
     "two parts of the pattern could read the character 'h'",
