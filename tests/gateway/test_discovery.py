@@ -361,3 +361,24 @@ async def test_matching_says_how_well_services_fit(tmp_path) -> None:
         await one.change(applied("no", rule("deny", Action.DESCRIBE, names="r11/read")))
         answer = await one.ask("match", outputs={"t": "temperature sensor"}, least="plugin")
         assert [i["name"] for i in answer["items"]] == ["s/r21/read"]
+
+
+class Untouched:
+    """Stands in the place of the index and of what discovery knows: nobody may look at it."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise AssertionError(f"the index was asked for {name}")
+
+
+async def test_from_a_name_to_its_endpoints_the_index_is_never_asked(tmp_path) -> None:
+    async with asking(tmp_path, *ROOMS) as one:
+        index, facts = one.indexing.index, one.finding.facts
+        one.indexing.index = one.finding.facts = Untouched()
+        try:
+            route = one.site.view.find(Name("s/r11/read"))
+            assert route is not None
+            assert [t.provider for t in route.selection.targets()] == ["http"]
+            assert one.site.allowed(ANN, Action.DESCRIBE, route.name)
+            one.finding.latencies.ended(Exchange(route.name), Status.OK, 0.01)
+        finally:
+            one.indexing.index, one.finding.facts = index, facts
