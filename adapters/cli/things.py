@@ -21,9 +21,8 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A JSON file; - is st
 
 def list_things(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10_000,
-    sort: Annotated[
-        str, typer.Option(help="id, title, created, modified or expires; - before it turns it.")
-    ] = "id",
+    sort: Annotated[str, typer.Option(help="id, title, created, modified or expires.")] = "id",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The last one first.")] = False,
     url: Url = DEFAULT_URL,
     token: Token = "",
     token_file: TokenFile = None,
@@ -31,7 +30,7 @@ def list_things(
 ) -> None:
     """List what is described, as far as you may know of it."""
     client = connect(url, token, token_file)
-    order = {"sort_by": sort.removeprefix("-"), "sort_order": "desc" if sort[:1] == "-" else "asc"}
+    order = {"sort_by": sort, "sort_order": "desc" if reverse else "asc"}
     items: list[dict[str, Any]] = []
     offset: int | None = 0
     while offset is not None and len(items) < limit:

@@ -185,7 +185,7 @@ def test_commands(running_site, tmp_path):
     put = running_site.cli("thing", "put", str(file))
     assert (put.returncode, put.stdout.strip()) == (0, id_)
     assert "created; it is called by localhost/things/" in put.stderr
-    listed = running_site.cli("thing", "list", "--sort", "-modified")
+    listed = running_site.cli("thing", "list", "--sort", "modified", "--reverse")
     assert listed.stdout.splitlines()[1].split()[:2] == [id_, "Lamp"]
     patch = running_site.cli("thing", "patch", id_, "-", stdin='{"title": "Torch"}')
     assert patch.returncode == 0, patch.stderr
