@@ -62,7 +62,7 @@ DISCOVERY: Final = (
         "thing list",
         things.list_things,
         FINDING,
-        ("hilum thing list", "hilum thing list --sort=-modified --output json"),
+        ("hilum thing list", "hilum thing list --sort modified --reverse --output json"),
     ),
     Command(
         "thing get",

@@ -58,7 +58,6 @@ def test_every_command_is_here():
     expected |= {"discover", "query"}
     assert {words[0] for words in commands() if len(words) == 1} == expected
     assert {words for words in commands() if len(words) == 2} == {
-        *(("thing", name) for name in ("list", "get", "put", "patch", "delete")),
         ("endpoint-secret", "put"),
         ("endpoint-secret", "list"),
         ("endpoint-secret", "delete"),
