@@ -4,8 +4,9 @@ An ontology is Turtle. Everything of it is read and counted before it is in the 
 the index is built anew beside the one in use.
 """
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import Struct, to_builtins
 
@@ -15,7 +16,6 @@ from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import (
     Request,
     answer,
-    aside,
     invalid,
     media_type,
     options_of,
@@ -33,6 +33,8 @@ from registry.ontology.difference import difference
 from registry.ontology.turtle import Summary, summary
 from registry.ontology.vocabulary import ONTOLOGIES
 from registry.problems import InvalidDocument, Problem, quoted
+
+T = TypeVar("T")
 
 MOST: Final = 64
 """Ontologies that operators may load."""
@@ -85,6 +87,8 @@ class OntologiesObject:
         self._site = site
         self._given = given
         self._indexing = indexing
+        self._reading = asyncio.Lock()
+        self._sizes: dict[str, tuple[str, int]] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the methods by name."""
@@ -104,18 +108,16 @@ class OntologiesObject:
     async def list(self, call: Call, _: Route, __: bytes) -> Result:
         """Return the ontologies in use, and how far the index is."""
         require(self._site, call, Action.ADMINISTER, call.name)
-        unread = self._indexing.index.unread
+        loaded = self._site.catalog.ontologies
         rows = [
-            *(_row(n, t, "program", unread) for n, t in self._given.core.items()),
+            *(self._row(n, t, "program") for n, t in self._given.core.items()),
+            *(self._row(n, f.text, "file", path=str(f.path)) for n, f in self._given.files.items()),
             *(
-                _row(n, f.text, "file", unread, path=str(f.path))
-                for n, f in self._given.files.items()
-            ),
-            *(
-                _row(n, r.text, "loaded", unread, owner=r.owner, revision=r.revision)
-                for n, r in sorted(self._site.catalog.ontologies.items())
+                self._row(n, r.text, "loaded", owner=r.owner, revision=r.revision)
+                for n, r in sorted(loaded.items())
             ),
         ]
+        self._sizes = {row.name: self._sizes[row.name] for row in rows}
         return answer({"items": to_builtins(rows), "index": self._index()})
 
     async def load(self, call: Call, _: Route, payload: bytes) -> Result:
@@ -167,7 +169,7 @@ class OntologiesObject:
         new, told = await self._read(call, payload)
         old = self._site.catalog.ontologies.get(new.name)
         before = old.text if old is not None else ""
-        found = await aside(lambda: difference(before, new.text))
+        found = await self._aside(lambda: difference(before, new.text))
         revision = old.revision if old is not None else 0
         said = {"name": new.name, "revision": revision, "summary": to_builtins(told)}
         return answer({**said, **to_builtins(found)})
@@ -185,23 +187,42 @@ class OntologiesObject:
         if media_type(call) in TURTLE:
             named = options_of(call, Named)
             _check_name(named.name, self._given)
-            told = await self._summary(payload)
-            return Read(Load(named.name, payload.decode(), named.revision), told)
+            told, text = await self._checked(payload)
+            return Read(Load(named.name, text, named.revision), told)
         if media_type(call) != "application/json":
             detail = f"{media_type(call)} is not read here: send text/turtle, its name in the query"
             raise Refusal(Status.UNSUPPORTED_TYPE, detail)
         asked = await read(call, payload, Load)
         _check_name(asked.name, self._given)
-        return Read(asked, await self._summary(asked.text.encode()))
+        told, _ = await self._checked(asked.text.encode())
+        return Read(asked, told)
 
-    async def _summary(self, data: bytes) -> Summary:
+    async def _checked(self, data: bytes) -> tuple[Summary, str]:
+        limits = self._given.limits
+        if len(data) > limits.bytes:
+            detail = f"an ontology may have at most {limits.bytes} bytes, this has {len(data)}"
+            raise Refusal(Status.TOO_LARGE, f"{detail}: split it, or raise ontology_bytes")
         try:
-            return await aside(lambda: summary(data, self._given.limits))
+            return await self._aside(lambda: (summary(data, limits), data.decode()))
         except InvalidDocument as error:
-            status = invalid(error)
-            if len(data) > self._given.limits.bytes:
-                raise Refusal(Status.TOO_LARGE, str(error)) from error
-            raise status from error
+            raise invalid(error) from error
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Do what takes long in a thread, one at a time, beside that of other documents."""
+        async with self._reading:
+            return await asyncio.to_thread(work)
+
+    def _row(self, name: str, text: str, source: str, **how: Any) -> Row:
+        problem = self._indexing.index.unread.get(name, "")
+        size = self._size(name, text)
+        return Row(name, ONTOLOGIES + name, source, size, problem=problem, **how)
+
+    def _size(self, name: str, text: str) -> int:
+        """Return how many bytes a text has; found once for each."""
+        known = self._sizes.get(name)
+        if known is None or known[0] is not text:
+            known = self._sizes[name] = (text, len(text.encode()))
+        return known[1]
 
     def _index(self) -> dict[str, Any]:
         indexing = self._indexing
@@ -230,8 +251,3 @@ def _check_name(name: str, given: Given) -> None:
         why = "comes from the settings ([registry] ontologies): choose another name"
     if why:
         raise invalid(InvalidDocument(Problem(f"{quoted(name)} {why}", "name", 1, 1)))
-
-
-def _row(name: str, text: str, source: str, unread: dict[str, str], **how: Any) -> Row:
-    problem = unread.get(name, "")
-    return Row(name, ONTOLOGIES + name, source, len(text.encode()), problem=problem, **how)
