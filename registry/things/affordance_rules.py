@@ -13,6 +13,8 @@ from registry.things.schema import OPS
 KINDS: Final = ("properties", "actions", "events")
 MAX_PATTERNS: Final = 256
 """Patterns in the schemas of one description."""
+MAX_HOSTS: Final = 32
+"""Hosts that one thing is at; each is looked for in all that is shown of it."""
 WRITE: Final = ";write"
 OBSERVE: Final = ";observe"
 READ: Final = ";read"
@@ -43,6 +45,7 @@ class Affordances:
         self._base = base if isinstance(base, str) else ""
         self._shared = dict_of(document.get("uriVariables"))
         self._patterns = 0
+        self._hosts: set[str] = set()
 
     def check(self) -> None:
         """Check them all."""
@@ -124,7 +127,13 @@ class Affordances:
             if name not in variables:
                 hint = "describe it in uriVariables"
                 self._found.add(path, f"the variable {name!r} is not described", hint)
-        if addresses.resolve(self._base, template.href) is None:
+        whole = addresses.resolve(self._base, template.href)
+        known = len(self._hosts)
+        self._hosts.add(addresses.host_of(whole or ""))
+        if known == MAX_HOSTS < len(self._hosts):
+            hint = "describe its parts as things of their own"
+            self._found.add(path, f"the forms lead to more than {MAX_HOSTS} hosts", hint)
+        if whole is None:
             hint = "write a whole address, or a base"
             self._found.add(path, f"{href[:200]!r} is relative, and there is no base", hint)
 

@@ -311,6 +311,18 @@ def test_addresses_that_are_refused(href: str, message: str):
     assert found["/properties/p/forms/0/href"] == message
 
 
+def test_a_thing_is_at_few_places():
+    def at(hosts: int) -> dict:
+        affordances = {
+            f"p{i}": {"forms": [{"href": f"http://h{i}.test/"}] * 2} for i in range(hosts)
+        }
+        return thing(properties=affordances)
+
+    assert read(encoded(at(32)))
+    message = "the forms lead to more than 32 hosts"
+    assert problems(at(40)) == {"/properties/p32/forms/0/href": message}
+
+
 def test_secrets_in_other_addresses():
     oauth = {"scheme": "oauth2", "flow": "code", "token": "https://u:p@login.test/"}
     document = thing(
