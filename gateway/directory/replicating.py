@@ -52,10 +52,11 @@ class Replicating:
             return
         if delta.whole:
             self._again = asyncio.get_running_loop().create_task(self.refill())
-        elif self._held is not None:
+            return
+        if self._held is not None:
             self._held.append(delta)
-        else:
-            self._send(delta)
+        # Also while a file is written: what is gone must not be found in the replica of before.
+        self._send(delta)
 
     def _send(self, delta: IndexDelta) -> None:
         cleared = tuple(graph.value for graph in delta.cleared)

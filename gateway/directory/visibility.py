@@ -103,14 +103,18 @@ class Visibility:
             seen.total.discard(name)
             return
         seen.total.add(name)
-        may = self._site.allowed
-        if not may(seen.principal, Action.DESCRIBE, name):
+        if not self._may(seen.principal, name):
             seen.hidden.add(name)
             return
         members = self._members(name)
-        unseen = tuple(m for m in members if not may(seen.principal, Action.DESCRIBE, m))
+        unseen = tuple(m for m in members if not self._may(seen.principal, m))
         if unseen:
             seen.partial[name] = tuple(graph_of(member).value for member in unseen)
+
+    def _may(self, principal: Principal, name: Name) -> bool:
+        """Decide by the owner in the catalog: the View may follow in a moment only."""
+        owner = self._site.catalog.owner_of(name)
+        return self._site.plane.access.check(principal, Action.DESCRIBE, name, owner).allowed
 
     def _members(self, name: Name) -> Iterable[Name]:
         record = self._site.catalog.names.get(name)

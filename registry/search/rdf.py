@@ -74,10 +74,11 @@ class Replica:
             for quad in list(store.quads_for_pattern(None, None, term)):
                 store.remove(quad)
 
-    def keep(self, graphs: Iterable[str]) -> None:
-        """Keep nothing but some graphs."""
+    def keep(self, graphs: Iterable[str], common: str) -> None:
+        """Keep nothing but some graphs, and those whose IRIs begin with ``common``."""
         kept = Store()
-        for graph in map(NamedNode, graphs):
+        shared = [g for g in self._store.named_graphs() if str(g).startswith(f"<{common}")]
+        for graph in (*map(NamedNode, graphs), *shared):
             for quad in self._store.quads_for_pattern(None, None, None, graph):
                 kept.add(quad)
                 kept.add(Quad(quad.subject, quad.predicate, quad.object))

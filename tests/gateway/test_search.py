@@ -1,5 +1,6 @@
 """Search at a site: what is seen follows changes and rights, also while a query waits."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 
@@ -212,6 +213,33 @@ async def test_a_new_index_takes_the_place_of_the_replica(tmp_path):
         label = "SELECT (STR(?l) AS ?name) { <urn:x:Lamp> rdfs:label ?l }"
         assert await one.names(label) == ["Lamp"]
         assert await one.names() == ["s/a"]
+
+
+async def test_who_may_see_little_sees_ontologies_all_the_same(tmp_path):
+    async with asking(tmp_path, *(thing(f"s/o{n}") for n in range(5))) as one:
+        text = "<urn:x:Lamp> <http://www.w3.org/2000/01/rdf-schema#label> 'Lamp' ."
+        await one.change(OntologyLoaded(OntologyRecord("lamps", "user:op", text, 1)))
+        await one.engine.replicating._indexing.wait()
+        label = "SELECT (STR(?l) AS ?name) { <urn:x:Lamp> rdfs:label ?l }"
+        assert await one.names(label) == ["Lamp"]
+        assert await one.names() == []
+        await one.change(sees("one", "s/o1/**"))
+        assert (await one.names(), await one.names(label)) == (["s/o1"], ["Lamp"])
+
+
+async def test_what_goes_while_the_replica_is_written_anew_is_gone(tmp_path):
+    async with asking(tmp_path, thing("s/a"), thing("s/b")) as one:
+        await one.change(sees("a", "s/a/**"))
+        assert await one.names() == ["s/a"]
+        replicating = one.engine.replicating
+        await one.change(registered(thing("s/c"), instance="c"))
+        again = asyncio.create_task(replicating.refill())
+        await asyncio.sleep(0)
+        await one.change(Deregistered(RegistrationId("Things", "1", "c")))
+        assert await one.names() == ["s/a"]
+        await again
+        assert await one.names() == ["s/a"]
+        assert one.engine.held.generation == replicating._indexing.generation
 
 
 async def test_an_index_that_is_being_built_is_waited_for(tmp_path):

@@ -129,7 +129,7 @@ def test_no_query_finds_what_is_hidden(query, way):
     if way == "hide":
         made.hide([A], [f"{A}/m"])
     elif way == "keep":
-        made.keep([B])
+        made.keep([B], "urn:ontology:")
         made.hide((), [f"{A}/m"])
     else:
         made.hide((), [f"{A}/m"])
@@ -137,6 +137,14 @@ def test_no_query_finds_what_is_hidden(query, way):
     assert not found & {"m", f"{A}/m"}, query
     if way != "member":
         assert A not in rows(made, "SELECT ?g { GRAPH ?g {} }"), query
+
+
+def test_what_all_may_see_is_kept():
+    made = replica()
+    made.apply((), b'<urn:x> <urn:p> "all" <urn:ontology:x> .')
+    made.keep([], "urn:ontology:")
+    assert rows(made, "SELECT ?o { ?s ?p ?o }") == [["all"]]
+    assert rows(made, "SELECT ?g { GRAPH ?g {} }") == [["urn:ontology:x"]]
 
 
 def test_a_dataset_only_narrows():
