@@ -61,6 +61,7 @@ class _Prepared(NamedTuple):
     """A description that was decided on and may be planned."""
 
     id: str
+    peer: str
     text: str
     name: Name
     obj: VirtualObject
@@ -184,9 +185,13 @@ class ThingsObject:
             )
         except InvalidThing as error:
             raise invalid_thing(error) from error
-        await admit(site, call, [obj], Action.REGISTER, self._check_endpoint)
+        peer = self._peer(call, id_)
+        await admit(
+            site, call, [obj], Action.REGISTER, lambda url, _: self._check_endpoint(url, peer)
+        )
         return _Prepared(
             id_,
+            peer,
             thing.text,
             name,
             obj,
@@ -196,6 +201,15 @@ class ThingsObject:
             anonymous,
             warnings,
         )
+
+    def _peer(self, call: Call, id_: str) -> str:
+        """Return whose address a description may lead to: its owner's, whoever changes it."""
+        catalog = self._site.catalog
+        known = catalog.things.get(id_)
+        if known is None or known.owner == call.principal.id:
+            return call.peer
+        registration = catalog.registrations.get(known.registration)
+        return call.peer if registration is None else registration.peer
 
     async def _write(self, call: Call, new: _Prepared, asked: Options) -> Result:
         """Enter a description and its registration, if what was asked holds then."""
@@ -217,7 +231,7 @@ class ThingsObject:
             registration = Registration(
                 id=thing.registration,
                 owner=thing.owner,
-                peer=call.peer,
+                peer=new.peer,
                 lease=0,
                 generation=catalog.next_generation(),
                 objects=(new.obj,),

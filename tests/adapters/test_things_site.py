@@ -260,3 +260,13 @@ def test_the_affordances_of_a_plain_description_are_names(running_site, director
     finally:
         device.shutdown()
         device.server_close()
+
+
+def test_an_administrator_changes_what_leads_to_its_owners_address(running_site, directory):
+    """The registration stays with its owner, whoever mends it."""
+    owner = registrant(running_site, "td-carl")
+    id_ = owner.made()
+    assert directory.ask("PATCH", path_of(id_), {"title": "Mended"}, PATCH).status == 204
+    listed = running_site.ask("registry/registrations", {"limit": 1000})["items"]
+    assert ("Lamp", "user:td-carl") in [(each["microservice"], each["owner"]) for each in listed]
+    assert owner.get(id_, "?view=submitted").json()["title"] == "Mended"
