@@ -83,6 +83,10 @@ def test_a_person_logs_in_sees_their_page_and_logs_out(browser, site, provider):
     assert browser.run("return document.cookie") == ""
     browser.size(380, 800)
     assert browser.run("return document.body.scrollWidth <= window.innerWidth"), "it fits"
+    browser.click("a[href='/services/Weather']")
+    assert browser.text("h1") == "Weather"
+    assert "Thing Description" in browser.text(".formats")
+    browser.go(site.control)
     browser.click("button")
     browser.find("a.button")
     assert browser.url == f"{site.control}/"

@@ -1,9 +1,12 @@
 """Whatever a valid manifest says, every format can be made of it, and read back."""
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
-from hypothesis import assume, given
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from registry.describe import describe_microservice
@@ -12,12 +15,15 @@ from registry.index.rdf import parsed
 from registry.manifest import decode_manifest
 from registry.model import Registration, RegistrationId
 from registry.names import Name
+from registry.renderings.asyncapi import render_asyncapi
 from registry.renderings.formats import FORMATS, MAX_ACCEPT, NAMES, named, negotiated
 from registry.renderings.samples import sample
 from registry.renderings.schema_rows import ROWS, rows_of
 from registry.renderings.shown import Shown
+from tests.npm import installed
 from tests.registry.renderings.examples import BASES, may, part
 from tests.registry.renderings.test_page import Page
+from tests.support import require_program
 
 TEXT = st.text(max_size=12)
 KEYS = st.text(st.characters(codec="utf-8"), max_size=6)
@@ -122,6 +128,30 @@ def test_every_format_of_any_valid_manifest_reads_back(objects, deployment):
     xml = set(map(str, parsed(made["rdfxml"], "application/rdf+xml")))
     assert len(turtle) == len(xml)
     assert bool(turtle) == bool(shown.parts)
+
+
+@pytest.mark.full
+def test_asyncapis_own_parser_takes_any_of_them():
+    documents: list[bytes] = []
+
+    @settings(max_examples=40)
+    @given(st.lists(OBJECTS, min_size=1, max_size=2))
+    def collect(objects):
+        document = json.loads(render_asyncapi(shown_of(objects, "edge")))
+        documents.append(json.dumps(document).encode())
+
+    collect()
+    done = subprocess.run(
+        [require_program("node"), "check.mjs"],
+        cwd=installed(Path(__file__).parent / "asyncapi"),
+        input=b"\n".join(documents),
+        capture_output=True,
+        timeout=300,
+        check=True,
+    )
+    answers = list(map(json.loads, done.stdout.splitlines()))
+    assert len(answers) == len(documents)
+    assert [each["errors"] for each in answers if each["errors"]] == []
 
 
 @given(SCHEMAS)
