@@ -89,18 +89,18 @@ def test_hostile_texts(data: bytes, message: str):
 
 def test_ten_megabytes_are_refused_at_once():
     document = encoded(thing(description="x" * 10_000_000))
-    started = time.perf_counter()
+    started = time.process_time()
     assert "more than the 1048576 allowed" in problems(document)[""]
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_a_large_description_takes_little_time():
     affordance = {"type": "object", "forms": [{"href": "x"}], "properties": {}}
     affordance["properties"] = {f"p{i}": {"type": "integer", "minimum": 0} for i in range(30)}
     document = encoded(thing(properties={f"a{i}": affordance for i in range(100)}))
-    started = time.perf_counter()
+    started = time.process_time()
     read(document)
-    assert time.perf_counter() - started < 2, len(document)
+    assert time.process_time() - started < 2, len(document)
 
 
 def test_numbers_that_others_cannot_read():
@@ -148,9 +148,9 @@ def test_pointers_where_keys_hold_dots_and_brackets():
 def test_many_errors_take_little_time():
     wrong = {"type": 1, "enum": 1, "items": 1, "oneOf": [1] * 60}
     document = thing(schemaDefinitions={f"s{i}": wrong for i in range(250)})
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(problems(document)) == 100
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_bounds_of_numbers_and_lengths():
@@ -174,9 +174,9 @@ def test_errors_do_not_multiply_long_keys():
 
 @pytest.mark.parametrize("text", ["a" * 60_000, "//" + "." * 60_000, "/" * 60_000, "a:" * 30_000])
 def test_texts_that_are_slow_to_look_through(text: str):
-    started = time.perf_counter()
+    started = time.process_time()
     viewed(thing(description=f"device.test {text}", **{"x:y": f"device.test {text}"}))
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_what_is_wrong_is_shown_in_short():
