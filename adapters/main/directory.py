@@ -155,6 +155,17 @@ class Directory:
                 "Thing Descriptions that were submitted",
                 lambda: {"": len(things)},
             ),
+            Gauge(
+                "hilum_descriptions_waiting",
+                "Descriptions that wait to be read in other vocabularies",
+                lambda: {"": self._extending.waiting},
+            ),
+            Gauge(
+                "hilum_descriptions_missed",
+                "Descriptions that were not: too many waited",
+                lambda: {"": self._extending.missed},
+                counts=True,
+            ),
         ]
 
     # Inside
