@@ -99,9 +99,11 @@ footer { border-top: 1px solid var(--line); padding-top: 1rem; font-size: .85rem
   td[data-head]::before { content: attr(data-head) ": "; color: var(--soft); font-size: .8rem; }
 }
 @media print {
-  :root { --ink: #000; --soft: #444; --paper: #fff; --sheet: #f4f4f4; --line: #bbb;
+  :root { color-scheme: light; font-size: 10pt; --ink: #000; --soft: #444;
+    --paper: #fff; --sheet: #f4f4f4; --line: #bbb;
     --accent: #000; --method: #000; --channel: #000; --good: #000; --bad: #000; }
-  body { font-size: 10pt; } .page { display: block; padding: 0; max-width: none; }
+  body { font-size: 1rem; } .page > header { margin-bottom: 1.5rem; }
+  .page { display: block; padding: 0; max-width: none; }
   .toc, .formats, details { display: none; }
   .member > header, h2, h3, h4 { break-after: avoid; } tr, pre { break-inside: avoid; }
   .meaning .type[href]::after { content: " <" attr(href) ">"; font-size: .8em; color: #444; }
