@@ -93,7 +93,7 @@ class Devices:
 
     async def drain(self, seconds: float) -> None:
         """Say goodbye to all clients."""
-        await asyncio.gather(self._mqtt.drain(seconds), self._coap.drain())
+        await asyncio.gather(self._mqtt.drain(seconds), self._coap.drain(min(seconds, 5.0)))
 
     def known(self, principal: str) -> Principal | None:
         """Return who this principal is by what a device shows instead of a token (OSCORE)."""

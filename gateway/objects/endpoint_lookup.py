@@ -4,6 +4,7 @@ What is found leads through the gateway: targets are names of this site. Who reg
 may ask for what it submitted (``view=submitted``). A caller finds what it may describe.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,9 @@ FILTERS: Final = 16
 PATH: Final = "/rd"
 """The path of the registration resources, over CoAP."""
 LINKS: Final = b"application/link-format"
+
+
+log = logging.getLogger("hilum.directory")
 
 
 class _Entry(NamedTuple):
@@ -125,7 +129,10 @@ class EndpointLookup:
         for _, _, registration in registered:
             entry = self._read.get(registration.id)
             if entry is None or entry.registration is not registration:
-                entry = self._read[registration.id] = _entry(registration)
+                entry = _entry(registration)
+                if entry is None:
+                    continue
+                self._read[registration.id] = entry
             yield entry
 
     def _forget(self, id_: RegistrationId) -> None:
@@ -187,12 +194,18 @@ class EndpointLookup:
         return tuple(shown)
 
 
-def _entry(registration: Registration) -> _Entry:
+def _entry(registration: Registration) -> _Entry | None:
+    """Read a registration; None if its object was destroyed, or if it is damaged."""
     endpoint = registration.endpoint
-    assert endpoint is not None
-    links = parse_links(endpoint.links.encode())
-    name = Name(registration.objects[0].name)
-    return _Entry(registration, endpoint, name, hosted(links, endpoint.base))
+    if endpoint is None or not registration.objects:
+        return None
+    try:
+        links = parse_links(endpoint.links.encode())
+        resources = hosted(links, endpoint.base)
+    except ValueError:
+        log.exception("the endpoint %s is damaged: it is not found", registration.id)
+        return None
+    return _Entry(registration, endpoint, Name(registration.objects[0].name), resources)
 
 
 def _joined(base: str, anchor: str) -> str:
