@@ -101,7 +101,7 @@ WRONG = [
     ("[egress.allowed]\nx = 1", "line 1: [egress] allowed is not a setting; did you mean allow?"),
     ('[log]\n"a\\u0007" = 1', '[log] "a\\u0007" is not a setting'),
     ("[log]\n" + "x" * 99 + " = 1", f'[log] "{"x" * 79}…" is not a setting'),
-    ("[[remote]]\nauthority='a'\nurl='http://a'\nkey=1", "line 4: [[remote]] 1 key is not a"),
+    ("[[remote]]\nauthority='a'\nurl='http://a'\ncolour=1", "line 4: [[remote]] 1 colour is not a"),
     # Types and ranges
     ("[http]\nport = 70000", "line 2: [http] port: expected `int` <= 65535"),
     ('[http]\nport = "80"', "line 2: [http] port: expected `int`, got `str`"),
@@ -211,6 +211,13 @@ def remote(authority: str, url: str, rest: str = "") -> str:
         (remote("a.", "http://[::1]"), '[[remote]] 1 authority: "a."'),
         (remote("a", "ftp://a"), "[[remote]] 1 url: the scheme 'ftp' is not supported"),
         (remote("a", "http://a"), "[[remote]] 1 url: a token would travel readably; use https"),
+        (remote("a", "http://[::1]", "follow = true"), "[[remote]] 1 follow: say who we are there"),
+        (remote("a", "http://[::1]", 'ca = "gone"'), "[[remote]] 1 ca: there is no file"),
+        (remote("a", "http://[::1]", 'key = "gone"'), "1 certificate: a certificate and its key"),
+        (
+            remote("a", "http://[::1]", "stale_seconds = 9\nforget_seconds = 8"),
+            "[[remote]] 1 forget_seconds: what is known is stale first",
+        ),
         (remote("a", "https://a", "token_file = 'no'"), "1 token_file: there is no file"),
     ],
 )
