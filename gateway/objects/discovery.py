@@ -3,7 +3,6 @@
 Whoever asks finds only what policy lets it describe, and pages are full all the same.
 """
 
-import asyncio
 from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, field
@@ -11,7 +10,7 @@ from msgspec import Meta, field
 from gateway.directory.finding import Facts, Finding
 from gateway.message import Call, Refusal, Status
 from gateway.objects.answers import Request, answer, read
-from gateway.objects.discovery_search import SLICE, Search, read_cursor
+from gateway.objects.discovery_search import Search, Turns, read_cursor
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
@@ -118,10 +117,14 @@ class DiscoveryObject:
         asked = await read(call, payload, Matching)
         facts = self._facts()
         wanted = _wanted(facts, asked)
+        turns = Turns()
+        candidates: list[Name] = []
+        for step in facts.profiles.candidates(wanted, facts.classes):
+            candidates = step or candidates
+            await turns.pause()
         found = []
-        for number, name in enumerate(facts.profiles.candidates(wanted, facts.classes)):
-            if number % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
+        for name in candidates:
+            await turns.pause()
             profile = facts.profiles.of.get(name)
             if profile is not None and self._may_see(call, name):
                 fits = match(profile, wanted, facts.classes)

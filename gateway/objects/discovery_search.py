@@ -4,6 +4,7 @@ import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -22,6 +23,8 @@ MEMBERS: Final = 64
 """Most members that are shown of one object."""
 SLICE: Final = 128
 """Objects that are looked at before others may run."""
+STEP: Final = 0.001
+"""Seconds of matching before others may run."""
 WINDOWS: Final = (64, 512, 4096)
 """Names that are joined at a time: few at first, then more."""
 Item: TypeAlias = dict[str, Any]
@@ -52,6 +55,19 @@ def read_cursor(text: str, asked: object) -> Cursor | None:
         detail = "the cursor belongs to another question: a page goes on with the same parameters"
         raise Refusal(Status.BAD_REQUEST, detail)
     return Cursor(ring, after)
+
+
+class Turns:
+    """Lets others run when this has run for a while."""
+
+    def __init__(self) -> None:
+        self._begin = perf_counter()
+
+    async def pause(self) -> None:
+        """Let others run if it is time."""
+        if perf_counter() - self._begin > STEP:
+            await asyncio.sleep(0)
+            self._begin = perf_counter()
 
 
 class Latency(NamedTuple):

@@ -1,6 +1,6 @@
 """The service profiles of members, and which of them may match what is wanted. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from registry.discovery.matching import Degree, Taxonomy, Wanted, degree_of
 from registry.model import Profile
@@ -30,17 +30,19 @@ class Profiles:
         if profiles:
             self._members[obj] = tuple(profiles)
 
-    def candidates(self, wanted: Wanted, classes: Taxonomy) -> list[Name]:
-        """Return the names of all members that may match, in their order, and of few others.
+    def candidates(self, wanted: Wanted, classes: Taxonomy) -> Iterator[list[Name] | None]:
+        """Yield None after each short step, then the names of all members that may match.
 
-        Of the outputs that are wanted the one that fewest members offer is looked at.
+        They are in their order, and few others among them: of the outputs that are wanted the
+        one that fewest members offer is looked at.
         """
         best: set[Name] | None = None
         for term in sorted(set(wanted.outputs.values())):
             offering: set[Name] = set()
-            for offered, names in self._offering.items():
+            for offered, names in list(self._offering.items()):
                 if degree_of(offered, term, classes) is not Degree.FAIL:
                     offering |= names
+                yield None
             if best is None or len(offering) < len(best):
                 best = offering
-        return sorted(self.of if best is None else best)
+        yield sorted(self.of if best is None else best)

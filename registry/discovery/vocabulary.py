@@ -1,6 +1,8 @@
 """The words of a site's ontologies: labels of terms, and where places are (WGS 84)."""
 
-from collections.abc import Collection, Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
 from itertools import islice
 from math import asin, cos, radians, sin, sqrt
 from typing import Final
@@ -18,8 +20,11 @@ EARTH: Final = 6_371_008.8
 MOST_LABELS: Final = 200_000
 MOST_LOCATED: Final = 4096
 """Places with coordinates that ``near`` looks at; ontologies may have more."""
-_AT_ONCE: Final = 1000
-"""Labels that one comparison of spellings takes."""
+_OF_ONE_START: Final = 2000
+"""Words that are known by how one of their parts begins."""
+_COMPARED: Final = 200
+"""Words whose spelling is compared with an unknown one: those with most beginnings in common."""
+_PARTS: Final = re.compile(r"[^\W_]+")
 
 
 class UnknownTerm(ValueError):
@@ -38,11 +43,15 @@ class Vocabulary:
         """IRIs by label, without regard to case."""
         self.coordinates: dict[str, tuple[float, float]] = {}
         """Latitude and longitude of places in degrees."""
+        self._by_start: dict[str, dict[str, None]] = {}
 
     def read(self, store: Rdf) -> Iterator[None]:
         """Take in what ontologies say; each step is short."""
         for subject, text in islice(_said(store, LABEL), MOST_LABELS):
-            self.labels.setdefault(text.strip().casefold(), set()).add(subject)
+            label = text.strip().casefold()
+            self.labels.setdefault(label, set()).add(subject)
+            self._note(label)
+            self._note(compact(subject))
             yield
         longitudes = dict(_said(store, _GEO + "long"))
         for subject, text in _said(store, _GEO + "lat"):
@@ -73,11 +82,10 @@ class Vocabulary:
 
     def alike(self, text: str) -> list[str]:
         """Return labels and prefixed names that are spelled most like a text, best first."""
-        best: list[str] = []
-        words = iter(self._words())
-        while some := list(islice(words, _AT_ONCE)):
-            best += near(text, some)
-        return near(text, best)
+        counts: Counter[str] = Counter()
+        for start in _starts(text):
+            counts.update(iter(self._by_start.get(start, ())))
+        return near(text, (word for word, _ in counts.most_common(_COMPARED)))
 
     def located(self, place: str, above: Above) -> str | None:
         """Return the nearest place with coordinates among a place and those that contain it."""
@@ -88,10 +96,11 @@ class Vocabulary:
         """Return the places with coordinates, the nearest first: metres and IRI."""
         return sorted((distance(where, at), place) for place, at in self.coordinates.items())
 
-    def _words(self) -> Iterable[str]:
-        yield from self.labels
-        for terms in self.labels.values():
-            yield from map(compact, terms)
+    def _note(self, text: str) -> None:
+        for start in _starts(text):
+            known = self._by_start.setdefault(start, {})
+            if len(known) < _OF_ONE_START:
+                known[text] = None
 
 
 def coordinates(text: str) -> tuple[float, float] | None:
@@ -113,6 +122,11 @@ def distance(one: tuple[float, float], other: tuple[float, float]) -> float:
     (lat1, lon1), (lat2, lon2) = (tuple(map(radians, point)) for point in (one, other))
     half = sin((lat2 - lat1) / 2) ** 2 + cos(lat1) * cos(lat2) * sin((lon2 - lon1) / 2) ** 2
     return 2 * EARTH * asin(min(1.0, sqrt(half)))
+
+
+def _starts(text: str) -> set[str]:
+    """Return how the first parts of a text begin, in two letters each."""
+    return {part.group()[:2] for part in islice(_PARTS.finditer(text.casefold()), 16)}
 
 
 def _said(store: Rdf, predicate: str) -> Iterator[tuple[str, str]]:
