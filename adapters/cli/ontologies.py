@@ -64,7 +64,7 @@ def list_ontologies(
     """List the ontologies in use: of the program, from files, and loaded ones."""
     client = connect(url, token, token_file)
     answer = client.ask("registry/ontologies", {})
-    columns = ("name", "source", "bytes", "revision", "owner", "problem")
+    columns: tuple[str, ...] = ("name", "source", "bytes", "revision", "owner", "problem")
     rows = [
         [one["name"], one["source"], one["bytes"], *(one.get(key) for key in columns[3:])]
         for one in answer["items"]

@@ -71,9 +71,9 @@ class Upstream:
             qos = self._binding(form, "mqv").get("qos")
             settings = [f"qos={qos}"] if str(qos) in ("0", "1", "2") else []
             settings += [] if answers else ["reply=none"]
-            url = said + ("?" + "&".join(settings) if settings else "")
-            _parsed_topic(url, source=False)
-            return Endpoint(url, security=security)
+            address = said + ("?" + "&".join(settings) if settings else "")
+            _parsed_topic(address, source=False)
+            return Endpoint(address, security=security)
         raise Unreachable(f"the scheme {scheme!r} is none that this site calls")
 
     def is_topic(self, form: Node) -> bool:
