@@ -21,10 +21,8 @@ from registry.terms import compact
 
 MEMBERS: Final = 64
 """Most members that are shown of one object."""
-SLICE: Final = 128
-"""Objects that are looked at before others may run."""
 STEP: Final = 0.001
-"""Seconds of matching before others may run."""
+"""Seconds of looking before others may run."""
 WINDOWS: Final = (64, 512, 4096)
 """Names that are joined at a time: few at first, then more."""
 Item: TypeAlias = dict[str, Any]
@@ -109,6 +107,7 @@ class Search:
     ) -> tuple[list[Item], Cursor | None]:
         """Return the next items, and where to go on, None at the end. Raises Refusal."""
         items: list[Item] = []
+        turns = Turns()
         first, after = self._begin(rings, cursor)
         for ring in rings[first:]:
             more = True
@@ -121,12 +120,10 @@ class Search:
                         if len(items) == limit:
                             return items, Cursor(ring.id, name)
                     self._looked += 1
-                    if self._looked % SLICE == 0:
-                        await asyncio.sleep(0)
+                    await turns.pause()
+                await turns.pause()
                 after = window.after
                 more = bool(after)
-                if more:
-                    await asyncio.sleep(0)
         return items, None
 
     def _begin(self, rings: Sequence[Ring], cursor: Cursor | None) -> tuple[int, str]:

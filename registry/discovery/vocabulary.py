@@ -18,7 +18,7 @@ _GEO: Final = PREFIXES["geo"]
 EARTH: Final = 6_371_008.8
 """Mean radius in metres (IUGG)."""
 MOST_LABELS: Final = 200_000
-MOST_LOCATED: Final = 4096
+MOST_LOCATED: Final = 1024
 """Places with coordinates that ``near`` looks at; ontologies may have more."""
 _OF_ONE_START: Final = 2000
 """Words that are known by how one of their parts begins."""
