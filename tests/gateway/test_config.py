@@ -191,6 +191,7 @@ WRONG = [
     ('[egress]\nallow = ["a b"]', '[egress] allow: "a b" is neither a network such as'),
     ('[egress]\nallow = [""]', '[egress] allow: "" is neither a network such as'),
     ('[egress]\nallow = ["a:b"]', '"a:b" is neither a network such as'),
+    ('[coap]\nunspoofable = ["10.0.0.1/8"]', '[coap] unspoofable: "10.0.0.1/8" is no network'),
 ]
 
 
