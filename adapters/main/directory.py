@@ -96,7 +96,7 @@ class Directory:
             serve_object(site, local, "registry", handlers)
 
         clock = asyncio.get_running_loop().time
-        self.followings = Followings(site, local, config, self.indexing, clock)
+        self.followings = Followings(site, local, config, self.indexing, self.finding.silent, clock)
 
     async def start(self) -> None:
         """Begin, once the change log is replayed."""

@@ -37,9 +37,12 @@ class Followings:
         local: LocalProvider,
         config: Config,
         indexing: Indexing,
+        silent: set[str],
         clock: Callable[[], float],
     ) -> None:
+        """``silent`` is told the authorities of the sites that do not answer."""
         self._indexing = indexing
+        self._silent = silent
         self._fetchers: list[Fetcher] = []
         self.sites: list[Following] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,6 +67,10 @@ class Followings:
         """Once a second."""
         for following in self.sites:
             following.look()
+            if following.state is State.STALE:
+                self._silent.add(following.authority)
+            else:
+                self._silent.discard(following.authority)
 
     def gauges(self) -> list[Gauge]:
         """What metrics show of it."""

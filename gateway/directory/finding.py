@@ -6,7 +6,7 @@ was read before goes on answering.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import chain
 from time import perf_counter
 
@@ -32,10 +32,11 @@ STEP = 0.001
 
 
 class Facts:
-    """What is known of everything that one index has."""
+    """What is known of everything that one index has; ``silent`` are sites that do not answer."""
 
-    def __init__(self, site: Site, index: Index) -> None:
+    def __init__(self, site: Site, index: Index, silent: Container[str] = ()) -> None:
         self.index = index
+        self.silent = silent
         self.closure = index.closure
         self.classes = Taxonomy(self.closure.superclasses)
         self.places = Taxonomy(self.closure.above)
@@ -87,6 +88,7 @@ class Finding:
     def __init__(self, site: Site, indexing: Indexing) -> None:
         self.facts: Facts | None = None
         self.latencies = Latencies()
+        self.silent: set[str] = set()
         self._site = site
         self._indexing = indexing
         self._dirty: dict[Name, None] = {}
@@ -131,7 +133,7 @@ class Finding:
 
     async def _read(self) -> None:
         """Read the index in steps; what changes meanwhile is looked at again."""
-        facts = Facts(self._site, self._indexing.index)
+        facts = Facts(self._site, self._indexing.index, self.silent)
         begin = perf_counter()
         for _ in facts.read():
             if perf_counter() - begin > STEP:

@@ -16,7 +16,7 @@ from gateway.site import Site
 from policy.model import Action, Principal
 from registry.discovery.postings import Member, Object, Question, Window
 from registry.discovery.rings import Ring
-from registry.names import Name
+from registry.names import Name, authority_of
 from registry.terms import compact
 
 MEMBERS: Final = 64
@@ -94,6 +94,7 @@ class Search:
         most: float,
     ) -> None:
         self._allowed = site.allowed
+        self._authority = site.authority
         self._latencies = latencies
         self._facts = facts
         self._principal = principal
@@ -161,6 +162,7 @@ class Search:
         return {
             "name": obj.name,
             "id": obj.id,
+            **self._abroad(obj.name),
             **({"title": obj.title} if obj.title else {}),
             "types": sorted(map(compact, obj.types)),
             **({"place": compact(obj.place)} if obj.place else {}),
@@ -168,6 +170,13 @@ class Search:
             "members": members,
             **({"moreMembers": True} if more else {}),
         }
+
+    def _abroad(self, name: Name) -> Item:
+        """Say of which other site an object is, and whether that does not answer now."""
+        authority = authority_of(name)
+        if authority == self._authority:
+            return {}
+        return {"site": authority, "stale": authority in self._facts.silent}
 
     def _members(self, obj: Object) -> Iterator[tuple[Member, Latency | None]]:
         """Yield the members that meet all and may be seen, with their latency."""

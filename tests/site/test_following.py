@@ -175,14 +175,22 @@ def test_a_caller_here_needs_the_right_to_describe_here(halves):
     assert page["items"] == []
 
 
+def abroad(half, other):
+    found = half.ask("registry/discover", {"type": "hilum:VirtualObject"})["items"]
+    return [(o["name"], o["stale"]) for o in found if o.get("site") == other.authority]
+
+
 def test_a_dead_site_is_stale_then_forgotten_then_back(halves):
     north, south = halves
     north.until(south, ["shared"])
+    assert abroad(north, south) == [("south.example/shared", False)]
     south.gateway.kill()
     north.until(south, ["shared"], "stale")
+    assert abroad(north, south) == [("south.example/shared", True)]
     began = time.monotonic()
     north.register("local")
     assert time.monotonic() - began < 2, "a dead site slows nobody"
     north.until(south, [], "unknown")
+    assert abroad(north, south) == []
     south.start()
     north.until(south, ["shared"])
