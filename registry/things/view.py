@@ -56,6 +56,10 @@ def view_of(name: Name, obj: VirtualObject, record: ThingRecord | None, bases: B
     first = bases.scheme("http") if bases.scheme("http") in used else min(used)
     view["securityDefinitions"] = {word: SECURITY[word] for word in SECURITY if word in used}
     view["security"] = [first]
+    for form in _forms(view):
+        # What holds for the whole thing needs no word in a form, and some clients read none there.
+        if form["security"] == [first]:
+            del form["security"]
     return view
 
 

@@ -74,7 +74,6 @@ def test_a_property_is_folded_back():
         "subprotocol": "sse",
         "op": ["observeproperty", "unobserveproperty"],
         "contentType": "text/plain",
-        "security": ["bearer_sc"],
     }
     assert observed[1]["subprotocol"] == "cov:observe"
     assert observed[2] == {
