@@ -76,8 +76,7 @@ def check(text: str) -> None:
         raise InvalidDocument(_syntax_problem(text, error)) from None
     except (ValueError, RecursionError):
         raise InvalidDocument(next(_Scanner(text).problems())) from None
-    levels = map(_LEVEL.__getitem__, _ALL_BUT_BRACKETS.sub("", text))
-    if max(itertools.accumulate(levels), default=0) > MAX_DEPTH or _is_torn(text, plain):
+    if _is_deep(text) or _is_torn(text, plain):
         raise InvalidDocument(next(_Scanner(text).problems()))
 
 
@@ -137,6 +136,14 @@ class JsonPositions:
 def _skip(text: str, at: int) -> int:
     found = _SPACE.match(text, at)
     return found.end() if found else at
+
+
+def _is_deep(text: str) -> bool:
+    """Whether there are more levels than `MAX_DEPTH`; with fewer brackets there cannot be."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    levels = map(_LEVEL.__getitem__, _ALL_BUT_BRACKETS.sub("", text))
+    return max(itertools.accumulate(levels), default=0) > MAX_DEPTH
 
 
 def _is_torn(text: str, plain: object) -> bool:

@@ -6,6 +6,7 @@ What other parsers quietly repair is refused here: user information, backslashes
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
@@ -111,6 +112,7 @@ def _begins(path: str, prefix: str, *, guess: bool) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)  # the forms of one thing lead to the same host, again and again
 def _authority(authority: str, default: int) -> tuple[str, int]:
     if "@" in authority:
         raise InvalidUrl("user information before '@' is not allowed: remove it")

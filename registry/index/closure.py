@@ -79,6 +79,11 @@ class Closure:
             known = self._means[iri] = self._meaning(iri)
         return known
 
+    def implies(self, iri: str) -> bool:
+        """Whether a property implies any but itself."""
+        known = self.meaning(iri)
+        return len(known.forward) > 1 or bool(known.backward)
+
     def types_of(self, iri: str) -> frozenset[str]:
         """Return the classes that ontologies give an individual, without what contains them."""
         return frozenset(self._types.get(iri, ()))

@@ -177,11 +177,10 @@ def inferred(quads: Iterable[Quad], graph: Iri, closure: Closure) -> Iterator[Qu
     for triple in said:
         if triple[1] == TYPE:
             fresh |= {(triple[0], TYPE, above) for above in closure.superclasses(triple[2])}
-        else:
+        elif closure.implies(triple[1]):
             fresh |= {each for each in closure.consequences([triple]) if each[0] in own}
-    for subject, name, value in [*said, *fresh]:
-        if name == PLACE:
-            fresh |= {(subject, WITHIN, above) for above in closure.above(value)}
+    for subject, _, value in [each for each in (*said, *fresh) if each[1] == PLACE]:
+        fresh |= {(subject, WITHIN, above) for above in closure.above(value)}
     for subject, name, value in fresh - said:
         yield Quad(Iri(subject), Iri(name), Iri(value), graph)
 

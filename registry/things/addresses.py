@@ -1,7 +1,8 @@
 """Where forms lead: references to a base (RFC 3986, 5.2) and URI templates (RFC 6570). Pure."""
 
 import re
-from typing import Final, NamedTuple, cast
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 _URI = re.compile(
@@ -13,6 +14,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 MAX_VARIABLES: Final = 64
 """Variables of one template: what an endpoint takes."""
 
+MAX_KNOWN: Final = 256
+"""Characters of a URI whose parts are remembered: each is asked for several times."""
+_Parts: TypeAlias = tuple[str | None, str | None, str, str | None, str | None]
 _SAFE: Final = "!#$%&'()*+,/:;=?@[]~{}"
 
 
@@ -100,7 +104,16 @@ def scheme_of(uri: str) -> str:
     return (_parts(uri)[0] or "").lower()
 
 
-def _parts(uri: str) -> tuple[str | None, str | None, str, str | None, str | None]:
+def _parts(uri: str) -> _Parts:
+    return _known(uri) if len(uri) <= MAX_KNOWN else _taken(uri)
+
+
+@lru_cache(maxsize=1024)
+def _known(uri: str) -> _Parts:
+    return _taken(uri)
+
+
+def _taken(uri: str) -> _Parts:
     match = cast("re.Match[str]", _URI.fullmatch(uri))  # Every text is a reference in form.
     scheme, authority, path, query, fragment = match.groups()
     return scheme, authority, path, query, fragment

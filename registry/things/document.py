@@ -25,7 +25,7 @@ MAX_PATH: Final = 2048
 
 _SMALL: Final = 16 * 1024
 _MOST: Final = 2.0**63
-_LARGE = re.compile(r"[eE]\+?\d{2}|\d{19}")
+_LARGE = re.compile(r"[0-9](?:[0-9]{18}|[eE]\+?[0-9]{2})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ class Findings:
             hint = "remove what stands before '@'; a site keeps it with: hilum endpoint-secret put"
             self.add(path, "an address must hold no user and no password", hint)
         query = addresses.query_of(uri)
-        for name, value in parse_qsl(query, max_num_fields=1000) if query.count("&") < 999 else ():
+        if not query or query.count("&") >= 999:
+            return
+        for name, value in parse_qsl(query, max_num_fields=1000):
             word = re.sub(r"[^a-z]", "", name.lower())
             if _SECRET_QUERY.search(word) and not value.startswith("{"):
                 hint = "remove it; a site keeps it with: hilum endpoint-secret put"
