@@ -38,7 +38,7 @@ _PAGE: Final = (
     b"Content-Security-Policy: %b\r\n" % POLICY.encode(),
     b"Referrer-Policy: no-referrer\r\n",
 )
-QUICK: Final = ("json", "text")
+QUICK: Final = ("json",)
 """Formats that are made at once; what others need may take longer, and is made in a thread."""
 
 
