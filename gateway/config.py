@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from gateway.directory.ontologies import problems_of as ontology_problems
 from gateway.settings import Coap, Config, Directory, Issuer, Listen, Remote
 from gateway.strict_toml import MAX_FILE, ConfigError, parse
 from registry.names import InvalidName, parse_authority
@@ -52,6 +51,9 @@ def load(path: Path | None = None) -> Config:
 
 def check(config: Config) -> None:
     """Raise ConfigError for what is wrong together, unsafe, or not there on this machine."""
+    # What reads Turtle takes a while to import, and a client needs none of this.
+    from gateway.directory.ontologies import problems_of as ontology_problems
+
     problems = [
         *_site_problems(config),
         *_listen_problems("http", config.http),

@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from adapters.cli.offline import append_offline
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, say, show
 from adapters.cli.policies import pairs
@@ -141,6 +140,8 @@ def _offline(
     state: Path, principal: str, kind: str, attributes: dict[str, str], request: bytes, days: int
 ) -> tuple[dict[str, Any], bytes]:
     """Sign a request and write the record of it into the log."""
+    from adapters.cli.offline import append_offline  # the store is needed only here
+
     if not is_kind(kind):
         refuse(f"{kind!r} is no kind", status=Status.INVALID)
     issued = _attempt(lambda: _folder(state).certify(request, principal, days))

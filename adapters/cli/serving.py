@@ -18,7 +18,6 @@ from adapters.cli.logs import set_up_logging
 from adapters.cli.options import ADMIN_TOKEN, DEFAULT_URL, refuse
 from adapters.cli.output import Format, data, note, say, show
 from gateway.config import check, load
-from gateway.directory.ontologies import Given
 from gateway.message import Status
 from gateway.ports import StoreError
 from gateway.settings import Coap, Config, Listen, Mqtt, default_state
@@ -99,6 +98,8 @@ def check_config(config: ConfigFile = None, output: Form = Format.TABLE) -> None
     """Check the configuration, and print what is in force with all defaults."""
     settings = _configuration(config)
     _checked(settings, config)
+    from gateway.directory.ontologies import Given
+
     try:
         Given(settings.registry).read()
     except ConfigError as error:

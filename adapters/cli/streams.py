@@ -6,11 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adapters.cli.options import DEFAULT_URL, Output, Token, TokenFile, Url, connect, refuse
 from adapters.cli.output import Format, data, note, printable
@@ -18,6 +17,9 @@ from adapters.cli.yaml import to_yaml
 from adapters.client import Client, Problem, ServerEvent
 from gateway.message import EventId, Status
 from gateway.subscriptions import parse_event_id
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PATIENCE = 10.0
 """Most seconds between two attempts to connect again."""
@@ -169,7 +171,10 @@ def _sleep_until(moment: float) -> None:
         time.sleep(left)
 
 
-def _progress() -> Progress:
+def _progress() -> "Progress":
+    # It takes longer to import than the rest of rich, for one command.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     console = Console(stderr=True)
     return Progress(
         TextColumn("replaying {task.description}"),
