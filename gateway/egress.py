@@ -14,6 +14,8 @@ from registry.urls import parse_url
 NOBODY: Final = "0.0.0.0"  # noqa: S104 (nothing is bound)
 """The peer of a caller whose address is not known: it has no address of its own to bind."""
 
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -91,7 +93,8 @@ class Egress:
 
     def _refuse(self, address: Address, origin: Origin) -> str | None:
         where = f"{address}:{origin.port}"
-        if address.is_link_local or address.is_multicast or address.is_unspecified:
+        inner = _carried(address)
+        if inner.is_link_local or inner.is_multicast or inner.is_unspecified:
             return f"{where} is a link-local, multicast or unspecified address: never a target"
         if origin.port in self._own_ports and (address.is_loopback or _can_bind(address)):
             return f"{where} is a listener of this site: a loop"
@@ -124,6 +127,18 @@ def _plain(text: str) -> Address:
     address = ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def _carried(address: Address) -> Address:
+    """Return the IPv4 address that a translator or tunnel on the way would send to, or itself.
+
+    NAT64 (RFC 6052) and 6to4 (RFC 3056) lead to link-local addresses of IPv4, too.
+    """
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            return IPv4Address(int(address) & 0xFFFF_FFFF)
+        return address.sixtofour or address
+    return address
 
 
 def _can_bind(address: Address) -> bool:

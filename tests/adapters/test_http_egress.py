@@ -49,6 +49,8 @@ def verdict(
         "::ffff:0.0.0.0",
         "224.0.0.1",
         "ff02::1",
+        "64:ff9b::169.254.169.254",
+        "2002:a9fe:a9fe::1",
     ],
 )
 def test_never_a_target(address: str, peer: str):
