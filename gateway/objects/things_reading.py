@@ -4,7 +4,8 @@ Whoever asks sees only what policy lets it describe.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -96,7 +97,8 @@ class ReadingObject:
         asked = await read(call, payload, Things)
         if asked.offset < 0 or asked.limit < 1:
             raise Refusal(Status.BAD_REQUEST, "offset is at least 0, limit at least 1")
-        ids = await self._sorted(call, asked)
+        known = [id_ async for id_ in leisurely(self._views.ids(call.principal))]
+        ids = await self._sorted(known, asked)
         limit = min(asked.limit, PAGE)
         items: list[bytes] = []
         size, at = 0, asked.offset
@@ -115,7 +117,7 @@ class ReadingObject:
         page = {
             "items": [msgspec.Raw(item) for item in items],
             "total": len(ids),
-            "etag": f'"{self._feed.head}"',
+            "etag": f'"{await self._state(known)}"',
             "next": at if more else None,
         }
         return Result(msgspec.json.encode(page))
@@ -128,8 +130,7 @@ class ReadingObject:
         record = None if name is None else self._views.record(name)
         if name is None or view is None:
             raise Refusal(Status.NOT_FOUND, f"there is no description {asked.id!r} here")
-        tag = f'"m{self._generation(name)}"' if record is None else etag_of(record)
-        fields = (f"ETag: {tag}\r\n".encode(),)
+        fields = (f"ETag: {self._tag(name)}\r\n".encode(),)
         if not asked.view:
             if isinstance(information := view.get("registration"), dict):
                 information["retrieved"] = rfc3339(int(self._site.time() * 1000))
@@ -158,7 +159,7 @@ class ReadingObject:
         items: list[dict[str, Any]] = []
         limit = max(1, min(asked.limit, PAGE))
         while len(items) < limit and (found := feed.after(at)):
-            for change in found:
+            async for change in leisurely(found):
                 if asked.diff:
                     await asyncio.sleep(0)
                 at = change.at
@@ -172,9 +173,21 @@ class ReadingObject:
 
     # Inside
 
-    async def _sorted(self, call: Call, asked: Things) -> list[str]:
+    async def _state(self, ids: Sequence[str]) -> str:
+        """Return what changes with these descriptions, and with nothing that is hidden."""
+        digest = blake2b(digest_size=8)
+        async for id_ in leisurely(ids):
+            name = self._views.name_of(id_)
+            digest.update(f"{id_} {'' if name is None else self._tag(name)}\n".encode())
+        return digest.hexdigest()
+
+    def _tag(self, name: Name) -> str:
+        """Return the entity tag of an object's description."""
+        record = self._views.record(name)
+        return f'"m{self._generation(name)}"' if record is None else etag_of(record)
+
+    async def _sorted(self, ids: list[str], asked: Things) -> list[str]:
         """Return the ids that may be seen, in the order that was asked for."""
-        ids = [id_ async for id_ in leisurely(self._views.ids(call.principal))]
         if asked.sort_by not in SORTABLE or asked.sort_order not in ("asc", "desc"):
             detail = (
                 f"descriptions are sorted by {', '.join(SORTABLE)}, asc or desc, "
@@ -183,7 +196,7 @@ class ReadingObject:
             raise Refusal(Status.BAD_REQUEST, detail, extra={"code": 501})
         if asked.sort_by != "id":
             keys = {id_: self._key(id_, asked.sort_by) async for id_ in leisurely(ids)}
-            ids.sort(key=keys.__getitem__)
+            ids = sorted(ids, key=keys.__getitem__)
         return ids[::-1] if asked.sort_order == "desc" else ids
 
     def _key(self, id_: str, field: str) -> tuple[float, str]:

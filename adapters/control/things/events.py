@@ -22,6 +22,7 @@ from adapters.control.calling import Calling
 from gateway.directory.feed import TYPES, Feed, Position, ThingChange, position_of
 from gateway.directory.telling import Telling
 from gateway.message import Refusal, Status
+from gateway.objects.listing import leisurely
 from policy.model import ANONYMOUS, Action, Principal
 from registry.names import Name
 
@@ -96,7 +97,7 @@ class _Events:
                     yield _gap(at, feed.begin, "older changes are known no more")
                     at = feed.begin
                 found = feed.after(at)
-                for change in found:
+                async for change in leisurely(found):
                     at = change.at
                     if block := shown.block(change):
                         yield block
