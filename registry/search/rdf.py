@@ -19,6 +19,7 @@ from pyoxigraph import (
     QueryTriples,
     RdfFormat,
     Store,
+    Triple,
     serialize,
 )
 
@@ -126,7 +127,7 @@ class Replica:
             triples = list(islice(found, rows + 1))
             _check_rows(len(triples), rows)
             shortened = media_type in ("text/turtle", "application/rdf+xml")
-            prefixes = dict(PREFIXES) if shortened else None
+            prefixes = _used(triples) if shortened else None
             return _bounded(
                 serialize(triples, format=GRAPHS[media_type], prefixes=prefixes) or b"", size
             )
@@ -182,6 +183,17 @@ def _term(value: object) -> Term:
     return Term("literal", text, text)
 
 
+def _used(triples: Iterable[Triple]) -> dict[str, str]:
+    """Return the prefixes whose namespaces occur in some triples."""
+    seen: set[str] = set()
+    for triple in triples:
+        for term in triple:
+            iri = getattr(term, "datatype", term)  # of a literal: its datatype
+            text = getattr(iri, "value", "")
+            seen.add(text[: max(text.rfind("#"), text.rfind("/")) + 1])
+    return {prefix: begin for prefix, begin in PREFIXES.items() if begin in seen}
+
+
 def _check_rows(found: int, rows: int) -> None:
     if found > rows:
         raise TooMuch(f"the answer has more than {rows} rows: ask for less, or page with LIMIT")
@@ -202,4 +214,6 @@ def _invalid(message: str) -> InvalidQuery:
     if match is None:
         return InvalidQuery(message[:500])
     line, column, text = match.groups()
+    if "Prefix not found" in text:  # among whatever else could have stood there
+        text = "this prefix is not known: declare it with PREFIX"
     return InvalidQuery(" ".join(text.split())[:500], int(line), int(column))

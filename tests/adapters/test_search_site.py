@@ -109,6 +109,20 @@ def test_the_call_behind_it(running_site, lamp):
     assert reply.json() == ["Search lamp"]
 
 
+def test_an_unknown_prefix_is_named_as_such(asked):
+    reply = sparql(asked, "SELECT ?title { ?title a nowhere:Lamp }")
+    assert reply.status == 400
+    assert "line 1, column" in reply.json()["detail"]
+    assert reply.json()["detail"].endswith("this prefix is not known: declare it with PREFIX")
+
+
+def test_graphs_declare_the_prefixes_that_they_use(asked, lamp):
+    query = f"CONSTRUCT {{ <{lamp}> hilum:rate 7.5 ; a td:Thing }} WHERE {{}}"
+    text = sparql(asked, query, "text/turtle").body.decode()
+    found = [line.split()[1] for line in text.splitlines() if line.startswith("@prefix")]
+    assert sorted(found) == ["hilum:", "rdf:", "td:", "xsd:"]
+
+
 # JSONPath and XPath
 
 
