@@ -147,7 +147,7 @@ class ReadingObject:
         return Result(record.text.encode(), TD, fields=fields)
 
     async def changes(self, call: Call, _: Route, payload: bytes) -> Result:
-        """Return changes after a position; ``missed`` says that older ones are known no more."""
+        """Return changes after a position; ``missed`` says that some are not known (any more)."""
         asked = await read(call, payload, Changes)
         try:
             at = position_of(asked.after)
@@ -156,6 +156,8 @@ class ReadingObject:
         feed = self._feed
         missed = at < feed.begin
         at = feed.begin if missed else at
+        if at > feed.head and at.sequence > self._site.ledger.seq:  # of a state that is gone
+            at, missed = feed.head, True
         items: list[dict[str, Any]] = []
         limit = max(1, min(asked.limit, PAGE))
         while len(items) < limit and (found := feed.after(at)):

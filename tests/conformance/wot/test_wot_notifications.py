@@ -86,6 +86,9 @@ def test_also_after_a_restart_and_what_is_not_known_any_more_is_a_gap(tmp_path):
             assert json.loads(gap.data)["after"] == early.id
         with directory.events(after="999999") as events:
             assert events.next().kind == "gap"
+        told = site.ask("registry/changes", {"after": "999999"})
+        assert told["missed"]
+        assert told["next"] != "999999"
 
 
 @clause("WOT-sec-tdd-intro-no-observe")
