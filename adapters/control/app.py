@@ -94,7 +94,7 @@ def directory_application(
     return Starlette(
         routes=directory_routes(calling, directory),
         middleware=[Middleware(_Guard, hosts=_hosts(site, listen))],
-        exception_handlers=_HANDLERS,
+        exception_handlers={**_HANDLERS, HTTPException: _directory_error},
     )
 
 
@@ -205,9 +205,17 @@ def _refusal(_: Request, error: Exception) -> Response:
 
 
 def _http_error(request: Request, error: Exception) -> Response:
+    return _nothing(request, error, "the control API does; see /openapi.json")
+
+
+def _directory_error(request: Request, error: Exception) -> Response:
+    return _nothing(request, error, "the directory does; see /.well-known/wot")
+
+
+def _nothing(request: Request, error: Exception, who: str) -> Response:
     assert isinstance(error, HTTPException)
-    detail = f"{request.method} {request.url.path} is nothing that the control API does"
-    return _problem(error.status_code, f"{detail}; see /openapi.json", dict(error.headers or {}))
+    detail = f"{request.method} {request.url.path} is nothing that {who}"
+    return _problem(error.status_code, detail, dict(error.headers or {}))
 
 
 def _failure(_: Request, __: Exception) -> Response:

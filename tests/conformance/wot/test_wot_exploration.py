@@ -53,7 +53,9 @@ def test_the_directory_has_a_listener_of_its_own(tmp_path):
         listed = request(base, "GET", "/things", headers=bearer(site.token))
         assert [each["id"] for each in listed.json()] == [id_]
         for path in ("/", "/metrics", "/healthz", "/api/v1/policies", "/openapi.json", "/login"):
-            assert request(base, "GET", path, headers=bearer(site.token)).status == 404, path
+            refused = request(base, "GET", path, headers=bearer(site.token))
+            assert refused.status == 404, path
+            assert "/.well-known/wot" in refused.json()["detail"]
         body = thing("urn:example:mine")
         assert request(base, "GET", "/things").status == 401
         # Nobody's description can make the directory an endpoint of its own.
