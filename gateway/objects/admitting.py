@@ -9,6 +9,7 @@ from policy.model import Action
 from registry.catalog import Catalog
 from registry.model import EventChannel, Method, RegistrationId, VirtualObject
 from registry.names import Name
+from registry.urls import parse_url
 
 
 async def admit(
@@ -19,15 +20,16 @@ async def admit(
     check_endpoint: CheckEndpoint,
 ) -> None:
     """Decide on every name and every endpoint, before anything is planned; raises Refusal."""
-    checked: set[str] = set()
+    checked: set[tuple[str, str, int]] = set()
     for obj in objects:
         name = Name(obj.name)
         require(site, call, action, name, site.catalog.owner_of(name))
         for member, definition in obj.members():
             for url in urls_of(definition):
                 require(site, call, Action.BIND, member, endpoint=url)
-                if url not in checked:
-                    checked.add(url)
+                origin = parse_url(url, template=True)[:3]
+                if origin not in checked:  # where it leads is all that is looked at
+                    checked.add(origin)
                     why = await check_endpoint(url, call.peer)
                     if why is not None:
                         detail = f"the endpoint {url} may not be bound: {why}"
