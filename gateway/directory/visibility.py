@@ -28,8 +28,9 @@ SLICE: Final = 64
 QUICK: Final = 1024
 """Objects that may be decided about at once."""
 _AFFORDANCES: Final = tuple(
-    Iri(PREFIXES["td"] + f"has{kind}Affordance") for kind in ("Action", "Event", "Property")
+    Iri(PREFIXES["td"] + f"has{kind}Affordance") for kind in ("Action", "Event")
 )
+"""What leads to members: each is a method or a channel, also those that are of a property."""
 
 
 class Seen:

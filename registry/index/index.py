@@ -25,7 +25,7 @@ from registry.names import Name
 
 N_QUADS: Final = "application/n-quads"
 TURTLE: Final = "text/turtle"
-FORM: Final = 1
+FORM: Final = 2
 """The form of what is indexed; it grows when the same catalog would give other triples."""
 
 

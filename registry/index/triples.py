@@ -48,12 +48,10 @@ _BEFORE, _AFTER = _own("precondition"), _own("effect")
 _LEVEL: Final = {each: _own(each) for each in ("latency", "availability", "rate")}
 _HAS_ACTION, _HAS_EVENT = _td("hasActionAffordance"), _td("hasEventAffordance")
 _HAS_PROPERTY = _td("hasPropertyAffordance")
-_ACTION, _EVENT, _METHOD, _CHANNEL = (
-    _td("ActionAffordance"),
-    _td("EventAffordance"),
-    _own("Method"),
-    _own("EventChannel"),
-)
+_ACTION, _EVENT, _PROPERTY = (_td(f"{kind}Affordance") for kind in ("Action", "Event", "Property"))
+_METHOD, _CHANNEL = _own("Method"), _own("EventChannel")
+_OF_PROPERTY: Final = (";write", ";read", ";observe")
+"""How names end of members that a property became beside, or instead of, its bare name."""
 _PLACES: Final = {each: _own(each.capitalize()) for each in ("device", "edge", "fog", "cloud")}
 _PROTOCOLS: Final = {"https": "http", "mqtts": "mqtt", "coaps": "coap", "coap+tcp": "coap"}
 
@@ -82,6 +80,8 @@ class Offered(NamedTuple):
 class _Said(Struct):
     title: str = ""
     description: str = ""
+    properties: dict[str, msgspec.Raw] = {}
+    actions: dict[str, msgspec.Raw] = {}
 
 
 _said = msgspec.json.Decoder(_Said)
@@ -119,17 +119,21 @@ def asserted(offered: Offered, subject: str) -> list[Quad]:
         Quad(thing, _NAME, Literal(name), graph),
     ]
     found += (Quad(thing, A, Iri(each), graph) for each in obj.types if is_iri(each))
-    title, description = _titles(offered)
-    if title:
-        found.append(Quad(thing, _TITLE, Literal(title), graph))
-    if description:
+    said = _read(offered.text)
+    if said.title:
+        found.append(Quad(thing, _TITLE, Literal(said.title), graph))
+    if description := said.description or obj.description:
         found.append(Quad(thing, _DESCRIPTION, Literal(description), graph))
     if is_iri(obj.place):
         found.append(Quad(thing, PLACED, Iri(obj.place), graph))
     for service in offered.services:
         found += _service(service, name, thing, graph)
+    properties = {encode_segment(each) for each in said.properties if each not in said.actions}
     for each, definition in obj.members():
         found += _member(each, definition, thing, graph)
+        if member(each) in properties or each.endswith(_OF_PROPERTY):
+            found.append(Quad(thing, _HAS_PROPERTY, Iri(urn(each)), graph))
+            found.append(Quad(Iri(urn(each)), A, _PROPERTY, graph))
     own = {subject, *(urn(each) for each, _ in obj.members())}
     found += (quad for quad in offered.extra if _is_own(quad, own, name))
     return found
@@ -185,13 +189,12 @@ def inferred(quads: Iterable[Quad], graph: Iri, closure: Closure) -> Iterator[Qu
         yield Quad(Iri(subject), Iri(name), Iri(value), graph)
 
 
-def _titles(offered: Offered) -> tuple[str, str]:
-    """Return title and description; a text that cannot be read costs the title alone."""
+def _read(text: str) -> _Said:
+    """Return what a description says; one that cannot be read costs its title alone."""
     try:
-        said = _said.decode(offered.text) if offered.text else _Said()
+        return _said.decode(text) if text else _Said()
     except msgspec.DecodeError:
-        said = _Said()
-    return said.title, said.description or offered.obj.description
+        return _Said()
 
 
 def _service(service: Service, name: Name, thing: Iri, graph: Iri) -> Iterator[Quad]:
@@ -217,8 +220,6 @@ def _member(
         has, kinds = _HAS_EVENT, (_EVENT, _CHANNEL)
         urls = definition.sources
     yield Quad(thing, has, subject, graph)
-    if last.endswith((";write", ";read", ";observe")):
-        yield Quad(thing, _HAS_PROPERTY, subject, graph)
     for kind in kinds:
         yield Quad(subject, A, kind, graph)
     for each in definition.types:

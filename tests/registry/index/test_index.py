@@ -119,6 +119,22 @@ def test_the_same_again_changes_nothing_and_another_replaces():
     assert IndexDelta(1).came() == b""
 
 
+def test_what_a_description_calls_a_property_is_one():
+    """However it is called here: by a method that reads, one that writes, or a channel."""
+    names = ("on", "on;write", "both", "both;read", "dim", "per%20cent")
+    obj = VirtualObject("s/Room", methods=dict.fromkeys(names, Method()))
+    text = '{"properties": {"on": {}, "both": {}, "per cent": {}}, "actions": {"both": {}}}'
+    built = index()
+    built.put(offered(obj=obj, id="urn:dev:1", text=text))
+    for name in names:
+        member = f"<urn:hilum:s/Room/{name}>"
+        is_property = name not in ("both", "dim")
+        assert ask(built, f"<urn:dev:1> td:hasPropertyAffordance {member}") == is_property, name
+        assert ask(built, f"{member} a td:PropertyAffordance") == is_property, name
+        assert ask(built, f"<urn:dev:1> td:hasActionAffordance {member}"), name
+    assert ask(built, '<urn:dev:1> td:hasPropertyAffordance/td:name "on"')
+
+
 def test_a_description_has_its_own_id_and_title():
     built = index()
     built.put(offered(id="urn:dev:1", text='{"title": "T", "x": [1]}'))
