@@ -4,32 +4,17 @@ One site of its own for all; each attack has names of its own there.
 """
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 
 from tests.adapters.live import live_site
 from tests.adapters.test_http_egress import Resolver, own_addresses
-from tests.conformance.wot.things import TD_1_1, DirectoryClient, new_id, path_of, thing
+from tests.conformance.wot.things import DirectoryClient, new_id, path_of
 from tests.running import Gateway
+from tests.site.registry import CONFIG, Trap, named, registrant
 from tests.site.registry_sweep import called, everything_said
-
-CONTEXT = [TD_1_1, {"hilum": "https://w3id.org/hilum#"}]
-CONFIG = """
-[identity]
-failures = 1000000
-[mqtt]
-websocket_port = 0
-[coap]
-anonymous = true
-tcp = true
-[directory]
-enabled = true
-port = 0
-"""
 
 
 @pytest.fixture(scope="module")
@@ -38,56 +23,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield running
 
 
-def registrant(site: Gateway, who: str) -> DirectoryClient:
-    """Somebody who may register below his name, look at everything there, and search."""
-    names = f"{who}/** things/** endpoints/** $site/registry/*"
-    actions = "call register bind describe create destroy subscribe"
-    site.allow(who, {"principal": f"user:{who}"}, actions, names)
-    return DirectoryClient(site, site.token_for(f"user:{who}", "user"))
-
-
-def named(name: str, base: str = "http://127.0.0.1:9", **more: object) -> dict[str, object]:
-    return thing(new_id(), base, **{"@context": CONTEXT, "hilum:name": name, **more})
-
-
 def asked(client: DirectoryClient, method: str, document: object) -> int:
     """Call a method of the registry as a client; return the HTTP status."""
     body = json.dumps(document)
     path = f"/$site/registry/{method}"
     kind = {"content_type": "application/json"}
     return client.site.http("POST", path, body, token=client.token, **kind).status
-
-
-class Trap(ThreadingHTTPServer):
-    """A listener that should not be reached, or answers with a redirect."""
-
-    def __init__(self, status: int = 200, location: str = "") -> None:
-        asked = self.asked = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append((self.path, dict(self.headers)))
-                self.send_response(status)
-                if location:
-                    self.send_header("Location", location)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            do_POST = do_PUT = do_GET  # noqa: N815 (the library calls them so)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> "Trap":
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 # Where a description leads
