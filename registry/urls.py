@@ -86,7 +86,7 @@ def parse_url(text: str, *, template: bool = False, schemes: Collection[str] = P
     host, port = _authority(authority, PORTS[scheme])
     _check_characters(path, "path", template)
     _check_characters(query, "query", template)
-    if any(unquote(segment) in {".", ".."} for segment in path.split("/")):
+    if _may_have_dots(path) and any(unquote(part) in {".", ".."} for part in path.split("/")):
         raise InvalidUrl("'.' and '..' segments are not allowed: write the path in full")
     if "%2f" in path.lower():
         raise InvalidUrl("an encoded '/' (%2F) in the path means different things to servers")
@@ -101,6 +101,10 @@ def scheme_of(text: str) -> str:
 def placeholders(part: str) -> list[str]:
     """Return the ``{argument}`` names in the path or query of a template, in order."""
     return _PLACEHOLDER.findall(part)
+
+
+def _may_have_dots(path: str) -> bool:
+    return "/." in path or "%2" in path
 
 
 def _begins(path: str, prefix: str, *, guess: bool) -> bool:
@@ -161,7 +165,7 @@ def _host(text: str) -> str:
 
 
 def _check_characters(part: str, where: str, template: bool) -> None:
-    plain = _PLACEHOLDER.sub("", part) if template else part
+    plain = _PLACEHOLDER.sub("", part) if template and "{" in part else part
     wrong = _WRONG.search(plain)
     if wrong is not None or "{" in plain or "}" in plain:
         character = wrong[0] if wrong is not None else "{}"

@@ -143,6 +143,7 @@ class Visibility:
     def _changed(self, delta: IndexDelta) -> None:
         if delta.whole:
             self._kept.clear()
+        if not self._kept:
             return
         names = dict.fromkeys(
             Name(graph.value.removeprefix("urn:hilum:"))

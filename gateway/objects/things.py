@@ -361,7 +361,7 @@ def refuse_view(document: dict[str, Any], bases: Bases) -> None:
     """Refuse what this site showed, put back: it would be its own upstream (design 8)."""
     text = msgspec.json.encode(document).decode()
     for base in bases:
-        if base and any(f'"{base}{end}' in text for end in ('"', "/", "?")):
+        if base and base in text and any(f'"{base}{end}' in text for end in ('"', "/", "?")):
             detail = (
                 f"this is a view: it leads to this site itself ({base}); change what was submitted "
                 "instead (?view=submitted)"

@@ -4,9 +4,10 @@ An action becomes a method. A property becomes a safe method ``P`` that reads it
 channel ``P;observe`` where its changes can be heard. An event becomes a channel.
 """
 
-import json
 from collections.abc import Callable, Container
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 from registry.model import (
     Endpoint,
@@ -260,7 +261,7 @@ class _Mapping:
         found = _projected(schema)
         if not found:
             return None
-        if len(json.dumps(found)) > MAX_SCHEMA:
+        if len(msgspec.json.encode(found)) > MAX_SCHEMA:
             self._warnings.append(f"a schema of more than {MAX_SCHEMA} bytes is not checked")
             return None
         return found
