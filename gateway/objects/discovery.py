@@ -3,6 +3,8 @@
 Whoever asks finds only what policy lets it describe, and pages are full all the same.
 """
 
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta, field
@@ -31,6 +33,10 @@ Parameters: TypeAlias = Annotated[dict[Text, Text], Meta(max_length=32)]
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400_000)]
 Limit: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 31)]
 
+MOST_NOTES: Final = 3
+"""Looking for what is spelled alike takes its time."""
+PROTOCOLS: Final = ("http", "mqtt", "coap")
+_POINT: Final = re.compile(r"\s*[+-]?[0-9.]+\s*,\s*[+-]?[0-9.]+\s*")
 BY_NAME: Final = "by name"
 BY_STEPS: Final = "by how many steps up in the hierarchy of places both are in one, then by name"
 BY_METRES: Final = "by metres to the nearest place with coordinates that contains it, then by name"
@@ -102,13 +108,14 @@ class DiscoveryObject:
         )
         items, following = await search.page(rings, cursor, min(asked.limit, PAGE))
         found = bool(items or cursor)
+        terms = zip(("type", "place", "capability"), question, strict=False)
         return answer(
             {
                 "items": items,
                 "next": "" if following is None else following.text(whole),
                 "asked": {k: compact(v) for k, v in question._asdict().items() if v},
                 "ranking": ranking,
-                "notes": [] if found else _notes(facts, question),
+                "notes": [] if found else _notes(facts, terms, question.protocol),
             }
         )
 
@@ -133,7 +140,10 @@ class DiscoveryObject:
         found.sort(key=lambda each: each[0])
         page = found[: min(asked.limit, PAGE)]
         items = [_matched(key[-1], fits, profile) for key, fits, profile in page]
-        return answer({"items": items, "total": len(found), "ranking": BY_DEGREE})
+        terms = [("class", term) for term in (*wanted.outputs.values(), *wanted.inputs.values())]
+        notes = [] if found else _notes(facts, [*terms, ("category", wanted.category)])
+        ranking = {"ranking": BY_DEGREE, "notes": notes}
+        return answer({"items": items, "total": len(found), **ranking})
 
     def _may_see(self, call: Call, name: Name) -> bool:
         """A member is found by who may describe it and its object."""
@@ -170,20 +180,24 @@ def _rings(facts: Facts, near: str) -> tuple[list[Ring], str]:
     if not near:
         return list(EVERYWHERE), BY_NAME
     point = coordinates(near)
+    if point is None and _POINT.fullmatch(near):
+        detail = "near: latitude,longitude is from -90 to 90 and from -180 to 180 degrees"
+        raise Refusal(Status.BAD_REQUEST, detail)
     if point is None:
         return around(_term(facts, "near", near), facts.places.parents), BY_STEPS
     return list(by_distance(facts.vocabulary.by_distance(point), facts.located)), BY_METRES
 
 
-def _notes(facts: Facts, question: Question) -> list[str]:
-    """Say of terms that no ontology speaks of that this may be why nothing was found."""
+def _notes(facts: Facts, terms: Iterable[tuple[str, str]], protocol: str = "") -> list[str]:
+    """Say of terms that no ontology speaks of, by parameter, why nothing may have been found."""
     notes = []
-    for parameter in ("type", "place", "capability"):
-        term = getattr(question, parameter)
-        if term and not facts.closure.speaks_of(term):
+    for parameter, term in terms:
+        if term and len(notes) < MOST_NOTES and not facts.closure.speaks_of(term):
             alike = facts.vocabulary.alike(compact(term))
             hint = f"; near: {', '.join(alike)}" if alike else ""
             notes.append(f"no loaded ontology speaks of the {parameter} {compact(term)}{hint}")
+    if protocol and protocol not in PROTOCOLS:
+        notes.append(f"endpoints speak {', '.join(PROTOCOLS)}, not {protocol}")
     return notes
 
 

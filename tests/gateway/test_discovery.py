@@ -280,6 +280,9 @@ async def test_errors_say_what_may_be_meant(tmp_path) -> None:
         assert answer["items"] == []
         assert "no loaded ontology speaks of the type" in answer["notes"][0]
         assert "brick:Temperature_Sensor" in answer["notes"][0]
+        answer = await one.ask(protocol="gopher")
+        assert answer["notes"] == ["endpoints speak http, mqtt, coap, not gopher"]
+        assert "-90 to 90" in (await one.refused(near="95, 400")).detail
 
 
 @pytest.mark.parametrize(
@@ -356,6 +359,9 @@ async def test_matching_says_how_well_services_fit(tmp_path) -> None:
         )
         assert [i["name"] for i in one_page["items"]] == ["s/r11/read"]
         assert "sibling" in (await one.refused("match", least="fail")).detail
+        assert answer["notes"] == []
+        answer = await one.ask("match", outputs={"t": "brik:Temperature_Sensor"})
+        assert "no loaded ontology speaks of the class brik:" in answer["notes"][0]
         many = {str(n): AIR for n in range(33)}
         assert (await one.refused("match", outputs=many)).status.wire.http in (400, 422)
         await one.change(applied("no", rule("deny", Action.DESCRIBE, names="r11/read")))
