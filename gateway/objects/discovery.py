@@ -190,7 +190,7 @@ def _rings(facts: Facts, near: str) -> tuple[list[Ring], str]:
 
 def _notes(facts: Facts, terms: Iterable[tuple[str, str]], protocol: str = "") -> list[str]:
     """Say of terms that no ontology speaks of, by parameter, why nothing may have been found."""
-    notes = []
+    notes: list[str] = []
     for parameter, term in terms:
         if term and len(notes) < MOST_NOTES and not facts.closure.speaks_of(term):
             alike = facts.vocabulary.alike(compact(term))
