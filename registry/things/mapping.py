@@ -18,6 +18,7 @@ from registry.model import (
     VirtualObject,
 )
 from registry.names import MAX_NAME, Name
+from registry.problems import quoted
 from registry.terms import HILUM
 from registry.things.contexts import Vocabulary
 from registry.things.document import Thing
@@ -83,6 +84,7 @@ class _Mapping:
         self._naming = Naming(thing.data)
         self._upstream = Upstream(thing.data, self._words, self._name)
         self._warnings = list(thing.warnings)
+        self._unknown: dict[str, None] = {}
         self._methods: dict[str, Method] = {}
         self._channels: dict[str, EventChannel] = {}
 
@@ -107,6 +109,9 @@ class _Mapping:
             if len(name) > MAX_NAME:
                 message = f"{name[:200]}… has more than {MAX_NAME} bytes as a name"
                 raise InvalidThing([Problem("", message, "say a shorter one as hilum:name")])
+        for each in list(self._unknown)[:MAX_TERMS]:
+            hint = "declare it in @context, or nobody finds this by what it is"
+            self._warnings.append(f"@type {quoted(each)}: this prefix is not known; {hint}")
         return Mapped(self._name, obj, self._warnings)
 
     def _action(self, name: str, node: Node) -> None:
@@ -207,6 +212,9 @@ class _Mapping:
 
     def _types(self, node: Node) -> tuple[str, ...]:
         value = node.get("@type")
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str) and ":" in each and self._words.expand(each) is None:
+                self._unknown.setdefault(each)
         return self._words.types(value)[:MAX_TERMS] if value else ()
 
     def _place(self, data: Node) -> str:

@@ -175,7 +175,7 @@ def check_view(document: Any) -> bool:
     assert shape_problems(view) == []
     assert taken(encoded(view)) is None
     assert shape_problems(view_of(made.name, made.object, None, BASES)) == []
-    shown = json.dumps({**view, "id": "", "@context": "", "hilum:view": "", "hilum:name": ""})
+    shown = json.dumps(unnamed({**view, "hilum:view": "", "hilum:name": ""}))
     shown = shown.replace(made.name.partition("/")[2], "").lower()
     for affordance in (
         each
@@ -190,6 +190,14 @@ def check_view(document: Any) -> bool:
     with suppress(NotExpandable):
         expand(one.text, made.object, record.id)
     return True
+
+
+def unnamed(value: Any) -> Any:
+    """Return a value without what only names things: names may look like addresses."""
+    if isinstance(value, dict):
+        names = ("@context", "@id", "@type", "id")
+        return {key: unnamed(each) for key, each in value.items() if key not in names}
+    return [unnamed(each) for each in value] if isinstance(value, list) else value
 
 
 def test_the_documents_are_of_both_kinds():

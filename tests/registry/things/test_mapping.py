@@ -401,3 +401,12 @@ def test_a_schema_that_says_nothing_or_too_much_is_not_checked():
     assert made.object.methods["x"].input is None
     assert made.object.methods["x"].output is None
     assert made.warnings == ["a schema of more than 16384 bytes is not checked"]
+
+
+def test_types_with_a_prefix_that_nobody_declared_are_told_once():
+    typed = {"@type": ["bric:Room", "brick:Room", "Room"]}
+    made = mapped(thing(**typed, actions={"x": {**typed, **forms("http://b.test/x")}}))
+    assert made.object.types == ("https://brickschema.org/schema/Brick#Room",)
+    (warning,) = made.warnings
+    assert '"bric:Room"' in warning
+    assert "@context" in warning
