@@ -360,7 +360,7 @@ def invalid_thing(error: InvalidThing) -> Refusal:
 def refuse_view(document: dict[str, Any], bases: Bases) -> None:
     """Refuse what this site showed, put back: it would be its own upstream (design 8)."""
     text = msgspec.json.encode(document).decode()
-    for base in bases:
+    for base in (bases.http, bases.ws, bases.mqtt, bases.coap):
         if base and base in text and any(f'"{base}{end}' in text for end in ('"', "/", "?")):
             detail = (
                 f"this is a view: it leads to this site itself ({base}); change what was submitted "
