@@ -179,6 +179,7 @@ async def live_site(
     limits: Limits = LIMITS,
     *,
     clients_stay: bool = False,
+    authority: str = "localhost",
     coap: Coap = Coap(port=0),  # noqa: B008 (it cannot change)
     **more: Any,
 ) -> AsyncIterator[LiveSite]:
@@ -187,7 +188,7 @@ async def live_site(
     The test's connections are closed before the site stops, unless ``clients_stay``.
     """
     config = Config(
-        site=Site(state=state),
+        site=Site(state=state, authority=authority),
         http=Listen(port=0),
         control=Control(port=0),
         mqtt=Mqtt(port=0),

@@ -132,14 +132,13 @@ def halves(tmp_path_factory):
             admin = {"kind": "administrator"}
             half.allow("foreign", admin, "describe", f"{other.authority}/**")
             half.allow("shared", {"principal": f"site:{other.authority}"}, "describe", "shared/**")
+            half.register("shared")
+            half.register("hidden")
         yield north, south
 
 
 def test_each_finds_what_the_other_lets_it_describe(halves):
     north, south = halves
-    for half in halves:
-        half.register("shared")
-        half.register("hidden")
     north.until(south, ["shared"])
     south.until(north, ["shared"])
     remotes = north.ask("registry/remotes")["remotes"]
@@ -150,7 +149,6 @@ def test_each_finds_what_the_other_lets_it_describe(halves):
 
 def test_a_description_leads_through_its_own_site(halves):
     north, south = halves
-    south.register("shared")
     north.until(south, ["shared"])
     (thing,) = north.ask("registry/remote-things", {"site": south.authority})["items"]
     hrefs = [form["href"] for form in thing["actions"]["on"]["forms"]]

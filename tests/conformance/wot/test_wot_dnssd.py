@@ -1,5 +1,7 @@
 """DNS-SD introduction (W3C WoT Discovery 6.3), found by a browser of the same network: loopback."""
 
+from secrets import token_hex
+
 from zeroconf import ServiceStateChange
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -8,11 +10,16 @@ from gateway.settings import Coap, Directory
 from tests.adapters.live import live_site, until
 from tests.conformance.clauses import clause
 
-NAME = "snac.asu.test"
+# Everybody on this machine hears everybody: each site of a test has a name of its own.
+NAME = f"snac-{token_hex(4)}.test"
+SITE = f"site-{token_hex(4)}.test"
 
 
 class Browser:
-    """What a client sees that browses."""
+    """What a client sees that browses, of one site."""
+
+    def __init__(self, site):
+        self.site = site
 
     async def __aenter__(self):
         self.found = {}
@@ -28,6 +35,8 @@ class Browser:
         await self.zeroconf.async_close()
 
     def change(self, zeroconf, service_type, name, state_change):
+        if not name.startswith(f"{self.site}."):
+            return
         if state_change is ServiceStateChange.Removed:
             self.gone.add(service_type)
         else:
@@ -45,7 +54,7 @@ class Browser:
 async def test_a_browser_finds_the_directory_until_it_stops():
     announcer = Announcer(NAME)
     services = [Announced("http", "127.0.0.1", 8080), Announced("coap", "127.0.0.1", 5683)]
-    async with Browser() as browser:
+    async with Browser(NAME) as browser:
         await announcer.announce(services)
         try:
             await until(lambda: len(browser.found) == 3)
@@ -73,13 +82,13 @@ async def test_a_browser_finds_the_directory_until_it_stops():
 async def test_a_site_announces_what_it_listens_on(tmp_path):
     directory = Directory(port=0, enabled=True, announce=True)
     coap = Coap(port=0, anonymous=True)
-    async with Browser() as browser:
-        async with live_site(tmp_path, coap=coap, directory=directory) as site:
+    async with Browser(SITE) as browser:
+        async with live_site(tmp_path, authority=SITE, coap=coap, directory=directory) as site:
             await until(lambda: len(browser.found) == 3)
             ports = {TCP: site.application.directory.port, UDP: site.application.devices.coap_port}
             for kind, port in ports.items():
                 info = AsyncServiceInfo(kind, browser.found[kind])
                 assert await info.async_request(browser.zeroconf.zeroconf, 3000)
                 assert info.port == port
-                assert info.name == f"localhost.{kind}"
+                assert info.name == f"{SITE}.{kind}"
         await until(lambda: browser.gone == {TCP, DIRECTORY, UDP})
