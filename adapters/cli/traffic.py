@@ -2,6 +2,7 @@
 
 import json
 import sys
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +38,11 @@ def call(
     answer = connect(url, token, token_file).call(name, payload, timeout=timeout)
     show_answer(answer, output)
     if answer.by_provider and answer.code >= 400:
-        complain(f"the service that provides {name} answered with HTTP {answer.code}")
+        hint = "hilum endpoint-secret put keeps what the gateway shows to services"
+        complain(
+            f"the service that provides {name} answered with HTTP {answer.code}",
+            hint if answer.code == HTTPStatus.UNAUTHORIZED else "",
+        )
         raise typer.Exit(Status.PROVIDER_ERROR.wire.exit)
 
 
