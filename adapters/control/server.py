@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from itertools import count
+from operator import attrgetter
 from pathlib import Path
 from socket import AI_PASSIVE, SOCK_STREAM, create_server
 from socket import socket as Socket  # noqa: N812
@@ -34,6 +36,7 @@ HEAD_SECONDS = 10.0
 KEEP_ALIVE = 5
 GRACE = 5
 """Seconds that open requests get at the end."""
+_NUMBERS = count(1)
 
 
 class ControlServer:
@@ -149,15 +152,20 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed when it asks nothing, and one of not too many."""
+    """A connection that is closed when it asks nothing, and one of not too many.
 
+    Where there are too many, the oldest of those that ask nothing goes.
+    """
+
+    number = 0
     _timer: asyncio.TimerHandle | None = None
     _seen: object = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or turn it away."""
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        self.number = next(_NUMBERS)
+        if len(self.connections) > MAX_CONNECTIONS and not self._replaces():
             transport.abort()
             return
         config = cast("_Config", self.config)
@@ -170,6 +178,18 @@ class _Connection(H11Protocol):
                 self.app = certified_app(self.app, certified)
             self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
 
+    def idle(self) -> bool:
+        """Return whether nothing is asked on the connection."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _replaces(self) -> bool:
+        """Take the place of another connection; False if each of them is asking something."""
+        others = (c for c in self.connections if isinstance(c, _Connection) and c is not self)
+        idle = [c for c in others if c.idle() and not c.transport.is_closing()]
+        if idle:
+            min(idle, key=attrgetter("number")).transport.close()
+        return bool(idle)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timer too."""
         if self._timer is not None:
@@ -178,11 +198,10 @@ class _Connection(H11Protocol):
 
     def _look(self) -> None:
         """Close the connection if no request came since the last look."""
-        cycle = self.cycle
-        if (cycle is None or cycle.response_complete) and cycle is self._seen:
+        if self.idle() and self.cycle is self._seen:
             self.transport.close()
             return
-        self._seen = cycle
+        self._seen = self.cycle
         self._timer = self.loop.call_later(HEAD_SECONDS, self._look)
 
 

@@ -66,19 +66,40 @@ async def test_a_connection_that_goes_on_asking_stays_open(port, monkeypatch):
     writer.close()
 
 
-async def test_one_connection_too_many_is_turned_away(port, monkeypatch):
+async def alive(reader):
+    await asyncio.wait_for(reader.readuntil(b"alive\n"), 5)
+
+
+async def test_the_oldest_that_asks_nothing_gives_its_place(port, monkeypatch):
     monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
     connections = [await connect(port) for _ in range(2)]
     for reader, writer in connections:
         writer.write(GET)
-        assert b"alive" in await read(reader)
+        await alive(reader)
+    reader, late = await connect(port)
+    late.write(GET)
+    await alive(reader)
+    assert await read(connections[0][0]) == b""
+    connections[1][1].write(GET)
+    await alive(connections[1][0])
+    for writer in (connections[0][1], connections[1][1], late):
+        writer.close()
+
+
+async def test_one_connection_too_many_is_turned_away_while_all_are_asking(port, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    connections = [await connect(port) for _ in range(2)]
+    for _, writer in connections:
+        writer.write(
+            b"POST /api/v1/explain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{"
+        )
+    await asyncio.sleep(0.05)
     reader, late = await connect(port)
     late.write(GET)
     with contextlib.suppress(ConnectionResetError):
         assert await read(reader) == b""
-    for _, writer in connections:
+    for writer in (connections[0][1], connections[1][1], late):
         writer.close()
-    late.close()
 
 
 async def test_a_payload_that_does_not_come_is_not_waited_for(port, monkeypatch):

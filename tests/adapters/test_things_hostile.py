@@ -143,12 +143,19 @@ def test_wrong_requests_are_told_what_is_wrong(directory):
 def test_the_streams_of_one_listener_are_bounded(tmp_path):
     with Gateway(tmp_path) as site:
         directory = DirectoryClient(site)
-        streams = [directory.events() for _ in range(64)]
+        others = [
+            DirectoryClient(site, site.token_for(f"user:r{n}", "administrator")) for n in range(3)
+        ]
+        streams = [each.events() for each in (directory, *others) for _ in range(16)]
         try:
-            for stream in streams:
+            for number, stream in enumerate(streams):
                 stream.__enter__()
-            refused = directory.ask("GET", "/events")
-            assert refused.status == 503
+                if number == 15:
+                    refused = directory.ask("GET", "/events")
+                    assert (refused.status, "has 16" in refused.json()["detail"]) == (503, True)
+            reader = DirectoryClient(site, site.token_for("user:reader", "administrator"))
+            refused = reader.ask("GET", "/events")
+            assert (refused.status, "64 streams" in refused.json()["detail"]) == (503, True)
             assert refused.fields["Retry-After"]
         finally:
             for stream in streams:

@@ -10,6 +10,7 @@ changed. Nothing is kept per client: each has its place in the feed that all sha
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
@@ -32,6 +33,8 @@ HEARTBEAT: Final = 15
 """Such looks between comments that keep a stream alive."""
 STREAMS: Final = 64
 """Streams of one listener at once."""
+STREAMS_EACH: Final = 16
+"""Those of one principal: nobody takes them all."""
 HELLO: Final = b"retry: 2000\n\n"
 
 
@@ -60,7 +63,7 @@ class _Events:
         self._feed = surfaces.feed
         self._telling = surfaces.telling
         self._right = Name(f"{calling.site.authority}/$site/registry/changes")
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
     async def stream(self, request: Request) -> Response:
         """Answer with the changes to come, and those missed since ``Last-Event-ID``."""
@@ -75,8 +78,7 @@ class _Events:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return Response(b"", 200, headers, "text/event-stream")
-        if self._open >= STREAMS:
-            raise Refusal(Status.UNAVAILABLE, f"{STREAMS} streams are open already", retry_after=10)
+        self._refuse_more(principal)
         shown = _Shown(self._telling, principal, kinds, diff=diff)
         stream = self._events(principal, shown, at)
         return StreamingResponse(stream, 200, headers, "text/event-stream")
@@ -85,7 +87,7 @@ class _Events:
         self, principal: Principal, shown: "_Shown", at: Position
     ) -> AsyncIterator[bytes]:
         feed = self._feed
-        self._open += 1
+        self._open[principal.id] += 1
         try:
             yield HELLO
             if at > feed.head and at.sequence > self._site.ledger.seq:
@@ -109,7 +111,9 @@ class _Events:
                     yield b":\n\n"
             yield b"event: end\ndata: {}\n\n"
         finally:
-            self._open -= 1
+            self._open[principal.id] -= 1
+            if not self._open[principal.id]:
+                del self._open[principal.id]
 
     async def _news(self, at: Position) -> bool:
         """Wait for a change; False: it is time to look whether the stream may go on."""
@@ -126,6 +130,13 @@ class _Events:
 
     def _may(self, principal: Principal) -> bool:
         return self._site.allowed(principal, Action.CALL, self._right)
+
+    def _refuse_more(self, principal: Principal) -> None:
+        if self._open[principal.id] >= STREAMS_EACH:
+            detail = f"{principal.id} has {STREAMS_EACH} streams open already"
+            raise Refusal(Status.UNAVAILABLE, detail, retry_after=10)
+        if self._open.total() >= STREAMS:
+            raise Refusal(Status.UNAVAILABLE, f"{STREAMS} streams are open already", retry_after=10)
 
     def _permit(self, principal: Principal) -> None:
         if not self._may(principal):
