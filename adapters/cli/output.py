@@ -69,8 +69,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console(highlight=False)
     if console.is_terminal:
         drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
-        for column in columns:
-            drawn.add_column(column.upper(), overflow="fold")
+        # What a row is about is copied from it: it stays whole if it leaves room for the rest.
+        first = max(len(row[0]) for row in rows)
+        for at, column in enumerate(columns):
+            whole = at == 0 and first * 2 <= console.width
+            drawn.add_column(column.upper(), overflow="fold", no_wrap=whole)
         for row in rows:
             drawn.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
         console.print(drawn)

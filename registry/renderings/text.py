@@ -12,7 +12,8 @@ def render_text(described: Description) -> str:
     if "microservice" in described:
         lines.append(f"Microservice {described['microservice']}")
         for each in described["registrations"]:
-            state = f"live, lease {each['lease']} s" if each["live"] else "expired"
+            stays = f"lease {each['lease']} s" if each["lease"] else "stays"
+            state = f"live, {stays}" if each["live"] else "expired"
             where = f", {each['deployment']}" if "deployment" in each else ""
             lines.append(f"  {each['version']}/{each['instance']}: {state}, {each['owner']}{where}")
             lines += _prose(each["description"], 4)

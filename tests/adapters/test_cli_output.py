@@ -2,10 +2,12 @@
 
 import io
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from adapters.cli import output
@@ -61,6 +63,15 @@ def test_nothing_that_is_printed_moves_a_terminal(text):
     shown = printable(text)
     assert shown.isprintable()
     assert printable(text, lines=True).replace("\n", "").replace("\t", "").isprintable()
+
+
+@pytest.mark.parametrize(("name", "whole"), [("n" * 40, True), ("n" * 41, False)])
+def test_on_a_terminal_names_stay_whole_that_leave_room_for_the_rest(
+    capsys, monkeypatch, name, whole
+):
+    monkeypatch.setattr(output, "Console", partial(Console, force_terminal=True, width=80))
+    output.table(["name", "what"], [[name, "words " * 20]])
+    assert (name in capsys.readouterr().out) is whole
 
 
 def test_a_table_that_is_no_terminal_has_aligned_columns(capsys):

@@ -147,6 +147,8 @@ Microservice Plan
 
 """
     assert render_text(described) == f"{head}{TEXT}\nObject s/x (of iot:cloud)\n"
+    described["registrations"][0]["lease"] = 0
+    assert "  1/a: live, stays, iot:cloud\n" in render_text(described)
 
 
 def test_the_words_of_a_service_cannot_drive_a_terminal() -> None:
