@@ -91,6 +91,11 @@ class Visibility:
             self._kept.popitem(last=False)
         return seen
 
+    def hidden_of(self, principal: Principal, name: Name) -> tuple[str, ...]:
+        """Return the members of an object that are hidden, as last decided; none if not known."""
+        seen = self._kept.get(principal)
+        return () if seen is None else seen.partial.get(name, ())
+
     def _names(self) -> Iterator[Name]:
         yield from self._views.names()
         yield from self._indexing.index.names()

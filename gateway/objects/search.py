@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.directory.indexing import Indexing
+from gateway.directory.partly import PartlySeen
 from gateway.directory.queries import Answer, Ask, Engine
 from gateway.directory.texts import Texts
 from gateway.directory.visibility import Seen, Visibility
@@ -134,9 +135,13 @@ class SearchObject:
         if form is None:
             return await self._apart("jsonpath", call.principal, asked)
         form = paged(form)
-        await self._texts.prepare(form)
-        await self._visibility.prepare(call.principal)
-        return self._at_once(form, call.principal, asked)
+        partly = PartlySeen(self._texts, self._visibility, call.principal)
+        for __ in range(AGAIN):
+            await self._texts.prepare(form)
+            await partly.prepare()
+            if partly.is_ready():
+                return self._at_once(form, call.principal, asked, partly)
+        raise _restless()
 
     async def xpath(self, call: Call, _: Route, payload: bytes) -> Result:
         """Answer an XPath 3.1 query over the descriptions."""
@@ -144,36 +149,27 @@ class SearchObject:
 
     # Inside
 
-    def _at_once(self, form: Form, principal: Principal, asked: Paths) -> Result:
+    def _at_once(
+        self, form: Form, principal: Principal, asked: Paths, partly: PartlySeen
+    ) -> Result:
         """Answer a fast form from columns: only what a page shows is read."""
         texts, columns = self._texts, self._texts.columns
         texts.settle()
         seen = self._visibility.of(principal)
         hidden = {id_ for n in seen.hidden if (id_ := texts.id_of(n)) is not None}
-        own = {
-            id_: text
-            for name in seen.partial
-            if (id_ := texts.id_of(name)) is not None
-            if (text := texts.text_for(name, principal)) is not None
-        }
         body, following = page_of(
-            columns, form, hidden, own, asked.offset, asked.limit, self._settings.size
+            columns, form, hidden, partly.now(seen), asked.offset, asked.limit, self._settings.size
         )
         return Result(body, fields=_next_of(following))
 
     async def _apart(self, language: str, principal: Principal, asked: Paths) -> Result:
         """Answer a query in a process of its own."""
         await self._texts.prepare(None)
+        partly = PartlySeen(self._texts, self._visibility, principal)
 
         def make() -> Ask:
             self._texts.share(self._engine)
             seen = self._visibility.of(principal)
-            own = {
-                id_: text
-                for name in seen.partial
-                if (id_ := self._texts.id_of(name)) is not None
-                if (text := self._texts.text_for(name, principal)) is not None
-            }
             ids = (self._texts.id_of(name) for name in (*seen.hidden, *seen.partial))
             return self._ask(
                 language,
@@ -182,15 +178,17 @@ class SearchObject:
                 rows=asked.limit,
                 offset=asked.offset,
                 hidden_ids=frozenset(id_ for id_ in ids if id_ is not None),
-                instead=own,
+                instead=partly.now(seen),
             )
 
-        answer = await self._answered(principal, make)
+        answer = await self._answered(principal, make, partly)
         following = answer.following
         return Result(answer.body, fields=_next_of(following))
 
-    async def _answered(self, principal: Principal, make: Callable[[], Ask]) -> Answer:
-        answer = await self._asked(principal, make)
+    async def _answered(
+        self, principal: Principal, make: Callable[[], Ask], partly: PartlySeen | None = None
+    ) -> Answer:
+        answer = await self._asked(principal, make, partly)
         match answer.outcome:
             case "ok":
                 return answer
@@ -201,22 +199,24 @@ class SearchObject:
             case _:
                 raise Refusal(Status.INVALID, answer.detail)
 
-    async def _asked(self, principal: Principal, make: Callable[[], Ask]) -> Answer:
+    async def _asked(
+        self, principal: Principal, make: Callable[[], Ask], partly: PartlySeen | None
+    ) -> Answer:
         """Ask, and again where rights changed so much meanwhile that others would wait."""
+        seen = self._visibility
 
         def made() -> Ask:
-            if not self._visibility.is_ready(principal):
+            if not (partly.is_ready() if partly is not None else seen.is_ready(principal)):
                 raise _Stale
             return make()
 
         for _ in range(AGAIN):
-            await self._visibility.prepare(principal)
+            await (partly.prepare() if partly is not None else seen.prepare(principal))
             try:
                 return await self._engine.ask(principal.id, made)
             except _Stale:
                 continue
-        detail = "rights change all the time: ask again"
-        raise Refusal(Status.UNAVAILABLE, detail, retry_after=1)
+        raise _restless()
 
     def _ask(self, language: str, query: str, media: str, **more: object) -> Ask:
         settings = self._settings
@@ -263,6 +263,11 @@ def _invalid(message: str, line: int, column: int) -> Refusal:
     at = f"line {line}, column {column}: " if line else ""
     problem = {"message": message, "line": line, "column": column}
     return Refusal(Status.BAD_REQUEST, at + message, extra={"problems": [problem]})
+
+
+def _restless() -> Refusal:
+    detail = "rights change all the time: ask again"
+    return Refusal(Status.UNAVAILABLE, detail, retry_after=1)
 
 
 def _next_of(offset: int) -> tuple[bytes, ...]:

@@ -172,6 +172,33 @@ async def test_members_are_hidden_too_and_come_back(tmp_path):
         assert len(await one.ask("jsonpath", "$[?@.events]")) == 2
 
 
+@pytest.mark.parametrize("query", ["$[?@.events].id", "$..events"])
+async def test_what_many_objects_hide_is_found_out_while_others_run(tmp_path, monkeypatch, query):
+    async with asking(tmp_path, *(thing(f"s/a{n}") for n in range(200))) as one:
+        await one.change(sees("some", "s/*", "s/*/read"))
+        made, at_once, turns = 0, 0, 0
+        text_for = Texts.text_for
+
+        def counted(self, name, principal):
+            nonlocal made
+            made += 1
+            return text_for(self, name, principal)
+
+        async def others():
+            nonlocal at_once, made, turns
+            while True:
+                at_once, made, turns = max(at_once, made), 0, turns + 1
+                await asyncio.sleep(0)
+
+        monkeypatch.setattr(Texts, "text_for", counted)
+        task = asyncio.ensure_future(others())
+        one.engine.meanwhile = asyncio.sleep(0)
+        assert await one.ask("jsonpath", query) == []
+        task.cancel()
+        assert turns > 10
+        assert 0 < at_once <= 64
+
+
 async def test_an_object_that_changes_is_searched_as_it_is_now(tmp_path):
     async with asking(tmp_path, thing("s/a")) as one:
         await one.change(sees("some", "s/a", "s/a/read", "s/a/news"))
