@@ -87,3 +87,10 @@ def test_whatever_is_expanded_is_an_iri(text: str) -> None:
 def test_an_iri_has_a_limit() -> None:
     assert is_iri("urn:" + "x" * 1020)
     assert not is_iri("urn:" + "x" * 1021)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"), [("http://[::1]/x", True), ("http://[1:2]/x", False), ("urn:", False)]
+)
+def test_an_address_in_an_iri_is_an_address(text: str, is_one: bool) -> None:
+    assert is_iri(text) is is_one
