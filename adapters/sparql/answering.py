@@ -9,11 +9,11 @@ import msgspec
 
 from adapters.sparql.messages import Documents, Feed
 from gateway.directory.queries import Answer, Ask
-from registry.index.triples import ONTOLOGY
 from registry.search import xpath
 from registry.search.jsonpath import compile_query
 from registry.search.problems import InvalidQuery, TooMuch
 from registry.search.rdf import Replica
+from registry.vocabulary import ONTOLOGIES
 
 
 class Held:
@@ -58,7 +58,7 @@ def answer(held: Held, ask: Ask) -> Answer:
 
 def _sparql(replica: Replica, ask: Ask) -> bytes:
     if ask.only is not None:
-        replica.keep(ask.only, ONTOLOGY)
+        replica.keep(ask.only, ONTOLOGIES)
         replica.hide((), ask.hidden_terms)
     else:
         replica.hide(ask.hidden, ask.hidden_terms)

@@ -15,12 +15,12 @@ from gateway.directory.checker import Checker
 from gateway.directory.indexing import Indexing
 from gateway.ledger import Entered
 from gateway.site import Site
+from registry import vocabulary
 from registry.index.index import Index, IndexDelta
 from registry.index.rdf import Iri, Quad, rendered
 from registry.index.triples import graph_of
 from registry.model import Kind
 from registry.names import Name, urn
-from registry.ontology import vocabulary
 from registry.ontology.findings import SEVERITIES, Finding
 from registry.terms import PREFIXES, compact
 

@@ -19,7 +19,7 @@ from registry.index.rdf import Iri
 from registry.index.triples import graph_of
 from registry.model import Kind
 from registry.names import Name
-from registry.terms import PREFIXES
+from registry.vocabulary import HAS_ACTION, HAS_EVENT
 
 KEPT: Final = 64
 """Principals whose view is kept."""
@@ -27,9 +27,7 @@ SLICE: Final = 64
 """Objects that are decided about before others may run."""
 QUICK: Final = 1024
 """Objects that may be decided about at once."""
-_AFFORDANCES: Final = tuple(
-    Iri(PREFIXES["td"] + f"has{kind}Affordance") for kind in ("Action", "Event")
-)
+_AFFORDANCES: Final = (Iri(HAS_ACTION), Iri(HAS_EVENT))
 """What leads to members: each is a method or a channel, also those that are of a property."""
 
 

@@ -31,8 +31,8 @@ from registry.changes import Change, OntologyLoaded, OntologyUnloaded
 from registry.model import OntologyRecord
 from registry.ontology.difference import difference
 from registry.ontology.turtle import Summary, summary
-from registry.ontology.vocabulary import ONTOLOGIES
 from registry.problems import InvalidDocument, Problem, quoted
+from registry.vocabulary import ONTOLOGIES
 
 T = TypeVar("T")
 

@@ -4,17 +4,20 @@ from collections.abc import Iterable
 from typing import Final
 
 from registry.discovery.postings import NONE, Member, Object
-from registry.index.closure import PLACE, TYPE, WITHIN, Closure
+from registry.index.closure import TYPE, Closure
 from registry.index.rdf import Iri, Literal, Quad
 from registry.names import Name, urn
-from registry.terms import HILUM, PREFIXES
+from registry.vocabulary import (
+    CATEGORY,
+    LATENCY,
+    METHOD,
+    NAME,
+    PLACE,
+    PROTOCOL,
+    TITLE,
+    WITHIN,
+)
 
-_NAME: Final = HILUM + "name"
-_CATEGORY: Final = HILUM + "category"
-_PROTOCOL: Final = HILUM + "protocol"
-_LATENCY: Final = HILUM + "latency"
-_TITLE: Final = PREFIXES["td"] + "title"
-_METHOD: Final = HILUM + "Method"
 _URN: Final = "urn:hilum:"
 _INFERRED: Final = "#inferred"
 
@@ -72,7 +75,7 @@ class Reader:
             capabilities = self._set(classes | self._closure.superclasses(facts.category))
         return Member(
             Name(facts.name),
-            _METHOD in classes,
+            METHOD in classes,
             self._set(facts.types),
             classes,
             capabilities,
@@ -108,18 +111,18 @@ def _note_iri(facts: _Facts, predicate: str, value: str, quad: Quad) -> None:
             facts.types.append(value)
     elif predicate in (PLACE, WITHIN):
         facts.places.append((predicate == WITHIN, value))
-    elif predicate == _CATEGORY:
+    elif predicate == CATEGORY:
         facts.category = value
 
 
 def _note_literal(facts: _Facts, predicate: str, value: str) -> None:
-    if predicate == _NAME:
+    if predicate == NAME:
         facts.name = value
-    elif predicate == _PROTOCOL:
+    elif predicate == PROTOCOL:
         facts.protocols.append(value)
-    elif predicate == _TITLE:
+    elif predicate == TITLE:
         facts.title = value
-    elif predicate == _LATENCY:
+    elif predicate == LATENCY:
         facts.latency = _number(value)
 
 

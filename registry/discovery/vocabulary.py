@@ -9,9 +9,9 @@ from typing import Final
 
 from registry.discovery.matching import Above
 from registry.index.rdf import Iri, Literal, Rdf
-from registry.index.triples import ONTOLOGY
 from registry.names import near
 from registry.terms import MAX_TERM, PREFIXES, compact, expand, is_iri
+from registry.vocabulary import ONTOLOGIES
 
 LABEL: Final = PREFIXES["rdfs"] + "label"
 _GEO: Final = PREFIXES["geo"]
@@ -135,7 +135,7 @@ def _said(store: Rdf, predicate: str) -> Iterator[tuple[str, str]]:
         graph, subject, value = quad.graph_name, quad.subject, quad.object
         if (
             isinstance(graph, Iri)
-            and graph.value.startswith(ONTOLOGY)
+            and graph.value.startswith(ONTOLOGIES)
             and isinstance(subject, Iri)
             and isinstance(value, Literal)
             and is_iri(subject.value)

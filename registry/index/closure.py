@@ -9,7 +9,8 @@ rdfs:subPropertyOf, owl:equivalentProperty, owl:inverseOf, owl:SymmetricProperty
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
-from registry.terms import HILUM, PREFIXES
+from registry.terms import PREFIXES
+from registry.vocabulary import PART_OF, PLACE, WITHIN
 
 _RDF, _RDFS, _OWL = PREFIXES["rdf"], PREFIXES["rdfs"], PREFIXES["owl"]
 TYPE: Final = _RDF + "type"
@@ -19,9 +20,6 @@ EQUIVALENT_CLASS: Final = _OWL + "equivalentClass"
 EQUIVALENT_PROPERTY: Final = _OWL + "equivalentProperty"
 INVERSE: Final = _OWL + "inverseOf"
 SYMMETRIC: Final = _OWL + "SymmetricProperty"
-PLACE: Final = HILUM + "place"
-PART_OF: Final = HILUM + "partOf"
-WITHIN: Final = HILUM + "within"
 AXIOMS: Final = frozenset(
     {TYPE, SUBCLASS, SUBPROPERTY, EQUIVALENT_CLASS, EQUIVALENT_PROPERTY, INVERSE}
 )

@@ -13,7 +13,6 @@ from registry.index.closure import Closure, Triple
 from registry.index.rdf import Iri, Literal, Quad, Rdf, Statement, parsed, rendered
 from registry.index.triples import (
     CLOSURE,
-    ONTOLOGY,
     Offered,
     asserted,
     graph_of,
@@ -22,6 +21,7 @@ from registry.index.triples import (
     subject_of,
 )
 from registry.names import Name
+from registry.vocabulary import ONTOLOGIES
 
 N_QUADS: Final = "application/n-quads"
 TURTLE: Final = "text/turtle"
@@ -151,7 +151,7 @@ class Index:
         triples: list[Triple] = []
         for name, text in ontologies.items():
             try:
-                graph = Iri(ONTOLOGY + name)
+                graph = Iri(ONTOLOGIES + name)
                 quads = [q.triple for q in parsed(text.encode(), TURTLE)]
             except ValueError as error:
                 self.unread[name] = str(error)

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from registry.index.closure import PLACE, TYPE, WITHIN, Closure, Triple
+from registry import vocabulary
+from registry.index.closure import TYPE, Closure, Triple
 from registry.index.rdf import BlankNode, Iri, Literal, Quad
 from registry.model import (
     Deployment,
@@ -21,38 +22,33 @@ from registry.model import (
     VirtualObject,
 )
 from registry.names import Name, authority_of, encode_segment, member, urn
-from registry.terms import HILUM, PREFIXES, is_iri
+from registry.terms import HILUM, is_iri
 from registry.urls import scheme_of
+from registry.vocabulary import ONTOLOGIES, PLACE, WITHIN
 
-_TD: Final = PREFIXES["td"]
-ONTOLOGY: Final = "https://w3id.org/hilum/ontology/"
-"""Ontologies are in graphs that begin so."""
-CLOSURE: Final = Iri(ONTOLOGY + "#closure")
-
-
-def _own(name: str) -> Iri:
-    return Iri(HILUM + name)
-
-
-def _td(name: str) -> Iri:
-    return Iri(_TD + name)
-
-
+CLOSURE: Final = Iri(vocabulary.CLOSURE)
 A, PLACED, IN = Iri(TYPE), Iri(PLACE), Iri(WITHIN)
-_THING, _OBJECT, _SERVICE = _td("Thing"), _own("VirtualObject"), _own("Microservice")
-_NAME, _TITLE, _DESCRIPTION, _TD_NAME = _own("name"), _td("title"), _td("description"), _td("name")
-_OF, _OFFERS, _VERSION = _own("ofMicroservice"), _own("offers"), _own("version")
-_DEPLOYED, _PROTOCOL = _own("deployment"), _own("protocol")
-_CATEGORY, _INPUT, _OUTPUT = _own("category"), _own("inputClass"), _own("outputClass")
-_BEFORE, _AFTER = _own("precondition"), _own("effect")
-_LEVEL: Final = {each: _own(each) for each in ("latency", "availability", "rate")}
-_HAS_ACTION, _HAS_EVENT = _td("hasActionAffordance"), _td("hasEventAffordance")
-_HAS_PROPERTY = _td("hasPropertyAffordance")
-_ACTION, _EVENT, _PROPERTY = (_td(f"{kind}Affordance") for kind in ("Action", "Event", "Property"))
-_METHOD, _CHANNEL = _own("Method"), _own("EventChannel")
+_THING, _OBJECT = Iri(vocabulary.THING), Iri(vocabulary.VIRTUAL_OBJECT)
+_SERVICE, _METHOD = Iri(vocabulary.MICROSERVICE), Iri(vocabulary.METHOD)
+_CHANNEL, _NAME = Iri(vocabulary.EVENT_CHANNEL), Iri(vocabulary.NAME)
+_TITLE, _DESCRIPTION = Iri(vocabulary.TITLE), Iri(vocabulary.DESCRIPTION)
+_TD_NAME, _OF = Iri(vocabulary.MEMBER_NAME), Iri(vocabulary.OF_MICROSERVICE)
+_OFFERS, _VERSION = Iri(vocabulary.OFFERS), Iri(vocabulary.VERSION)
+_DEPLOYED, _PROTOCOL = Iri(vocabulary.DEPLOYMENT), Iri(vocabulary.PROTOCOL)
+_CATEGORY = Iri(vocabulary.CATEGORY)
+_INPUT, _OUTPUT = Iri(vocabulary.INPUT_CLASS), Iri(vocabulary.OUTPUT_CLASS)
+_BEFORE, _AFTER = Iri(vocabulary.PRECONDITION), Iri(vocabulary.EFFECT)
+_LEVEL: Final = {
+    "latency": Iri(vocabulary.LATENCY),
+    "availability": Iri(vocabulary.AVAILABILITY),
+    "rate": Iri(vocabulary.RATE),
+}
+_HAS_ACTION, _ACTION = Iri(vocabulary.HAS_ACTION), Iri(vocabulary.ACTION)
+_HAS_EVENT, _EVENT = Iri(vocabulary.HAS_EVENT), Iri(vocabulary.EVENT)
+_HAS_PROPERTY, _PROPERTY = Iri(vocabulary.HAS_PROPERTY), Iri(vocabulary.PROPERTY)
 _OF_PROPERTY: Final = (";write", ";read", ";observe")
 """How names end of members that a property became beside, or instead of, its bare name."""
-_PLACES: Final = {each: _own(each.capitalize()) for each in ("device", "edge", "fog", "cloud")}
+_DEPLOYMENTS: Final = {word: Iri(each) for word, each in vocabulary.DEPLOYMENTS.items()}
 _PROTOCOLS: Final = {"https": "http", "mqtts": "mqtt", "coaps": "coap", "coap+tcp": "coap"}
 
 
@@ -104,7 +100,7 @@ def subject_of(offered: Offered, closure: Closure) -> str:
     """
     own = urn(offered.name)
     id_ = offered.id
-    if not id_ or not is_iri(id_) or id_.startswith(("urn:hilum:", HILUM, ONTOLOGY)):
+    if not id_ or not is_iri(id_) or id_.startswith(("urn:hilum:", HILUM, ONTOLOGIES)):
         return own
     return own if closure.speaks_of(id_) else id_
 
@@ -205,7 +201,7 @@ def _service(service: Service, name: Name, thing: Iri, graph: Iri) -> Iterator[Q
     yield Quad(microservice, _OFFERS, thing, graph)
     yield Quad(microservice, _VERSION, Literal(service.id.version), graph)
     if service.deployment:
-        yield Quad(microservice, _DEPLOYED, _PLACES[service.deployment], graph)
+        yield Quad(microservice, _DEPLOYED, _DEPLOYMENTS[service.deployment], graph)
 
 
 def _member(

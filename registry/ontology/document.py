@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from registry.ontology import CORE, load_core, load_shapes
 from registry.ontology.figure import FIGURE
 from registry.ontology.graphs import OWL, RDF, RDFS, Graph, Node, Term, members, one, read
-from registry.ontology.vocabulary import ONTOLOGIES
 from registry.renderings.marks import chips, code, definitions, prose, table, term, text
 from registry.renderings.style import STYLE
 from registry.terms import HILUM, PREFIXES, compact
+from registry.vocabulary import ONTOLOGIES
 
 _SH: Final = "http://www.w3.org/ns/shacl#"
 _CLOSE: Final = Term("http://www.w3.org/2004/02/skos/core#closeMatch")

@@ -14,9 +14,9 @@ from msgspec import Struct
 from registry.index.closure import Closure
 from registry.index.rdf import BlankNode, Iri, Literal, Statement, parsed
 from registry.ontology import load_core
-from registry.ontology.vocabulary import PART_OF
 from registry.problems import InvalidDocument, Problem, quoted, read_text, shorten
 from registry.terms import HILUM, PREFIXES, compact
+from registry.vocabulary import PART_OF
 
 TURTLE: Final = "text/turtle"
 MAX_BYTES: Final = 16 * 1024 * 1024

@@ -7,8 +7,9 @@ import pytest
 import rdflib
 from rdflib import OWL, RDF, RDFS, Literal, URIRef
 
+from registry import vocabulary
 from registry.index.closure import Closure
-from registry.ontology import CORE, load_core, load_shapes, vocabulary
+from registry.ontology import CORE, load_core, load_shapes
 from registry.terms import HILUM, PREFIXES
 
 BRICK, TD = PREFIXES["brick"], PREFIXES["td"]

@@ -9,8 +9,8 @@ import pytest
 from registry.ontology import CORE, load_core
 from registry.ontology.document import page_of_core
 from registry.ontology.graphs import RDF, read
-from registry.ontology.vocabulary import NAME, PLACE
 from registry.terms import HILUM
+from registry.vocabulary import NAME, PLACE
 from tests.support import ROOT
 
 

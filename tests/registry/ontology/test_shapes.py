@@ -22,8 +22,8 @@ from registry.names import Name, urn
 from registry.ontology import checking, load_core
 from registry.ontology.findings import Answered, Asked
 from registry.ontology.shapes import MAX_FINDINGS, Shapes
-from registry.ontology.vocabulary import HAS_ACTION, LATENCY, NAME, PLACE_CLASS
 from registry.terms import expand
+from registry.vocabulary import HAS_ACTION, LATENCY, NAME, PLACE_CLASS
 
 ROOM = Name("site.test/rooms/101")
 A = expand("rdf:type")

@@ -1,4 +1,7 @@
-"""The terms of our own ontology, and those of others that descriptions are said in."""
+"""The terms of our ontology, and those of others that descriptions are said in. Pure.
+
+Tests compare them with the Turtle in ``registry/ontology``.
+"""
 
 from typing import Final
 
