@@ -227,8 +227,9 @@ def test_nothing_that_is_hidden_shows_anywhere(site, name, id_):
     for asked_for, answer in everything_said(bob, name, id_, service, last):
         assert CANARY not in answer, asked_for
     # An administrator finds it by nearly all of these ways.
-    told = list(everything_said(DirectoryClient(site), name, id_, service, last))
-    assert sum(CANARY in answer for _, answer in told) > len(told) / 2
+    told = everything_said(DirectoryClient(site), name, id_, service, last)
+    found = [CANARY in answer for asked_for, answer in told if asked_for != "/events"]
+    assert sum(found) > len(found) / 2
 
 
 def test_numbers_and_tags_say_nothing_of_what_is_hidden(site):
