@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from gateway.directory.views import object_of
 from gateway.site import Site
 from registry.changes import (
@@ -28,6 +30,8 @@ from registry.names import Name, urn
 
 KEPT = 10_000
 """Changes that are kept in memory."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""Bytes of what they describe, about: fewer of large descriptions are kept."""
 AT_ONCE = 256
 """Changes of one answer from memory."""
 CREATED, UPDATED, DELETED = "thing_created", "thing_updated", "thing_deleted"
@@ -82,9 +86,12 @@ class Missed(NamedTuple):
 class Feed:
     """The changes of one site; whoever follows keeps his own position."""
 
-    def __init__(self, site: Site, kept: int = KEPT) -> None:
+    def __init__(self, site: Site, kept: int = KEPT, kept_bytes: int = KEPT_BYTES) -> None:
         self._site = site
-        self._kept: deque[ThingChange] = deque(maxlen=kept)
+        self._most = kept
+        self._most_bytes = kept_bytes
+        self._bytes = 0
+        self._kept: deque[ThingChange] = deque()
         self._states: dict[Name, _Known] = {}
         self._offered: dict[RegistrationId, tuple[Name, ...]] = {}
         self._described: dict[str, Name] = {}
@@ -149,10 +156,13 @@ class Feed:
             self._moved.clear()
 
     def _add(self, change: ThingChange) -> None:
-        if len(self._kept) == self._kept.maxlen:
-            self.begin = self._kept[0].at
         self._kept.append(change)
+        self._bytes += _size(change)
         self.head = change.at
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            oldest = self._kept.popleft()
+            self._bytes -= _size(oldest)
+            self.begin = oldest.at
 
     def _touched(self, change: Change) -> tuple[Name, ...]:
         """Return the objects that a Change may have changed."""
@@ -205,6 +215,16 @@ class _Known(NamedTuple):
 
 _LAST = 1_000_000
 """The place after all changes of an entry."""
+
+
+def _size(change: ThingChange) -> int:
+    """Return about how many bytes a change keeps; what was before is the change before it."""
+    state = change.after or change.before
+    if state is None:
+        return 0
+    if state.record is not None:
+        return 2 * len(state.record.text)
+    return len(msgspec.json.encode(state.obj))
 
 
 def _position(change: ThingChange) -> Position:

@@ -160,7 +160,8 @@ class ReadingObject:
             at, missed = feed.head, True
         items: list[dict[str, Any]] = []
         limit = max(1, min(asked.limit, PAGE))
-        while len(items) < limit and (found := feed.after(at)):
+        size = 0
+        while len(items) < limit and size <= PAGE_BYTES and (found := feed.after(at)):
             async for change in leisurely(found):
                 if asked.diff:
                     await asyncio.sleep(0)
@@ -168,8 +169,10 @@ class ReadingObject:
                 told = self._telling.data(change, call.principal, diff=asked.diff)
                 if told is not None:
                     kind = {"sequence": str(at), "type": change.type, "time": change.time}
-                    items.append({**kind, "name": change.name, "thing": told})
-                if len(items) == limit:
+                    thing = msgspec.Raw(msgspec.json.encode(told))
+                    items.append({**kind, "name": change.name, "thing": thing})
+                    size += len(bytes(thing))
+                if len(items) == limit or size > PAGE_BYTES:
                     break
         return answer({"items": items, "next": str(at), "missed": missed})
 

@@ -136,6 +136,19 @@ async def test_the_feed_is_bounded_and_says_where_it_begins(tmp_path):
         assert feed.begin == Position(2)
 
 
+async def test_the_feed_keeps_fewer_changes_of_large_descriptions(tmp_path):
+    async with opened(tmp_path) as store, running(store, Time()) as site:
+        feed = Feed(site, kept_bytes=100_000)
+        feed.load()
+        for number in range(40):
+            more = text(note=f"{number}{'x' * 10_000}")
+            await change(site, registered(A, obj=W), described(more, revision=number + 1))
+        kept = feed.after(feed.begin)
+        assert 1 <= len(kept) <= 5
+        assert kept[-1].after.record.text == more
+        assert feed.begin > Position(30)
+
+
 async def test_the_feed_knows_again_after_a_restart_what_the_log_says(tmp_path):
     time = Time()
     async with opened(tmp_path) as store:
