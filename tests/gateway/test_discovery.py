@@ -16,7 +16,7 @@ from gateway.directory.latencies import Latencies
 from gateway.message import Call, Refusal, Status
 from gateway.objects.discovery import DiscoveryObject
 from gateway.objects.discovery_search import read_cursor
-from gateway.view import Route
+from gateway.view import Meter, Route
 from policy.model import Action, Principal
 from registry.changes import Deregistered, OntologyLoaded, Registered
 from registry.model import (
@@ -52,7 +52,7 @@ brick:CO2_Sensor rdfs:subClassOf brick:Sensor .
 AIR, CO2 = "brick:Air_Temperature_Sensor", "brick:CO2_Sensor"
 BRICK = "https://brickschema.org/schema/Brick#"
 ANN = Principal("user:ann", "user", credential="t1")
-ROUTE = Route(Name("s/$site/registry/discover"), Kind.METHOD, "", None)  # type: ignore[arg-type]
+ROUTE = Route(Name("s/$site/registry/discover"), Kind.METHOD, "", Meter("$site"))
 
 
 def iri(term: str) -> str:

@@ -16,7 +16,7 @@ from gateway.directory.visibility import Visibility
 from gateway.message import Call, Refusal, Status
 from gateway.objects.search import SearchObject
 from gateway.settings import Search
-from gateway.view import Route
+from gateway.view import Meter, Route
 from policy.model import AccessPolicy, Action, Principal, Subject
 from registry.changes import Deregistered, OntologyLoaded, Registered
 from registry.model import (
@@ -34,7 +34,7 @@ from registry.things.view import Bases
 from tests.gateway.sites import Time, applied, opened, running
 
 ANN = Principal("user:ann", "user", credential="t1")
-ROUTE = Route(Name("s/$site/registry/query"), Kind.METHOD, "", None)  # type: ignore[arg-type]
+ROUTE = Route(Name("s/$site/registry/query"), Kind.METHOD, "", Meter("$site"))
 NAMES = "SELECT DISTINCT ?name { ?s a hilum:VirtualObject ; hilum:name ?name } ORDER BY ?name"
 MEMBERS = "SELECT ?name { ?o hilum:name ?o2 . ?o ?has ?m . ?m td:name ?name } ORDER BY ?name"
 
