@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,7 +28,8 @@ class Pool:
     """Queries in processes; at most ``running`` at a time, ``waiting`` in the queue.
 
     ``refill`` tells a new keeper all there is. Of one principal at most an eighth of the queue
-    waits, and principals take turns. The keeper starts with the first query.
+    waits, and principals take turns; the last free process is for one who has none. The keeper
+    starts with the first query.
     """
 
     def __init__(self, running: int = 2, waiting: int = 64) -> None:
@@ -39,7 +40,7 @@ class Pool:
         self._numbers = 0
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
-        self._busy = 0
+        self._running: Counter[str] = Counter()
         self._task: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self.restarts = 0
@@ -54,7 +55,7 @@ class Pool:
     @property
     def busy(self) -> int:
         """How many queries run."""
-        return self._busy
+        return self._running.total()
 
     async def start(self) -> None:
         """Start the keeper and feed it, once; it is started again whenever it ends."""
@@ -100,7 +101,7 @@ class Pool:
         try:
             answer = await self._answer(make)
         finally:
-            self._next()
+            self._end(principal)
         self.outcomes[answer.outcome] = self.outcomes.get(answer.outcome, 0) + 1
         return answer
 
@@ -129,8 +130,8 @@ class Pool:
     # Turns
 
     async def _turn(self, principal: str) -> None:
-        if self._busy < self._slots and not self._queues:
-            self._busy += 1
+        if self._may_run(principal):
+            self._running[principal] += 1
             return
         queue = self._queues.setdefault(principal, deque())
         if self.waiting >= self._limit or len(queue) >= max(1, self._limit // 8):
@@ -144,7 +145,7 @@ class Pool:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._next()
+                self._end(principal)
             else:
                 self._leave(principal, turn)
             if isinstance(error, TimeoutError):
@@ -159,17 +160,26 @@ class Pool:
             if not queue:
                 del self._queues[principal]
 
-    def _next(self) -> None:
+    def _may_run(self, principal: str) -> bool:
+        """Return whether a query may begin: who has some does not get the last process."""
+        free = self._slots - self.busy
+        return free > (1 if self._running[principal] else 0)
+
+    def _end(self, principal: str) -> None:
         """Give the place of a query that ended to the principal whose turn it is."""
-        while self._queues:
-            principal, queue = self._queues.popitem(last=False)
-            turn = queue.popleft()
-            if queue:
-                self._queues[principal] = queue
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._busy -= 1
+        self._running[principal] -= 1
+        if not self._running[principal]:
+            del self._running[principal]
+        for each in tuple(self._queues):
+            queue = self._queues[each]
+            while queue and self._may_run(each):
+                turn = queue.popleft()
+                self._queues.move_to_end(each)
+                if not turn.done():
+                    self._running[each] += 1
+                    turn.set_result(None)
+            if not queue:
+                del self._queues[each]
 
     # The keeper
 

@@ -91,6 +91,20 @@ async def test_principals_take_turns(pool):
     assert await count(pool) == 1500
 
 
+async def test_one_principal_does_not_get_the_last_process(pool):
+    wild = [asyncio.create_task(pool.ask("m", sparql(CARTESIAN, seconds=5.0))) for _ in range(4)]
+    await asyncio.sleep(0.2)
+    assert (pool.busy, pool.waiting) == (1, 3)
+    begin = time.monotonic()
+    assert await count(pool, "bert", seconds=30.0) == 1500
+    assert time.monotonic() - begin < 4.0, "it waited for nobody"
+    assert (pool.busy, pool.waiting) == (1, 3)
+    for task in wild:
+        task.cancel()
+    await asyncio.gather(*wild, return_exceptions=True)
+    assert (pool.busy, pool.waiting) == (0, 0)
+
+
 async def test_the_queue_is_bounded_for_each_principal():
     pool = made(running=1, waiting=16)
     await pool.start()
