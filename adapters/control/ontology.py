@@ -11,8 +11,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from gateway.message import Refusal, Status
+from registry.media_types import chosen
 from registry.ontology import CORE, load_core, load_shapes
-from registry.search.negotiation import chosen
 
 TURTLE: Final = "text/turtle"
 HTML: Final = "text/html"

@@ -19,10 +19,10 @@ from gateway.settings import Search
 from gateway.view import Route
 from policy.model import Principal
 from registry.index.triples import graph_of, inferred_of
+from registry.media_types import chosen
 from registry.names import Name
 from registry.search.forms import Form
 from registry.search.jsonpath import compile_query
-from registry.search.negotiation import chosen
 from registry.search.page import page_of, paged
 from registry.search.problems import InvalidQuery
 from registry.search.rdf import GRAPHS

@@ -1,11 +1,11 @@
 """The formats of descriptions, and which one an ``Accept`` asks for (RFC 9110 section 12.5.1)."""
 
-import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import msgspec
 
+from registry.media_types import ranges, weight
 from registry.renderings.asyncapi import render_asyncapi
 from registry.renderings.openapi import render_openapi
 from registry.renderings.page import render_html
@@ -52,11 +52,6 @@ FORMATS: Final = (
 TYPES: Final = tuple(media_type for each in FORMATS for media_type in each.types)
 NAMES: Final = tuple(each.name for each in FORMATS)
 
-MAX_ACCEPT: Final = 4096
-"""Characters of an ``Accept`` that are read."""
-MAX_RANGES: Final = 64
-_RANGE: Final = re.compile(r"([\w!#$&^.+*-]+)/([\w!#$&^.+*-]+)", re.ASCII)
-_WEIGHT: Final = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 # CoAP's CBOR is our JSON, translated at the edge.
 _CBOR: Final = "application/cbor"
 
@@ -83,38 +78,16 @@ def negotiated(accept: str) -> Choice | None:
     Of equal weights the range that says more wins, then our order. A field in which no range can
     be read is as if it were not there.
     """
-    ranges = _ranges(accept)
-    if not ranges:
+    wanted = ranges(accept)
+    if not wanted:
         return Choice(FORMATS[0], FORMATS[0].types[0])
     best: tuple[float, int] = (0.0, 0)
     choice = None
     for each in FORMATS:
         for media_type in each.types:
-            weight = _weight(media_type, ranges)
-            if weight[0] and weight > best:
-                best, choice = weight, Choice(each, media_type)
-    if choice is None and ranges.get(_CBOR):
+            found = weight(media_type, wanted)
+            if found[0] and found > best:
+                best, choice = found, Choice(each, media_type)
+    if choice is None and wanted.get(_CBOR):
         return Choice(FORMATS[0], FORMATS[0].types[0])
     return choice
-
-
-def _ranges(accept: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for one in accept[:MAX_ACCEPT].split(",")[:MAX_RANGES]:
-        media_range, *parameters = one.split(";")
-        media_range = media_range.strip().lower()
-        if not _RANGE.fullmatch(media_range):
-            continue
-        weights = [match for each in parameters if (match := _WEIGHT.fullmatch(each))]
-        weight = float(weights[0][1]) if weights else 1.0
-        found[media_range] = max(weight, found.get(media_range, 0.0))
-    return found
-
-
-def _weight(media_type: str, ranges: dict[str, float]) -> tuple[float, int]:
-    """Return a media type's weight by the range that names it most exactly, and how exactly."""
-    group = media_type.partition("/")[0]
-    for exactness, media_range in ((3, media_type), (2, f"{group}/*"), (1, "*/*")):
-        if media_range in ranges:
-            return ranges[media_range], exactness
-    return 0.0, 0

@@ -3,7 +3,8 @@
 import pytest
 
 from adapters.cli.registry import FORMATS as IN_HELP
-from registry.renderings.formats import MAX_ACCEPT, NAMES, TYPES, named, negotiated
+from registry.media_types import MAX_ACCEPT
+from registry.renderings.formats import NAMES, TYPES, named, negotiated
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 

@@ -13,10 +13,11 @@ from registry.describe import describe_microservice
 from registry.documents import InvalidDocument
 from registry.index.rdf import parsed
 from registry.manifest import decode_manifest
+from registry.media_types import MAX_ACCEPT
 from registry.model import Registration, RegistrationId
 from registry.names import Name
 from registry.renderings.asyncapi import render_asyncapi
-from registry.renderings.formats import FORMATS, MAX_ACCEPT, NAMES, named, negotiated
+from registry.renderings.formats import FORMATS, NAMES, named, negotiated
 from registry.renderings.samples import sample
 from registry.renderings.schema_rows import ROWS, rows_of
 from registry.renderings.shown import Shown
