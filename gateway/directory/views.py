@@ -6,8 +6,9 @@ describe are in it. One damaged record costs its own details, never a listing.
 
 import logging
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -21,6 +22,22 @@ from registry.things.view import Bases, view_of
 
 log = logging.getLogger("hilum.directory")
 
+KEPT: Final = 32 * 1024 * 1024
+"""Bytes of descriptions that are kept as JSON."""
+
+
+class _Kept(NamedTuple):
+    """A whole description as JSON, and what it was made of: that never changes, but is replaced."""
+
+    record: NameRecord
+    thing: ThingRecord | None
+    bases: Bases
+    body: bytes
+
+    def is_of(self, record: NameRecord, thing: ThingRecord | None, bases: Bases) -> bool:
+        """Whether it is still what it says."""
+        return self.record is record and self.thing is thing and self.bases is bases
+
 
 class Views:
     """The objects of a site by the ids of their descriptions, and what they look like."""
@@ -33,6 +50,8 @@ class Views:
         self._ids: list[str] = []
         self._id_of: dict[Name, str] = {}
         self._name_of: dict[str, Name] = {}
+        self._kept: OrderedDict[Name, _Kept] = OrderedDict()
+        self._size = 0
         site.watchers.entered.append(self._entered)
 
     def load(self) -> None:
@@ -77,13 +96,44 @@ class Views:
 
     def of(self, name: Name, principal: Principal | None = None) -> dict[str, Any] | None:
         """Return the description of an object as a principal may see it; None: there is none."""
+        found = self._found(name, principal)
+        return None if found is None else self.shown(object_of(found[0]), found[1], principal)
+
+    def encoded(self, name: Name, principal: Principal | None = None) -> bytes | None:
+        """Return the same as JSON: made once for all who may see the whole of it."""
+        found = self._found(name, principal)
+        if found is None:
+            return None
+        record, thing = found
+        obj = object_of(record)
+        if principal is not None and self._visible(obj, principal) is not obj:
+            return msgspec.json.encode(self.shown(obj, thing, principal))
+        kept = self._kept.get(name)
+        if kept is None or not kept.is_of(record, thing, self.bases):
+            body = msgspec.json.encode(self.shown(obj, thing, None))
+            kept = _Kept(record, thing, self.bases, body)
+            self._keep(name, kept)
+        self._kept.move_to_end(name)
+        return kept.body
+
+    def _keep(self, name: Name, kept: _Kept) -> None:
+        old = self._kept.get(name)
+        self._kept[name] = kept
+        self._size += len(kept.body) - (0 if old is None else len(old.body))
+        while self._size > KEPT and len(self._kept) > 1:
+            self._size -= len(self._kept.popitem(last=False)[1].body)
+
+    def _found(
+        self, name: Name, principal: Principal | None
+    ) -> tuple[NameRecord, ThingRecord | None] | None:
+        """Return what is registered of an object, None where it is not to be seen."""
         record = self._catalog.names.get(name)
         if record is None or record.kind is not Kind.OBJECT or not self.may(principal, name):
             return None
         thing = self.record(name)
         if thing is not None and 0 < thing.expires <= self._site.time() * 1000:
             return None
-        return self.shown(object_of(record), thing, principal)
+        return record, thing
 
     def shown(
         self, obj: VirtualObject, record: ThingRecord | None, principal: Principal | None

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 
 from gateway.directory.expiry import Expiries, expires_of
@@ -100,6 +101,36 @@ async def test_views_follow_what_comes_and_goes(tmp_path):
         again = Views(site, BASES)
         again.load()
         assert list(again.ids()) == []
+
+
+async def test_what_is_seen_whole_is_encoded_once_until_it_changes(tmp_path, monkeypatch):
+    ann, bob = Principal("user:ann", "user"), Principal("user:bob", "user")
+    async with opened(tmp_path) as store, running(store, Time()) as site:
+        views = parts(site).views
+
+        def agrees(who=None):
+            body, view = views.encoded(W, who), views.of(W, who)
+            assert body == (None if view is None else msgspec.json.encode(view))
+            return body
+
+        assert agrees() is None
+        allowed, hidden = rule("allow", Action.DESCRIBE), rule("deny", names="s/w/ask", who=bob.id)
+        await change(site, registered(A), described(text()))
+        await change(site, applied("all", allowed), applied("ask", hidden))
+        first = agrees(ann)
+        assert views.encoded(W, ann) is first is views.encoded(W)
+        assert b"/ask" not in agrees(bob)
+        assert b"/ask" in first
+        await change(site, described(text(description="new"), revision=2))
+        assert b"new" in agrees(ann)
+        views.bases = Bases(http="http://else.test")
+        assert b"else.test" in agrees(ann)
+        monkeypatch.setattr("gateway.directory.views.KEPT", 1)
+        await change(site, registered(B, obj=Name("s/other")))
+        before = views.encoded(W)
+        assert views.encoded(Name("s/other"))
+        assert agrees(ann) == before
+        assert views.encoded(W) is not before
 
 
 async def test_the_feed_tells_each_object_once_for_an_entry(tmp_path):
