@@ -23,7 +23,7 @@ td, th { padding: .4rem 1rem .4rem 0; border-bottom: 1px solid #e3e8ee; vertical
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.5rem; margin: 1rem 0; }
 dt { color: #55616d; } dd { margin: 0; min-width: 0; }
 pre { background: #f3f5f8; padding: 1rem; overflow-x: auto; border-radius: 6px; font-size: .9rem; }
-a { color: #0b5cad; }
+a { color: #0b5cad; } p code { white-space: nowrap; }
 a.button, button { display: inline-block; font: inherit; padding: .4rem 1.1rem; border-radius: 6px;
   border: 1px solid #0b5cad; background: #0b5cad; color: #fff; text-decoration: none;
   cursor: pointer; white-space: nowrap; }
