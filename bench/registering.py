@@ -163,6 +163,8 @@ async def _measure(site: Hilum, folder: Path, section: Section, options: Options
         looked, missed = await rate(connections, numbers, seconds, look=True)
         rounds = 200 if options.quick else 1000
         ours, theirs = await one_by_one(connections[0], bare, numbers, rounds)
+    # The others have idled too long by now: the site has closed them.
+    async with connected(site.control, site.token, CLIENTS) as connections:
         more, _ = await rate(connections, numbers, seconds, extended=True)
     bare.close()
     (median, p95), (bare_median, bare_p95) = summary(ours), summary(theirs)
