@@ -41,6 +41,8 @@ def list_things(
     rows = [[item.get("id", ""), item.get("title", ""), *_members(item)] for item in items]
     columns = ("id", "title", "properties", "actions", "events", "expires")
     show(output, {"items": items}, columns, rows)
+    if offset is not None and output is Format.TABLE:
+        note(f"there are more than {limit}: say --limit")
 
 
 def get(

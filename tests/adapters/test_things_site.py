@@ -187,6 +187,7 @@ def test_commands(running_site, tmp_path):
     assert "created; it is called by localhost/things/" in put.stderr
     listed = running_site.cli("thing", "list", "--sort", "modified", "--reverse")
     assert listed.stdout.splitlines()[1].split()[:2] == [id_, "Lamp"]
+    assert "say --limit" in running_site.cli("thing", "list", "--limit", "1").stderr
     patch = running_site.cli("thing", "patch", id_, "-", stdin='{"title": "Torch"}')
     assert patch.returncode == 0, patch.stderr
     got = running_site.cli("thing", "get", id_)
