@@ -61,10 +61,12 @@ def object_name(
     """Return the name of the object that a thing becomes. Raises InvalidThing.
 
     ``hilum:name`` says it; else it is made of the id: that of ``urn:hilum:…``, ``device/<uuid>``,
-    or ``things/`` and the id or its digest. ``scope`` are aliases and remotes of the site.
+    or ``things/`` and the id or its digest. An id ``urn:hilum:…`` is that of its own name alone:
+    else a description would take the place of another object. ``scope`` are aliases and remotes of
+    the site.
     """
     said = vocabulary.meanings(data, HILUM).get("name")
-    where = "/id"
+    where, meant = "/id", None
     try:
         if isinstance(said, str):
             where = "/hilum:name"
@@ -76,9 +78,15 @@ def object_name(
         else:
             name = Name(f"{authority}/{FOLDER}/{_segment(id_)}")
         check_registrable(name, authority=authority, **scope)
+        if id_.lower().startswith(_URN):
+            where = "/id"
+            meant = parse_name(id_, authority=authority, **scope)
     except InvalidName as error:
         hint = "say another one as hilum:name"
         raise InvalidThing([Problem(where, str(error), hint)]) from None
+    if meant not in (None, name):
+        hint = f"say {_URN}{name}, or an id that is none of ours"
+        raise InvalidThing([Problem("/id", f"this is the id of {meant}, not of {name}", hint)])
     return name
 
 

@@ -253,6 +253,20 @@ def policy(kind: str, name: str, spec: dict[str, object]) -> str:
     return json.dumps({"apiVersion": "hilum/v1", "kind": kind, "metadata": metadata, "spec": spec})
 
 
+@pytest.mark.parametrize(
+    "id_", [DOOR, "urn:hilum:estate/door", "urn:hilum:localhost/estate/d%6For"]
+)
+def test_nobody_takes_the_id_of_another_object(site, estate, id_):
+    liar, admin = registrant(site, "liar"), DirectoryClient(site)
+    for name in ("liar/door", "liar/other"):
+        assert liar.put({**named(name, title="Lie"), "id": id_}).status in (400, 403)
+    assert liar.ask("DELETE", path_of(DOOR)).status in (403, 404, 409)
+    assert admin.get(DOOR).json()["hilum:name"] == "localhost/estate/door"
+    own = {**named("liar/own"), "id": "urn:hilum:localhost/liar/own"}
+    assert liar.put(own).status == 201
+    assert liar.ask("DELETE", path_of(own["id"])).status == 204
+
+
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_opens_no_door(site, estate, lie):
     liar, ann = registrant(site, "liar"), site.token_for("user:ann", "user")

@@ -67,6 +67,9 @@ def test_a_description_says_its_name_and_the_site_gives_an_id():
     [
         ({"id": "urn:hilum:other.test/lamp"}, "/id"),
         ({"id": "urn:hilum:localhost/$site/x"}, "/id"),
+        ({"id": "urn:hilum:localhost/hall/lamp", "hilum:name": "kitchen/lamp"}, "/id"),
+        ({"id": "URN:hilum:localhost/hall/lamp", "hilum:name": "kitchen/lamp"}, "/id"),
+        ({"id": "urn:hilum:localhost/$site/x", "hilum:name": "kitchen/lamp"}, "/id"),
         ({"hilum:name": "remote.test/lamp"}, "/hilum:name"),
         ({"hilum:name": ".well-known/lamp"}, "/hilum:name"),
         ({"hilum:name": "a/" * 500 + "a", "events": {"x" * 200: forms("e")}}, ""),
