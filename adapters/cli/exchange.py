@@ -13,7 +13,6 @@ from adapters.cli.output import Format, data, note, show
 from adapters.cli.policies import pairs, read_file, show_answers
 from adapters.cli.yaml import to_yaml
 from gateway.message import Status
-from policy.language import API_VERSION, MAX_MANIFESTS
 from policy.model import KINDS, Action
 
 if TYPE_CHECKING:
@@ -143,6 +142,8 @@ def _manifests(model: str, policy: str, wishes: "Wishes") -> "list[Manifest]":
 
 
 def _manifest(which: tuple[str, str], spec: Any) -> "Manifest":
+    from policy.language import API_VERSION  # what reads manifests takes a while
+
     kind, name = which
     return {
         "apiVersion": API_VERSION,
@@ -153,6 +154,8 @@ def _manifest(which: tuple[str, str], spec: Any) -> "Manifest":
 
 
 def _send(client: Any, manifests: "list[Manifest]", output: Format, *, dry_run: bool) -> None:
+    from policy.language import MAX_MANIFESTS
+
     method = "policy/preview" if dry_run else "policy/apply"
     answers = []
     for start in range(0, len(manifests), MAX_MANIFESTS):

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -12,10 +12,12 @@ from adapters.cli.output import Format, data, note, say, show
 from adapters.cli.policies import media_type_of, pairs, read_file
 from adapters.client import Problem
 from gateway.message import Status
-from policy.access.cases import Case, json_schema, parse_cases
 from policy.model import Action
-from registry.documents import InvalidDocument
+from registry.problems import InvalidDocument
 from registry.terms import compact
+
+if TYPE_CHECKING:
+    from policy.access.cases import Case
 
 FAILED = Status.CONFLICT
 """What ``policy test`` ends with when a case failed."""
@@ -112,6 +114,8 @@ def check(
 ) -> None:
     """Run a table of expected decisions; ends with 6 when one is decided otherwise."""
     if schema:
+        from policy.access.cases import json_schema  # what reads manifests takes a while
+
         data(output, json_schema())
         return
     if file is None:
@@ -177,7 +181,9 @@ def _attributes(texts: list[str]) -> dict[str, Any]:
     return found
 
 
-def _cases(name: str) -> tuple[Case, ...]:
+def _cases(name: str) -> "tuple[Case, ...]":
+    from policy.access.cases import parse_cases
+
     content = read_file(name)
     try:
         return parse_cases(content, media_type_of(name, content))
@@ -191,6 +197,6 @@ def _cases(name: str) -> tuple[Case, ...]:
         raise Problem(Status.INVALID, str(error), extra=extra) from error
 
 
-def _row(case: Case, result: Any) -> list[str]:
+def _row(case: "Case", result: Any) -> list[str]:
     passed = "pass" if result["passed"] else "FAIL"
     return [passed, case.as_, case.do, case.name, case.expect, result["why"]]

@@ -3,7 +3,15 @@
 import subprocess
 import sys
 
-HEAVY = ("adapters.store", "gateway.site", "pyoxigraph", "rich.progress", "starlette", "uvicorn")
+HEAVY = (
+    "adapters.store",
+    "gateway.site",
+    "policy.language",
+    "pyoxigraph",
+    "rich.progress",
+    "starlette",
+    "uvicorn",
+)
 """What only some command needs; it imports that itself."""
 
 
