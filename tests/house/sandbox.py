@@ -1,5 +1,6 @@
 """Runs the steps of a document in one real shell, in a directory of its own."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -108,12 +109,20 @@ def _end_group(shell: subprocess.Popen[bytes]) -> None:
     """End the shell and all that it left running, gently at first."""
     for number, patience in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 1.0)):
         until = time.monotonic() + patience
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(shell.pid, number)
-            while time.monotonic() < until:
-                shell.poll()
-                os.killpg(shell.pid, 0)
-                time.sleep(0.02)
-        except ProcessLookupError:
-            break
+        while _runs(shell.pid) and time.monotonic() < until:
+            time.sleep(0.02)
     shell.wait()
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of a group still runs: what has ended may wait a second for its parent."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its = path.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(its) == group and state != "Z":
+            return True
+    return False
