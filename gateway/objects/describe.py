@@ -16,7 +16,8 @@ from gateway.objects.listing import SLICE, may_describe
 from gateway.objects.local import Handler, Result
 from gateway.site import Site
 from gateway.view import Route
-from policy.model import Action
+from policy.model import ADMINISTRATOR, Action
+from policy.resolution import STATIC, Target
 from registry.describe import describe_microservice, describe_object
 from registry.index.closure import Closure
 from registry.index.triples import Offered, Service, subject_of
@@ -107,7 +108,7 @@ class DescribeObject:
         bound = self._visible(call, self._bound(whole), only)
         may = await self._hints(call, [*objects, bound])
         described = describe_object(
-            whole, route.owner, [*objects, bound], self._bindings(whole), may
+            whole, route.owner, [*objects, bound], self._bindings(call, whole), may
         )
         parts = [self._part(whole, objects, (offer.registration for offer in offers))]
         return await self._rendered(choice, described, parts if objects else [])
@@ -136,7 +137,7 @@ class DescribeObject:
             raise Refusal(Status.NOT_FOUND, f"{name} is no name and no microservice here")
         offered = _offered(registrations)
         may = await self._hints(call, (obj for objects, _ in offered.values() for obj in objects))
-        described = describe_microservice(name, registrations, self._bindings, may)
+        described = describe_microservice(name, registrations, partial(self._bindings, call), may)
         parts = [self._part(each, objects, ids) for each, (objects, ids) in offered.items()]
         return await self._rendered(choice, described, parts)
 
@@ -184,15 +185,19 @@ class DescribeObject:
                     await asyncio.sleep(0)
         return lambda name, _: hints[name]
 
-    def _bindings(self, name: Name) -> dict[Name, list[dict[str, Any]]]:
-        """Return where each method of an object goes now."""
-        now = self._site.plane.now
+    def _bindings(self, call: Call, name: Name) -> dict[Name, list[dict[str, Any]]]:
+        """Return where each method of an object goes now; addresses are the owner's to know."""
+        now, principal = self._site.plane.now, call.principal
         bindings: dict[Name, list[dict[str, Any]]] = {}
         for child in self._site.view.children.get(name, ()):
             route = self._site.view.routes.get(child)
             if route is not None and route.selection is not None:
+                known = principal.kind == ADMINISTRATOR or principal.id == route.owner
                 bindings[child] = [
-                    {"target": str(target), "healthy": target.health.ok(now)}
+                    {
+                        "target": str(target) if known else _who(target),
+                        "healthy": target.health.ok(now),
+                    }
                     for target in route.selection.targets()
                 ]
         return bindings
@@ -205,6 +210,11 @@ class DescribeObject:
         body = render() if choice.format.name in QUICK else await aside(render)
         fields = _PAGE if choice.format.name == "html" else _FIELDS
         return Result(body, choice.format.content_type(choice.media_type), fields=fields)
+
+
+def _who(target: Target) -> str:
+    """Say who answers, without saying where."""
+    return "an operator's binding" if target.registration == STATIC else str(target.registration)
 
 
 def _choice(call: Call, wanted: str) -> Choice:

@@ -128,6 +128,24 @@ def test_a_format_that_nobody_has_is_refused_with_those_that_there_are(site):
     assert get(f"{site.url}/thermo?colour=red", "", site.token).status == 400
 
 
+def test_where_a_service_is_stays_between_its_owner_and_operators(site, service):
+    address = service.url.removeprefix("http://").encode()
+    reader = {"principal": "user:thermo-reader"}
+    site.allow("thermo-reader", reader, "describe", "Thermo/introspect thermo thermo/*")
+    token = site.token_for("user:thermo-reader", "user")
+    for media_type in TYPES:
+        answer = get(f"{site.url}/Thermo/introspect", media_type, token)
+        assert answer.status == 200
+        assert b"tell" in answer.body or "asyncapi" in media_type
+        assert address not in answer.body, media_type
+    own = json.loads(get(f"{site.url}/thermo", "application/json", site.token).body)
+    assert address.decode() in own["methods"]["tell"]["bindings"][0]["target"]
+    seen = json.loads(get(f"{site.url}/thermo", "application/json", token).body)
+    assert seen["methods"]["tell"]["bindings"] == [
+        {"target": "Thermo/1.0.0/default", "healthy": True}
+    ]
+
+
 def test_no_format_shows_what_the_reader_may_not_describe(site):
     for each in FORMATS:
         for path in ("Thermo/introspect", "thermo"):
