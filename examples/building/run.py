@@ -8,6 +8,7 @@ The devices register over MQTT, CoAP and HTTP, each as a principal of its own.
 
 import argparse
 import asyncio
+import signal
 import socket
 import tempfile
 import time
@@ -212,6 +213,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--stay", action="store_true", help="go on until Ctrl-C")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the sites end, too
     try:
         return 0 if asyncio.run(run(stay=parser.parse_args().stay)) else 1
     except KeyboardInterrupt:
