@@ -10,6 +10,7 @@ import importlib
 import inspect
 import threading
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ class Plugins:
     def __init__(self, allowed: Collection[str]) -> None:
         self._allowed = frozenset(allowed)
         self._found: dict[str, Callable[..., Any]] = {}
+        self._loading: dict[str, asyncio.Future[Callable[..., Any]]] = {}
         self._free = THREADS
 
     async def ask(self, text: str, question: FirstUseQuestion) -> bytes:
@@ -33,9 +35,7 @@ class Plugins:
         if text not in self._allowed:
             raise NoAnswer(f"{text} is none of the plug-ins in [first_use] plugins")
         asked = msgspec.to_builtins(question)
-        function = self._found.get(text)
-        if function is None:
-            function = self._found[text] = await self._in_thread(_load, text)
+        function = self._found.get(text) or await self._loaded(text)
         if inspect.iscoroutinefunction(function):
             answer = await function(asked)
         else:
@@ -45,34 +45,59 @@ class Plugins:
         except (TypeError, ValueError, RecursionError) as error:
             raise NoAnswer(f"{text} answered what is no JSON: {error}") from error
 
+    async def _loaded(self, text: str) -> Callable[..., Any]:
+        """Import a plug-in, in one thread whoever waits; those that are stuck hold up none."""
+        loading = self._loading.get(text)
+        if loading is None:
+            loading = _in_thread(partial(self._loading.pop, text), _load, text)
+            loading.add_done_callback(_look)  # whoever asked may have gone
+            self._loading[text] = loading
+        found = self._found[text] = await asyncio.shield(loading)
+        return found
+
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function in a thread of its own, which nobody waits for at the end."""
+        """Call a function in a thread, of which there are a few."""
         if not self._free:
             raise NoAnswer(f"{THREADS} plug-ins are at work already")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
         self._free -= 1
+        return await _in_thread(self._freed, function, *arguments)
 
-        def settle(result: Any, error: BaseException | None) -> None:
-            self._free += 1
-            if future.cancelled():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(NoAnswer(f"{type(error).__name__}: {error}"))
+    def _freed(self) -> None:
+        self._free += 1
 
-        def work() -> None:
-            result, error = None, None
-            try:
-                result = function(*arguments)
-            except BaseException as raised:  # even SystemExit ends no more than this question
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(settle, result, error)
 
-        threading.Thread(target=work, name="hilum plug-in", daemon=True).start()
-        return await future
+def _in_thread(
+    done: Callable[[], object], function: Callable[..., Any], *arguments: Any
+) -> asyncio.Future[Any]:
+    """Call a function in a thread of its own, which nobody waits for at the end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def settle(result: Any, error: BaseException | None) -> None:
+        done()
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(NoAnswer(f"{type(error).__name__}: {error}"))
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = function(*arguments)
+        except BaseException as raised:  # even SystemExit ends no more than this question
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=work, name="hilum plug-in", daemon=True).start()
+    return future
+
+
+def _look(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _load(text: str) -> Callable[..., Any]:
