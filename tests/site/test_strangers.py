@@ -142,7 +142,8 @@ LISTENERS = {
     "coap over tcp": ("coap", b"\x00"),
     "coap over websocket": ("coap_websocket", b"GET /.well-known/coap HTTP/1.1\r\nX:"),
 }
-PATIENCE = 20.0
+# What is looked at every ten seconds may last nearly twenty, and a moment more on a busy machine.
+PATIENCE = 25.0
 
 
 async def drip(url: str, begin: bytes) -> float:
