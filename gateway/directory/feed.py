@@ -77,12 +77,6 @@ class ThingChange(NamedTuple):
     after: State | None = None
 
 
-class Missed(NamedTuple):
-    """Changes up to a position that can be told no more."""
-
-    upto: Position
-
-
 class Feed:
     """The changes of one site; whoever follows keeps his own position."""
 
